@@ -1,0 +1,143 @@
+//! Glue to the `source-component` world.
+
+#![allow(unsafe_code, reason = "the generated export glue of a component")]
+
+use std::cell::RefCell;
+
+use crate::{Head, MAX_HOPS, Refusal, Revision, Verdict, check_range, judge, name, redirect_target};
+
+mod bindings {
+    #![allow(missing_docs, unused_qualifications, clippy::all, reason = "generated")]
+    wit_bindgen::generate!({ world: "source-component", path: "../../wit" });
+}
+
+use bindings::exports::longshore::stage::describe::{Declaration, Description, Guest as Describe, SourceDeclaration};
+use bindings::exports::longshore::stage::source::{Access, Disk, Facts, Failure, Guest as Source, GuestDisk};
+use bindings::longshore::stage::{fetch, log};
+use wit_bindgen::rt::async_support::{FutureReader, StreamReader};
+
+type Body = (StreamReader<u8>, FutureReader<Result<(), Failure>>);
+
+struct Component;
+
+impl Describe for Component {
+    fn describe() -> Description {
+        std::panic::set_hook(Box::new(|panic| log::log(log::Level::Error, &panic.to_string())));
+        Description {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            declares: Declaration::Source(SourceDeclaration { schemes: vec!["http".to_owned(), "https".to_owned()] }),
+        }
+    }
+}
+
+/// A disk behind a URL that answered 200.
+struct HttpDisk {
+    /// The URL at the end of the redirects.
+    url: String,
+    facts: Facts,
+    revision: Option<Revision>,
+    /// The body of the opening GET, until a read takes it.
+    opening: RefCell<Option<Body>>,
+}
+
+impl Source for Component {
+    type Disk = HttpDisk;
+
+    async fn open(location: String, options: Vec<(String, String)>) -> Result<Disk, Failure> {
+        if let Some((option, _)) = options.first() {
+            return Err(Failure::Unsupported(format!("this source has no option `{option}`")));
+        }
+        let (url, head, body) = follow(location.clone(), None, None).await?;
+        let revision = head.revision();
+        let facts = Facts {
+            name: name(&location),
+            size: head.length,
+            revision: revision.as_ref().map(|revision| revision.as_str().to_owned()),
+            modified: head.field("last-modified").map(str::to_owned),
+            access: if head.has_ranges() && head.length.is_some() && revision.is_some() {
+                Access::Ranged
+            } else {
+                Access::Restart
+            },
+        };
+        Ok(Disk::new(HttpDisk { url, facts, revision, opening: RefCell::new(Some(body)) }))
+    }
+}
+
+impl GuestDisk for HttpDisk {
+    fn facts(&self) -> Facts {
+        self.facts.clone()
+    }
+
+    async fn read(&self, offset: u64, length: Option<u64>) -> Result<Body, Failure> {
+        let whole = offset == 0 && length.is_none_or(|length| Some(length) == self.facts.size);
+        if whole {
+            if let Some(body) = self.opening.take() {
+                return Ok(body);
+            }
+            let (_, head, body) = follow(self.url.clone(), None, self.condition()).await?;
+            if head.revision() != self.revision || head.length != self.facts.size {
+                return Err(Failure::Changed("the disk changed since it was opened".to_owned()));
+            }
+            return Ok(body);
+        }
+        let (Access::Ranged, Some(size)) = (self.facts.access, self.facts.size) else {
+            return Err(Failure::Gone("this server does not offer ranges of a disk it can identify".to_owned()));
+        };
+        if offset >= size || length == Some(0) {
+            return Err(Failure::Invalid(format!("a read at {offset} of a disk of {size} bytes")));
+        }
+        let (_, head, body) = follow(self.url.clone(), Some(fetch::ByteRange { offset, length }), self.condition()).await?;
+        check_range(&head, offset, length, size).map_err(failure)?;
+        Ok(body)
+    }
+}
+
+impl HttpDisk {
+    fn condition(&self) -> Option<fetch::Condition> {
+        self.revision.clone().map(|revision| match revision {
+            Revision::Etag(tag) => fetch::Condition::UnchangedEtag(tag),
+            Revision::Modified(date) => fetch::Condition::UnchangedSince(date),
+        })
+    }
+}
+
+/// GETs `url` and what it redirects to, one hop at a time, until there is a body or a reason why not.
+async fn follow(
+    mut url: String,
+    range: Option<fetch::ByteRange>,
+    condition: Option<fetch::Condition>,
+) -> Result<(String, Head, Body), Failure> {
+    for _ in 0..=MAX_HOPS {
+        let request = fetch::Request {
+            method: fetch::Method::Get,
+            url: url.clone(),
+            range,
+            condition: condition.clone(),
+            headers: Vec::new(),
+        };
+        let (head, stream, outcome) = fetch::send(&request);
+        let head = head.await?;
+        let head = Head { status: head.status, headers: head.headers, length: head.length };
+        match judge(&head, range.is_some()) {
+            Verdict::Body => return Ok((url, head, (stream, outcome))),
+            Verdict::Redirect(location) => url = redirect_target(&url, &location).map_err(Failure::Invalid)?,
+            Verdict::Refused(refusal) => return Err(failure(refusal)),
+        }
+    }
+    Err(Failure::Limit(format!("more than {MAX_HOPS} redirects")))
+}
+
+fn failure(refusal: Refusal) -> Failure {
+    match refusal {
+        Refusal::NotFound(words) => Failure::NotFound(words),
+        Refusal::Denied(words) => Failure::Denied(words),
+        Refusal::Changed(words) => Failure::Changed(words),
+        Refusal::Invalid(words) => Failure::Invalid(words),
+        Refusal::Unsupported(words) => Failure::Unsupported(words),
+        Refusal::Io(words) => Failure::Io(words),
+    }
+}
+
+bindings::export!(Component with_types_in bindings);
