@@ -1,1 +1,7 @@
-fn main(){}
+//! Parses, runs, exits.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    longshore::cli::main(std::env::args_os())
+}

@@ -83,7 +83,18 @@ fn scrub(cargo: &mut Command) {
             && !matches!(name.as_str(), "CARGO_HOME" | "CARGO_HTTP_CAINFO" | "CARGO_NET_OFFLINE")
             && !name.starts_with("CARGO_REGISTR")
             && !name.starts_with("CARGO_SOURCE_");
-        if inherited || matches!(name.as_str(), "RUSTFLAGS" | "RUSTC_WRAPPER" | "RUSTC_WORKSPACE_WRAPPER" | "MAKEFLAGS" | "TARGET" | "PROFILE" | "OPT_LEVEL") {
+        if inherited
+            || matches!(
+                name.as_str(),
+                "RUSTFLAGS"
+                    | "RUSTC_WRAPPER"
+                    | "RUSTC_WORKSPACE_WRAPPER"
+                    | "MAKEFLAGS"
+                    | "TARGET"
+                    | "PROFILE"
+                    | "OPT_LEVEL"
+            )
+        {
             cargo.env_remove(&name);
         }
     }

@@ -27,7 +27,8 @@ enum StandardLibrary {
 impl Toolchain {
     /// The toolchain that is running, else Debian's in /usr/bin.
     pub(crate) fn find() -> Result<Self> {
-        let named = |variable, fallback: &str| env::var_os(variable).map_or_else(|| PathBuf::from(fallback), PathBuf::from);
+        let named =
+            |variable, fallback: &str| env::var_os(variable).map_or_else(|| PathBuf::from(fallback), PathBuf::from);
         let running = (named("CARGO", "cargo"), named("RUSTC", "rustc"));
         let debian = (PathBuf::from("/usr/bin/cargo"), PathBuf::from("/usr/bin/rustc"));
         for (cargo, rustc) in [running, debian] {

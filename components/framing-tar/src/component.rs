@@ -29,7 +29,8 @@ impl Describe for Component {
 impl Framing for Component {
     fn frame(entry: Entry) -> Result<Layer, Failure> {
         let entry = crate::Entry { name: entry.name, size: entry.size, uid: entry.owner.uid, gid: entry.owner.gid };
-        let frame = frame(&entry).map_err(|why| Failure::Invalid(format!("`{}` cannot be framed: {why}", entry.name)))?;
+        let frame =
+            frame(&entry).map_err(|why| Failure::Invalid(format!("`{}` cannot be framed: {why}", entry.name)))?;
         Ok(Layer {
             media_type: MEDIA_TYPE.to_owned(),
             segments: vec![Segment::Literal(frame.before), Segment::Payload, Segment::Zeros(frame.zeros_after)],

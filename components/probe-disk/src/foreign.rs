@@ -31,7 +31,8 @@ const MAGICS: [(usize, &[u8], &str); 23] = [
 
 /// A refusing hazard for each magic found at its place.
 pub(crate) fn hazards(head: &[u8]) -> Vec<Hazard> {
-    let found = |(offset, magic, _): &&(usize, &[u8], &str)| head.get(*offset..).is_some_and(|at| at.starts_with(magic));
+    let found =
+        |(offset, magic, _): &&(usize, &[u8], &str)| head.get(*offset..).is_some_and(|at| at.starts_with(magic));
     MAGICS.iter().filter(found).map(|(offset, magic, name)| hazard(*offset, magic, name)).collect()
 }
 
@@ -39,7 +40,10 @@ fn hazard(offset: usize, magic: &[u8], name: &str) -> Hazard {
     Hazard {
         code: "format-not-inspected",
         severity: Severity::Refuse,
-        message: format!("`{}` at {offset} is the mark of {name}, which this probe cannot inspect yet", magic.escape_ascii()),
+        message: format!(
+            "`{}` at {offset} is the mark of {name}, which this probe cannot inspect yet",
+            magic.escape_ascii()
+        ),
     }
 }
 

@@ -25,7 +25,9 @@ pub(crate) fn inspect(head: &[u8], whole: bool) -> Result<Answer, Malformed> {
     let header = header::parse(head)?;
     let extensions = match extensions::walk(head, &header)? {
         Walk::Done(extensions) => extensions,
-        Walk::NeedHead(_) if whole => return Err(Malformed("qcow2: the file ends inside the header extensions".into())),
+        Walk::NeedHead(_) if whole => {
+            return Err(Malformed("qcow2: the file ends inside the header extensions".into()));
+        }
         Walk::NeedHead(need) => return Ok(Answer::NeedHead(need.min(MAX_HEAD))),
     };
     let hazards = hazards(head, &header, &extensions);
@@ -49,10 +51,18 @@ fn hazards(head: &[u8], header: &Header, extensions: &[Extension]) -> Vec<Hazard
     let bits = header.incompatible;
     if header.backing_offset != 0 {
         let name = text(head, header.backing_offset, header.backing_length);
-        found("qcow2-backing-file", Severity::Refuse, format!("backing file{name} at offset {}", header.backing_offset));
+        found(
+            "qcow2-backing-file",
+            Severity::Refuse,
+            format!("backing file{name} at offset {}", header.backing_offset),
+        );
     }
     if bits & INCOMPATIBLE_DATA_FILE != 0 {
-        found("qcow2-data-file", Severity::Refuse, format!("external data file: incompatible features {bits:#x} at 72"));
+        found(
+            "qcow2-data-file",
+            Severity::Refuse,
+            format!("external data file: incompatible features {bits:#x} at 72"),
+        );
     }
     for extension in extensions {
         match extension.kind {

@@ -88,7 +88,9 @@ impl Revision {
 pub fn judge(head: &Head, partial: bool) -> Verdict {
     let status = head.status;
     let refused = match status {
-        200 if partial => Refusal::Changed("the server answered a range with the whole: the disk changed meanwhile".into()),
+        200 if partial => {
+            Refusal::Changed("the server answered a range with the whole: the disk changed meanwhile".into())
+        }
         206 if !partial => Refusal::Invalid("the server answered a request for the whole with a part (206)".into()),
         200 | 206 => match head.field("content-encoding") {
             Some(coding) if !coding.eq_ignore_ascii_case("identity") => Refusal::Unsupported(format!(

@@ -56,7 +56,9 @@ mod tests {
 
     #[test]
     fn a_redirect_out_of_http_or_with_credentials_is_refused() {
-        for location in ["ftp://a.example/", "file:///etc/passwd", "https://u:p@a.example/", "https://u@a.example/", "http://["] {
+        for location in
+            ["ftp://a.example/", "file:///etc/passwd", "https://u:p@a.example/", "https://u@a.example/", "http://["]
+        {
             assert!(redirect_target("https://a.example/", location).is_err(), "{location}");
         }
     }

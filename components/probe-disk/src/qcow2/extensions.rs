@@ -74,7 +74,8 @@ mod tests {
         put32(&mut head, 120, DATA_FILE_NAME);
         put32(&mut head, 124, 3);
         let Walk::Done(found) = walk(&head, &parse(&head).unwrap()).unwrap() else { panic!() };
-        let found: Vec<_> = found.iter().map(|extension| (extension.kind, extension.offset, extension.length)).collect();
+        let found: Vec<_> =
+            found.iter().map(|extension| (extension.kind, extension.offset, extension.length)).collect();
         assert_eq!(found, [(BACKING_FORMAT, 112, 5), (DATA_FILE_NAME, 128, 3)]);
     }
 

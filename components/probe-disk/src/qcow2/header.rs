@@ -99,7 +99,9 @@ fn check_tables(head: &[u8], header: &Header) -> Result<(), Malformed> {
     for (name, at) in [("l1_table_offset", 40), ("refcount_table_offset", 48), ("snapshots_offset", 64)] {
         let offset = be64(head, at)?;
         if !offset.is_multiple_of(header.cluster_size()) || offset > i64::MAX as u64 {
-            return Err(Malformed(format!("qcow2: {name} at {at} is {offset}, expected a multiple of the cluster size")));
+            return Err(Malformed(format!(
+                "qcow2: {name} at {at} is {offset}, expected a multiple of the cluster size"
+            )));
         }
     }
     Ok(())

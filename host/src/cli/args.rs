@@ -1,0 +1,108 @@
+//! Arguments as typed. Nothing here looks at the world.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Carries virtual machine disks into OCI registries.
+#[derive(Debug, Parser)]
+#[command(name = "longshore", version, max_term_width = 100)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+    /// Say less: nothing but errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+    /// Say more; twice for everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Streams a disk into a registry or an OCI image layout, as a container disk.
+    ///
+    /// Prints `repository@digest` once the image is verified and tagged.
+    Import(Box<Import>),
+    /// Looks at components.
+    Component {
+        #[command(subcommand)]
+        command: ComponentCommand,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(super) enum ComponentCommand {
+    /// Lists the built-in components with their digests.
+    List,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Import {
+    /// https://… or http://…, a path or file://…, or - for standard input.
+    #[arg(value_name = "SOURCE")]
+    pub(super) location: String,
+    /// docker://host[:port]/repository[:tag], the same without docker://, or oci:DIR[:tag].
+    pub(super) destination: String,
+    /// Name of the disk in the image [default: last segment of SOURCE, or disk.img].
+    #[arg(long, value_name = "FILE")]
+    pub(super) name: Option<String>,
+    /// Size of the disk, for a source that does not say; a source that says otherwise is refused.
+    #[arg(long, value_name = "BYTES")]
+    pub(super) size: Option<u64>,
+    /// Checksum that the bytes received must have, as sha256:HEX. May be repeated.
+    #[arg(long, value_name = "ALGO:HEX")]
+    pub(super) checksum: Vec<String>,
+    /// Another tag. May be repeated.
+    #[arg(long)]
+    pub(super) tag: Vec<String>,
+    /// Source component: a built-in name or a file.
+    #[arg(long, value_name = "SPEC")]
+    pub(super) source: Option<String>,
+    /// Probe component: a built-in name or a file.
+    #[arg(long, value_name = "SPEC")]
+    pub(super) probe: Option<String>,
+    /// Framing component: a built-in name or a file.
+    #[arg(long, value_name = "SPEC")]
+    pub(super) framing: Option<String>,
+    /// Certificates to trust besides the system's: a PEM file or a directory of them. May be repeated.
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(super) ca: Vec<PathBuf>,
+    /// Host that may be spoken to without TLS. May be repeated.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(super) plain_http: Vec<String>,
+    /// Credentials for the registry, in docker's config.json format.
+    #[arg(long, value_name = "FILE")]
+    pub(super) auth_file: Option<PathBuf>,
+    /// Write the report there, on failure too; - prints it instead of the reference.
+    #[arg(long, value_name = "FILE|-")]
+    pub(super) report: Option<PathBuf>,
+    /// How progress is shown.
+    #[arg(long, value_enum, default_value_t = ProgressKind::Auto, value_name = "KIND")]
+    pub(super) progress: ProgressKind,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProgressKind {
+    /// A bar on a terminal, plain lines elsewhere.
+    Auto,
+    /// A bar.
+    Bar,
+    /// A line every few seconds.
+    Plain,
+    /// Nothing.
+    None,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,116 @@
+//! `import`: from the plan to what the user sees of it.
+
+use std::fs;
+use std::path::Path;
+
+use indicatif::HumanBytes;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::LocalSet;
+
+use super::args::Import;
+use super::progress::{Shown, rate, show, shown};
+use super::{messages, plan};
+use crate::error::{Code, Error, Result, Stage};
+use crate::observe::Progress;
+use crate::pipeline::{self, Finished, Interrupt, Plan, Report};
+
+/// The file name that means standard output.
+const STANDARD_OUTPUT: &str = "-";
+
+/// Runs an import.
+pub(super) fn run(import: &Import, quiet: bool) -> Result<()> {
+    let plan = plan::plan(import)?;
+    // One thread: download, digest and upload share the cache, and a second thread costs more CPU than it saves time.
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|why| Error::internal(Stage::Plan, format!("there is no runtime: {why}")))?;
+    let how = shown(import.progress, quiet);
+    let finished = LocalSet::new().block_on(&runtime, carry_out(&plan, how));
+    // A read of standard input may still be blocked; nothing waits for it.
+    runtime.shutdown_background();
+    let Finished { outcome, report } = finished?;
+    let reported = write_report(import.report.as_deref(), &report);
+    let imported = outcome?;
+    reported?;
+    if how != Shown::Nothing {
+        summary(&report);
+    }
+    if import.report.as_deref() != Some(Path::new(STANDARD_OUTPUT)) {
+        messages::data(&format!("{}@{}", imported.name, imported.digest));
+    }
+    Ok(())
+}
+
+async fn carry_out(plan: &Plan, how: Shown) -> Result<Finished> {
+    let progress = Progress::start();
+    let (interrupt, interrupted) = pipeline::interrupt();
+    let signals = signals(interrupt)?;
+    tokio::select! {
+        finished = pipeline::import(plan, &progress, interrupted) => Ok(finished),
+        never = show(&progress, how) => never_ends(never),
+        never = signals => never_ends(never),
+    }
+}
+
+fn never_ends<T>((): ()) -> Result<T> {
+    Err(Error::internal(Stage::Plan, "a task that never ends has ended"))
+}
+
+/// Ends the import on SIGINT and SIGTERM, in order: it still gives its upload up.
+fn signals(interrupt: Interrupt) -> Result<impl Future<Output = ()>> {
+    let failed = |why| Error::internal(Stage::Plan, format!("signals cannot be received: {why}"));
+    let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut term = signal(SignalKind::terminate()).map_err(failed)?;
+    Ok(async move {
+        loop {
+            tokio::select! {
+                _ = int.recv() => interrupt.end(Code::Interrupted),
+                _ = term.recv() => interrupt.end(Code::Terminated),
+            }
+        }
+    })
+}
+
+fn write_report(path: Option<&Path>, report: &Report) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let text = serde_json::to_string_pretty(report)
+        .map_err(|why| Error::internal(Stage::Report, format!("the report cannot be written: {why}")))?;
+    if path == Path::new(STANDARD_OUTPUT) {
+        messages::data(&text);
+        return Ok(());
+    }
+    fs::write(path, text + "\n").map_err(|why| {
+        let message = format!("the report cannot be written to `{}`: {why}", path.display());
+        Error::new(Code::LocalFile, Stage::Report, message).caused_by(why)
+    })
+}
+
+/// What was done, in a few lines for people.
+fn summary(report: &Report) {
+    let disk = &report.disk;
+    let received = report.transfer.bytes_received;
+    let virtual_size = disk.virtual_size.map_or_else(String::new, |size| format!(", {} virtual", HumanBytes(size)));
+    messages::line(&format!(
+        "imported {} ({}{virtual_size}): {} in {:.1} s, {}",
+        disk.name.as_deref().unwrap_or("-"),
+        disk.format.as_deref().unwrap_or("-"),
+        HumanBytes(received),
+        report.transfer.seconds,
+        rate(received, report.transfer.seconds)
+    ));
+    for hazard in disk.hazards.iter().flatten() {
+        messages::line(&format!("{}: {} ({})", hazard.severity, hazard.message, hazard.code));
+    }
+    for connection in &report.connections {
+        let tls = connection.tls.as_ref().map_or_else(
+            || "plain HTTP".to_owned(),
+            |tls| {
+                let group = tls.key_exchange_group.as_deref().unwrap_or("resumed");
+                format!("{} {} {group}", tls.version, tls.cipher_suite)
+            },
+        );
+        messages::line(&format!("{}: {} over {tls}", connection.side, connection.origin));
+    }
+}

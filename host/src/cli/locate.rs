@@ -1,0 +1,119 @@
+//! SOURCE and DESTINATION as they are typed.
+
+use std::path::PathBuf;
+
+use url::Url;
+
+use crate::error::{Code, Error, Result, Stage};
+use crate::oci::{Reference, Tag};
+use crate::pipeline::Source;
+
+/// DESTINATION.
+#[derive(Debug)]
+pub(super) enum Destination {
+    Registry(Reference),
+    Layout(PathBuf, Option<Tag>),
+}
+
+fn usage(message: String) -> Error {
+    Error::new(Code::Usage, Stage::Plan, message)
+}
+
+fn unsupported(message: String) -> Error {
+    Error::new(Code::Unsupported, Stage::Plan, message)
+}
+
+/// A URL, a path, or `-`.
+pub(super) fn source(text: &str) -> Result<Source> {
+    if text == "-" {
+        return Ok(Source::StandardInput);
+    }
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return if text.is_empty() { Err(usage("SOURCE is empty".to_owned())) } else { Ok(Source::File(text.into())) };
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "http" | "https" => {
+            let url = Url::parse(text).map_err(|why| usage(format!("SOURCE is not a URL: {why}")))?;
+            if !url.username().is_empty() || url.password().is_some() {
+                let message = "user information in SOURCE is not supported yet".to_owned();
+                return Err(unsupported(message));
+            }
+            Ok(Source::Http(url))
+        }
+        "file" => {
+            let url = Url::parse(text).map_err(|why| usage(format!("SOURCE is not a URL: {why}")))?;
+            let path = url.to_file_path().map_err(|()| usage(format!("`{text}` names no file on this machine")))?;
+            Ok(Source::File(path))
+        }
+        "docker" => Err(unsupported(format!("a registry as SOURCE is not supported yet: `docker://{rest}`"))),
+        other => Err(usage(format!("SOURCE has the scheme `{other}`, expected https, http or file"))),
+    }
+}
+
+/// A reference with or without `docker://`, or `oci:DIR[:tag]`.
+pub(super) fn destination(text: &str) -> Result<Destination> {
+    if let Some(layout) = text.strip_prefix("oci:") {
+        let (folder, tag) = match layout.rsplit_once(':') {
+            Some((folder, tag)) if !tag.contains('/') => {
+                (folder, Some(tag.parse().map_err(|why| usage(format!("{why}")))?))
+            }
+            _ => (layout, None),
+        };
+        if folder.is_empty() {
+            return Err(usage("`oci:` names no folder".to_owned()));
+        }
+        return Ok(Destination::Layout(folder.into(), tag));
+    }
+    let reference: Reference = text.strip_prefix("docker://").unwrap_or(text).parse().map_err(|why| {
+        usage(format!("{why}")).hint("expected docker://host[:port]/repository[:tag] or oci:DIR[:tag]")
+    })?;
+    if reference.digest.is_some() {
+        return Err(usage("DESTINATION has a digest, which only the finished image has".to_owned()));
+    }
+    Ok(Destination::Registry(reference))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_a_url_a_path_or_a_dash() {
+        assert!(matches!(source("https://a.example/x").unwrap(), Source::Http(_)));
+        assert!(matches!(source("HTTP://a.example/x").unwrap(), Source::Http(_)));
+        assert!(matches!(source("-").unwrap(), Source::StandardInput));
+        for (text, path) in [("a/b.raw", "a/b.raw"), ("/x:y", "/x:y"), ("file:///a%20b", "/a b")] {
+            let Source::File(found) = source(text).unwrap() else { panic!("{text}") };
+            assert_eq!(found, PathBuf::from(path));
+        }
+    }
+
+    #[test]
+    fn what_is_no_source_is_refused() {
+        let code = |text: &str| source(text).unwrap_err().code();
+        for text in ["", "ftp://a/x", "https://", "file://host/x"] {
+            assert_eq!(code(text), Code::Usage, "{text}");
+        }
+        for text in ["docker://r.example/x", "https://u:p@a.example/"] {
+            assert_eq!(code(text), Code::Unsupported, "{text}");
+        }
+        assert!(!source("https://u:hunter2@a.example/").unwrap_err().to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn a_destination_is_a_reference_or_a_layout() {
+        for text in ["docker://r.example/vm:1", "r.example/vm:1"] {
+            let Destination::Registry(reference) = destination(text).unwrap() else { panic!("{text}") };
+            assert_eq!(reference.to_string(), "r.example/vm:1");
+        }
+        for (text, folder, tag) in
+            [("oci:d", "d", None), ("oci:/x/d:1", "/x/d", Some("1")), ("oci:/a:b/d", "/a:b/d", None)]
+        {
+            let Destination::Layout(found, found_tag) = destination(text).unwrap() else { panic!("{text}") };
+            assert_eq!((found, found_tag.as_ref().map(Tag::as_str)), (PathBuf::from(folder), tag));
+        }
+        for text in ["", "oci:", "oci::x", "vm", &format!("r.example/vm@{}", crate::oci::Digest::of(b""))] {
+            assert_eq!(destination(text).unwrap_err().code(), Code::Usage, "{text}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The command line: arguments as typed, the plan as resolved, what the user is told.
+//!
+//! Standard output carries data only; progress and messages go to standard error.
+
+mod args;
+mod auth;
+mod env;
+mod import;
+mod list;
+mod locate;
+mod messages;
+mod not_yet;
+mod plan;
+mod progress;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use args::{Args, Command, ComponentCommand};
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use crate::error::{Code, Error, Stage};
+use crate::pipeline;
+
+/// Runs the program with these arguments, the first of which is its own name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(done) = compile_child(&arguments) {
+        return done;
+    }
+    let parsed = Args::command()
+        .long_version(list::long_version())
+        .try_get_matches_from(&arguments)
+        .and_then(|matches| Args::from_arg_matches(&matches));
+    let args = match parsed {
+        Ok(args) => args,
+        Err(why) => return refuse(&why),
+    };
+    messages::start_log(args.verbose);
+    let done = match args.command {
+        Command::Import(import) => import::run(&import, args.quiet),
+        Command::Component { command: ComponentCommand::List } => list::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            messages::error(&error);
+            ExitCode::from(error.code().exit())
+        }
+    }
+}
+
+/// This program as the child that compiles a stranger's component.
+fn compile_child(arguments: &[OsString]) -> Option<ExitCode> {
+    let rest: Vec<String> = arguments.iter().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
+    match pipeline::compile_child(&rest)? {
+        Ok(()) => Some(ExitCode::SUCCESS),
+        Err(words) => {
+            messages::line(&words);
+            Some(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Help and version are no errors; what the contract has but we do not is refused by name.
+fn refuse(why: &clap::Error) -> ExitCode {
+    if !why.use_stderr() {
+        // A closed pipe is nobody's problem.
+        let _ = why.print();
+        return ExitCode::SUCCESS;
+    }
+    if let Some(what) = not_yet::named_in(why) {
+        let error = Error::new(Code::Unsupported, Stage::Plan, format!("`{what}` is not supported yet"));
+        messages::error(&error);
+    } else {
+        let _ = why.print();
+    }
+    ExitCode::from(Code::Usage.exit())
+}

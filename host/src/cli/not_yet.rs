@@ -1,0 +1,99 @@
+//! What the contract has and this version does not: refused as unsupported, never accepted and ignored.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// Flags of `import`.
+const FLAGS: [&str; 23] = [
+    "--checksum-file",
+    "--format",
+    "--filter",
+    "--compressor",
+    "--source-option",
+    "--source-header-file",
+    "--source-credentials",
+    "--source-connections",
+    "--policy",
+    "--cert",
+    "--key",
+    "--label",
+    "--annotation",
+    "--media-types",
+    "--owner",
+    "--platform",
+    "--check",
+    "--limit-rate",
+    "--spool",
+    "--spool-max",
+    "--checkpoint",
+    "--progress-fd",
+    "--color",
+];
+/// Commands.
+const COMMANDS: [&str; 13] = [
+    "probe",
+    "export",
+    "inspect",
+    "list",
+    "delete",
+    "gc",
+    "serve",
+    "policy",
+    "doctor",
+    "completions",
+    "man",
+    "check",
+    "inspect",
+];
+/// Values of flags that exist.
+const VALUES: [(&str, &str); 1] = [("--progress", "json")];
+
+/// The name of what a parse error is about, if it is part of the contract.
+pub(super) fn named_in(why: &clap::Error) -> Option<String> {
+    let text = |kind| match why.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        _ => None,
+    };
+    match why.kind() {
+        ErrorKind::UnknownArgument => text(ContextKind::InvalidArg).filter(|flag| FLAGS.contains(&flag.as_str())),
+        ErrorKind::InvalidSubcommand => {
+            text(ContextKind::InvalidSubcommand).filter(|name| COMMANDS.contains(&name.as_str()))
+        }
+        ErrorKind::InvalidValue => {
+            let (flag, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
+            let named = |(f, v): &&(&str, &str)| flag.starts_with(*f) && value == *v;
+            VALUES.iter().find(named).map(|(flag, value)| format!("{flag} {value}"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::super::args::Args;
+    use super::*;
+
+    fn named(arguments: &[&str]) -> Option<String> {
+        named_in(&Args::try_parse_from(arguments).unwrap_err())
+    }
+
+    #[test]
+    fn what_the_contract_has_is_refused_by_name() {
+        for flag in FLAGS {
+            assert_eq!(named(&["longshore", "import", "a", "b", flag, "x"]).as_deref(), Some(flag));
+        }
+        for command in ["probe", "serve", "doctor", "man"] {
+            assert_eq!(named(&["longshore", command]).as_deref(), Some(command));
+        }
+        assert_eq!(named(&["longshore", "component", "check"]).as_deref(), Some("check"));
+        assert_eq!(named(&["longshore", "import", "a", "b", "--progress", "json"]).as_deref(), Some("--progress json"));
+    }
+
+    #[test]
+    fn what_it_does_not_have_is_only_wrong() {
+        assert_eq!(named(&["longshore", "import", "a", "b", "--frobnicate"]), None);
+        assert_eq!(named(&["longshore", "frobnicate"]), None);
+        assert_eq!(named(&["longshore", "import", "a"]), None);
+    }
+}

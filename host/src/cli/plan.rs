@@ -1,0 +1,143 @@
+//! From arguments, environment and files to a plan that has nothing left to ask.
+
+use std::path::Path;
+
+use super::args::Import;
+use super::locate::{self, Destination};
+use super::{auth, env};
+use crate::error::{Code, Error, Result, Stage};
+use crate::oci::{Platform, Tag};
+use crate::pipeline::{Choice, Chosen, Plan, Source, Target};
+use crate::policy::{Egress, Policy, TlsPolicy};
+
+/// The container-disk convention (KubeVirt: qemu runs as 107).
+const OWNER: (u32, u32) = (107, 107);
+/// Where a policy would lie that nobody named.
+const SYSTEM_POLICY: &str = "/etc/longshore/policy.toml";
+
+/// Resolves everything.
+pub(super) fn plan(import: &Import) -> Result<Plan> {
+    let usage = |message: String| Error::new(Code::Usage, Stage::Plan, message);
+    no_policy_document()?;
+    let source = locate::source(&import.location)?;
+    let (target, tag) = target(import)?;
+    let mut tags: Vec<Tag> = tag.into_iter().collect();
+    for tag in &import.tag {
+        tags.push(tag.parse().map_err(|why| usage(format!("{why}")))?);
+    }
+    if tags.is_empty() {
+        tags.push(Tag::latest());
+    }
+    tags.dedup();
+    let plain_http =
+        import.plain_http.iter().map(|host| host.parse().map_err(|why| usage(format!("--plain-http: {why}"))));
+    let policy = Policy {
+        tls: TlsPolicy { anchors: auth::anchors(&import.ca)?, ..TlsPolicy::default() },
+        egress: Egress { plain_http: plain_http.collect::<Result<_>>()? },
+        ..Policy::default()
+    };
+    Ok(Plan {
+        chosen: chosen(import, &source),
+        source,
+        target,
+        tags,
+        name: import.name.clone(),
+        size: import.size,
+        checksums: import.checksum.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+        owner: OWNER,
+        platform: Platform::linux_amd64(),
+        epoch: env::source_date_epoch().transpose().map_err(usage)?,
+        policy,
+        program: env::program()
+            .map_err(|why| Error::internal(Stage::Plan, format!("this program cannot find itself: {why}")))?,
+    })
+}
+
+fn target(import: &Import) -> Result<(Target, Option<Tag>)> {
+    Ok(match locate::destination(&import.destination)? {
+        Destination::Layout(folder, tag) => (Target::Layout(folder), tag),
+        Destination::Registry(reference) => {
+            let credentials = auth::credentials(import.auth_file.as_deref(), &reference.repository)?;
+            (Target::Registry { repository: reference.repository, credentials }, reference.tag)
+        }
+    })
+}
+
+fn chosen(import: &Import, source: &Source) -> Chosen {
+    let choice = |spec: &Option<String>, default: &str| match spec {
+        Some(spec) if spec.contains('/') || is_file_name(spec) => Choice::File(spec.into()),
+        Some(spec) => Choice::BuiltIn(spec.clone()),
+        None => Choice::BuiltIn(default.to_owned()),
+    };
+    let reader = match source {
+        Source::Http(_) => "source-http",
+        Source::File(_) | Source::StandardInput => "source-file",
+    };
+    Chosen {
+        source: choice(&import.source, reader),
+        probe: choice(&import.probe, "probe-disk"),
+        framing: choice(&import.framing, "framing-tar"),
+    }
+}
+
+fn is_file_name(spec: &str) -> bool {
+    Path::new(spec).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("wasm"))
+}
+
+/// A policy that somebody wrote must not be passed over because this version cannot read it.
+fn no_policy_document() -> Result<()> {
+    let named = env::policy().or_else(|| {
+        let system = Path::new(SYSTEM_POLICY);
+        // Anything but a clear "not there" counts as there.
+        (!matches!(system.try_exists(), Ok(false))).then(|| system.to_owned())
+    });
+    match named {
+        None => Ok(()),
+        Some(path) => {
+            let message =
+                format!("there is a policy at `{}`, and policy documents are not supported yet", path.display());
+            Err(Error::new(Code::PolicyInvalid, Stage::Plan, message)
+                .hint("a policy is never ignored: remove it to run under the built-in default"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::super::args::{Args, Command};
+    use super::*;
+
+    fn planned(arguments: &[&str]) -> Result<Plan> {
+        let all = ["longshore", "import", "disk.raw", "oci:out"].iter().chain(arguments);
+        let Command::Import(import) = Args::try_parse_from(all).unwrap().command else { panic!() };
+        plan(&import)
+    }
+
+    fn tags(arguments: &[&str]) -> Vec<String> {
+        planned(arguments).unwrap().tags.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn without_any_tag_it_is_latest() {
+        assert_eq!(tags(&[]), ["latest"]);
+        assert_eq!(tags(&["--tag", "a", "--tag", "b"]), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_component_is_a_name_or_a_file() {
+        let source = |spec| planned(&["--source", spec]).unwrap().chosen.source;
+        assert!(matches!(source("source-file"), Choice::BuiltIn(_)));
+        assert!(matches!(source("./x"), Choice::File(_)));
+        assert!(matches!(source("x.wasm"), Choice::File(_)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_before_anything_happens() {
+        for arguments in [["--tag", "-x"], ["--checksum", "sha256:x"], ["--plain-http", "http://x"]] {
+            assert_eq!(planned(&arguments).unwrap_err().code(), Code::Usage, "{arguments:?}");
+        }
+        assert_eq!(planned(&["--ca", "/nonexistent"]).unwrap_err().code(), Code::LocalFile);
+    }
+}

@@ -1,0 +1,195 @@
+//! A component that is ready to be instantiated.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use wasmtime::component::types::ComponentItem;
+
+use super::compile::compile;
+use super::embedded::Embedded;
+use super::precompiled::{self, Artifact};
+use super::runtime::Engine;
+use crate::error::{Code, Error, Result, Stage};
+use crate::oci::Digest;
+
+/// The worlds of `longshore:stage`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `source-component`.
+    Source,
+    /// `probe-component`.
+    Probe,
+    /// `framing-component`.
+    Framing,
+}
+
+/// Where a component came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It is part of the program.
+    BuiltIn,
+    /// The user named this file.
+    File(PathBuf),
+}
+
+/// A loaded component that fits its world.
+pub struct Component {
+    name: String,
+    kind: Kind,
+    digest: Digest,
+    origin: Origin,
+    loaded: wasmtime::component::Component,
+}
+
+const PACKAGE: &str = "longshore:stage/";
+const VERSION: &str = "@0.1.0";
+
+impl Kind {
+    /// The kind as it stands in flags, messages and reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Probe => "probe",
+            Self::Framing => "framing",
+        }
+    }
+
+    /// What a component of this kind may import, besides the types.
+    const fn imports(self) -> &'static [&'static str] {
+        match self {
+            Self::Source => &["log", "fetch", "local"],
+            Self::Probe => &["log", "window"],
+            Self::Framing => &["log"],
+        }
+    }
+
+    /// The stage of the flow it is.
+    #[must_use]
+    pub const fn stage(self) -> Stage {
+        match self {
+            Self::Source => Stage::Source,
+            Self::Probe => Stage::Probe,
+            Self::Framing => Stage::Framing,
+        }
+    }
+}
+
+impl Component {
+    /// Loads a built-in component.
+    ///
+    /// # Errors
+    /// `component-invalid` if the program is damaged.
+    pub fn built_in(engine: &Engine, embedded: &Embedded) -> Result<Self> {
+        let parse = |text: &str| text.parse().map_err(|_| Error::internal(Stage::Plan, "a malformed built-in digest"));
+        let artifact = Artifact::Embedded { bytes: embedded.artifact, digest: parse(embedded.artifact_digest)? };
+        let component = Self {
+            name: embedded.name.to_owned(),
+            kind: embedded.kind,
+            digest: parse(embedded.digest)?,
+            origin: Origin::BuiltIn,
+            loaded: precompiled::load(engine, &artifact, embedded.name)?,
+        };
+        component.check(engine)?;
+        Ok(component)
+    }
+
+    /// Compiles the component in `wasm`, which came from `path`, in a child process of `program` under limits.
+    ///
+    /// # Errors
+    /// `component-invalid` if it is not a component, cannot be compiled within bounds, or does not fit the world.
+    pub async fn from_file(engine: &Engine, program: &Path, kind: Kind, path: &Path, wasm: &[u8]) -> Result<Self> {
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let bytes = compile(program, &name, wasm).await?;
+        let component = Self {
+            loaded: precompiled::load(engine, &Artifact::FromChild { bytes: &bytes }, &name)?,
+            name,
+            kind,
+            digest: Digest::of(wasm),
+            origin: Origin::File(path.to_owned()),
+        };
+        component.check(engine)?;
+        Ok(component)
+    }
+
+    /// The name it goes by: its package, or the name of its file.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The digest of the component's bytes.
+    #[must_use]
+    pub const fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Where it came from.
+    #[must_use]
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    pub(super) const fn loaded(&self) -> &wasmtime::component::Component {
+        &self.loaded
+    }
+
+    /// Whether it imports nothing but what its world may import, and exports what its world must. Other exports are no
+    /// concern of ours: tools of several languages add some.
+    fn check(&self, engine: &Engine) -> Result<()> {
+        let invalid = |message: String| Error::new(Code::ComponentInvalid, Stage::Plan, message);
+        let ty = self.loaded.component_type();
+        for (import, external) in ty.imports(engine.inner()) {
+            let interface = import.strip_prefix(PACKAGE).and_then(|rest| rest.strip_suffix(VERSION));
+            let granted = interface.is_some_and(|name| name == "types" || self.kind.imports().contains(&name));
+            // Nothing can be reached through an instance without functions.
+            let empty =
+                matches!(external.ty, ComponentItem::ComponentInstance(ref i) if i.exports(engine.inner()).len() == 0);
+            if !granted && !empty {
+                return Err(invalid(format!(
+                    "`{}` imports `{import}`, which is not granted to a {}",
+                    self.name,
+                    self.kind.as_str()
+                ))
+                .hint(format!(
+                    "a {} may import {}",
+                    self.kind.as_str(),
+                    self.kind.imports().join(", ")
+                )));
+            }
+        }
+        for interface in ["describe", self.kind.as_str()] {
+            let export = format!("{PACKAGE}{interface}{VERSION}");
+            if ty.get_export(engine.inner(), &export).is_none() {
+                let message =
+                    format!("`{}` does not export `{export}`, which a {} must", self.name, self.kind.as_str());
+                return Err(invalid(message));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Component");
+        shown.field("name", &self.name).field("kind", &self.kind).field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+impl Origin {
+    /// The origin as it stands in reports.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::BuiltIn => "built-in".to_owned(),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+}

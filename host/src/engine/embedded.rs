@@ -1,0 +1,39 @@
+//! The components that are built in.
+
+use super::component::Kind;
+
+/// One built-in component, compiled ahead of time.
+#[derive(Debug)]
+pub struct Embedded {
+    /// Its package.
+    pub name: &'static str,
+    /// The world it is for.
+    pub kind: Kind,
+    /// The digest of the component.
+    pub digest: &'static str,
+    /// The compiled artifact.
+    pub(super) artifact: &'static [u8],
+    /// The digest of the artifact.
+    pub(super) artifact_digest: &'static str,
+}
+
+/// Every built-in component.
+#[must_use]
+pub const fn built_in() -> &'static [Embedded] {
+    include!(concat!(env!("OUT_DIR"), "/embedded.rs"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Component, Engine};
+
+    #[test]
+    fn every_built_in_component_loads() {
+        let engine = Engine::new().unwrap();
+        for embedded in built_in() {
+            let component = Component::built_in(&engine, embedded).unwrap();
+            assert_eq!(component.digest().to_string(), embedded.digest);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The engine, and the clock that lets it interrupt guests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::config::config;
+use crate::error::{Error, Result, Stage};
+
+/// One epoch. A guest is interrupted at its next check after each.
+pub(super) const TICK: Duration = Duration::from_millis(10);
+
+/// Where guests run. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: wasmtime::Engine,
+}
+
+/// Advances the epoch as long as it lives.
+pub struct Ticker {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// The engine for this program's target.
+    ///
+    /// # Errors
+    /// `internal` if the target is not one that wasmtime knows.
+    pub fn new() -> Result<Self> {
+        let inner = config(env!("LONGSHORE_TARGET"))
+            .and_then(|config| wasmtime::Engine::new(&config))
+            .map_err(|why| Error::internal(Stage::Plan, format!("the engine cannot be made: {why:#}")))?;
+        Ok(Self { inner })
+    }
+
+    /// Starts the clock without which no guest is ever interrupted.
+    ///
+    /// # Errors
+    /// `internal` if there is no thread to be had.
+    pub fn ticker(&self) -> Result<Ticker> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (engine, stopped) = (self.inner.weak(), Arc::clone(&stop));
+        let thread = thread::Builder::new().name("epoch".to_owned()).stack_size(64 * 1024).spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                thread::park_timeout(TICK);
+                let Some(engine) = engine.upgrade() else { return };
+                engine.increment_epoch();
+            }
+        });
+        let thread =
+            thread.map_err(|why| Error::internal(Stage::Plan, format!("no thread for the epoch clock: {why}")))?;
+        Ok(Ticker { stop, thread: Some(thread) })
+    }
+
+    pub(super) fn inner(&self) -> &wasmtime::Engine {
+        &self.inner
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A panic there would already have been reported.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `index.json`: which manifests there are and what they are called.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::oci::{Descriptor, Tag};
+
+/// The annotation that holds a tag.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The media type of an index.
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// The most bytes of an index that are read.
+const MAX_INDEX: u64 = 16 << 20;
+
+/// Adds the manifest under `tag`; whatever had that tag loses it and stays listed untagged only if something else names
+/// it. Whoever calls holds the layout's lock.
+pub(super) fn add(layout: &Path, manifest: &Descriptor, tag: &Tag) -> io::Result<()> {
+    let path = layout.join("index.json");
+    let mut document = read(&path)?;
+    let manifests = document.entry("manifests").or_insert_with(|| json!([]));
+    let Value::Array(manifests) = manifests else { return Err(malformed("`manifests` is not a list")) };
+    manifests.retain(|entry| tag_of(entry) != Some(tag.as_str()));
+    manifests.push(json!({
+        "mediaType": manifest.media_type,
+        "digest": manifest.digest.to_string(),
+        "size": manifest.size,
+        "annotations": { REF_NAME: tag.as_str() },
+    }));
+    let bytes = serde_json::to_vec_pretty(&Value::Object(document))?;
+    replace(&path, &bytes)
+}
+
+/// Writes a file so that it has either its old content or all of the new.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().ok_or_else(|| malformed("a file without a folder"))?;
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let partial = folder.join(format!(".{name}.{}.partial", std::process::id()));
+    let written = (|| {
+        let mut file = File::create(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&partial, path)?;
+        File::open(folder)?.sync_all()
+    })();
+    if written.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&partial);
+    }
+    written
+}
+
+fn read(path: &Path) -> io::Result<Map<String, Value>> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.len() > MAX_INDEX => return Err(malformed("index.json is too large")),
+        Ok(_) => {}
+        Err(why) if why.kind() == io::ErrorKind::NotFound => {
+            let mut fresh = Map::new();
+            fresh.insert("schemaVersion".to_owned(), json!(2));
+            fresh.insert("mediaType".to_owned(), json!(INDEX));
+            return Ok(fresh);
+        }
+        Err(why) => return Err(why),
+    }
+    match serde_json::from_slice(&fs::read(path)?)? {
+        Value::Object(document) => Ok(document),
+        _ => Err(malformed("index.json is not an object")),
+    }
+}
+
+fn tag_of(entry: &Value) -> Option<&str> {
+    entry.get("annotations")?.get(REF_NAME)?.as_str()
+}
+
+fn malformed(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::{Digest, MANIFEST};
+
+    fn manifest(content: &[u8]) -> Descriptor {
+        Descriptor { media_type: MANIFEST.to_owned(), digest: Digest::of(content), size: content.len() as u64 }
+    }
+
+    fn scratch(name: &str) -> std::path::PathBuf {
+        let folder = std::env::temp_dir().join(format!("longshore-index-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_tag_moves_and_the_others_stay() {
+        let folder = scratch("move");
+        let (one, two): (Tag, Tag) = ("1".parse().unwrap(), "2".parse().unwrap());
+        add(&folder, &manifest(b"a"), &one).unwrap();
+        add(&folder, &manifest(b"b"), &two).unwrap();
+        add(&folder, &manifest(b"c"), &one).unwrap();
+        let index: Value = serde_json::from_slice(&fs::read(folder.join("index.json")).unwrap()).unwrap();
+        let listed: Vec<_> =
+            index["manifests"].as_array().unwrap().iter().map(|m| (tag_of(m).unwrap(), &m["digest"])).collect();
+        let digest = |content: &[u8]| json!(Digest::of(content).to_string());
+        assert_eq!(listed, [("2", &digest(b"b")), ("1", &digest(b"c"))]);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn an_index_of_another_shape_is_left_alone() {
+        let folder = scratch("shape");
+        for content in ["[]", "{\"manifests\":{}}", "nonsense"] {
+            fs::write(folder.join("index.json"), content).unwrap();
+            assert!(add(&folder, &manifest(b"a"), &Tag::latest()).is_err());
+            assert_eq!(fs::read_to_string(folder.join("index.json")).unwrap(), content);
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

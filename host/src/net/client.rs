@@ -1,0 +1,212 @@
+//! The HTTP/1.1 client: one request, one answer, nothing followed, nothing retried behind anybody's back.
+
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method};
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper_util::client::legacy::Client as Pooled;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use url::Url;
+
+use super::carried::Carried;
+use super::connector::Connector;
+use super::dial::Dialer;
+use super::{Body, Connections, redacted};
+use crate::error::{Code, Error, Result, Stage};
+use crate::policy::{Origin, Policy, Side};
+use crate::tls::TlsClient;
+
+/// How long an idle connection is kept for the next request to the same origin.
+const KEEP_IDLE: Duration = Duration::from_secs(30);
+
+const AGENT: &str = concat!("longshore/", env!("CARGO_PKG_VERSION"));
+
+/// Whatever network a run has: policy, TLS, and the record of its connections.
+pub struct Net {
+    policy: Arc<Policy>,
+    tls: Arc<OnceLock<TlsClient>>,
+    record: Arc<Connections>,
+}
+
+/// A client for one side of the flow.
+#[derive(Clone)]
+pub struct Client {
+    pooled: Pooled<Connector, RequestBody>,
+    dialer: Dialer,
+}
+
+/// The body of a request.
+pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// One request.
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// The URL, without user information.
+    pub url: Url,
+    /// Header fields besides Host and User-Agent. A body of known length needs its Content-Length here.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: RequestBody,
+    /// Time until the answer's head, after which the peer counts as stalled. None: whoever sends the body watches it.
+    pub answer_within: Option<Duration>,
+}
+
+/// One answer.
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The body's length, if the peer says so.
+    pub length: Option<u64>,
+    /// The body.
+    pub body: Body,
+}
+
+impl Net {
+    /// The network under `policy`.
+    #[must_use]
+    pub fn new(policy: Arc<Policy>) -> Self {
+        Self { policy, tls: Arc::default(), record: Arc::default() }
+    }
+
+    /// A client for `side`, whose user typed these origins.
+    #[must_use]
+    pub fn client(&self, side: Side, typed: Vec<Origin>) -> Client {
+        let stage = match side {
+            Side::Source => Stage::Source,
+            Side::Registry => Stage::Upload,
+        };
+        let dialer = Dialer {
+            side,
+            stage,
+            policy: Arc::clone(&self.policy),
+            typed: typed.into(),
+            tls: Arc::clone(&self.tls),
+            record: Arc::clone(&self.record),
+        };
+        let pooled = Pooled::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(KEEP_IDLE)
+            .pool_max_idle_per_host(2)
+            .http1_max_headers(128)
+            .build(Connector(dialer.clone()));
+        Client { pooled, dialer }
+    }
+
+    /// The connections opened so far.
+    #[must_use]
+    pub fn connections(&self) -> Arc<Connections> {
+        Arc::clone(&self.record)
+    }
+}
+
+impl Request {
+    /// A request without a body.
+    #[must_use]
+    pub fn new(method: Method, url: Url) -> Self {
+        Self { method, url, headers: HeaderMap::new(), body: empty(), answer_within: None }
+    }
+
+    /// The same with a body that is in memory, and its length.
+    #[must_use]
+    pub fn with_bytes(mut self, bytes: Bytes) -> Self {
+        self.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        self.body = http_body_util::Full::new(bytes).map_err(infallible).boxed_unsync();
+        self
+    }
+}
+
+impl Client {
+    /// Sends a request and waits for the head of its answer. A 3xx is an answer like any other.
+    ///
+    /// # Errors
+    /// As the policy, the dialler and TLS give them; `source-unreachable` or `registry-unreachable` if the connection
+    /// breaks; a stall if the head does not come in time.
+    pub async fn send(&self, request: Request) -> Result<Response> {
+        let origin = Origin::of(&request.url).map_err(|why| Error::internal(self.stage(), why.to_string()))?;
+        // A kept connection does not pass the dialler again; the URL itself is checked every time.
+        self.dialer.check(&origin)?;
+        let whose = redacted(&request.url);
+        let answer_within = request.answer_within.unwrap_or(Duration::MAX);
+        let method = request.method.clone();
+        let answer = self.pooled.request(self.prepare(request)?);
+        let answer = match tokio::time::timeout(answer_within, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(why)) => return Err(self.error(&method, &whose, why)),
+            Err(_) => return Err(self.silent(&method, &whose, answer_within)),
+        };
+        let (head, incoming) = answer.into_parts();
+        let length =
+            http_body::Body::size_hint(&incoming).exact().filter(|_| head.headers.contains_key(CONTENT_LENGTH));
+        let side = (self.dialer.side, self.stage());
+        let body = Body::new(incoming, length, self.stall(), side, whose);
+        Ok(Response { status: head.status.as_u16(), headers: head.headers, length, body })
+    }
+
+    /// The policy this client works under.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.dialer.policy
+    }
+
+    fn prepare(&self, request: Request) -> Result<http::Request<RequestBody>> {
+        let internal = |why: &str| Error::internal(self.stage(), format!("a request cannot be made: {why}"));
+        let mut url = request.url;
+        url.set_fragment(None);
+        let mut prepared = http::Request::new(request.body);
+        *prepared.method_mut() = request.method;
+        *prepared.uri_mut() = url.as_str().parse().map_err(|why: http::uri::InvalidUri| internal(&why.to_string()))?;
+        *prepared.headers_mut() = request.headers;
+        prepared.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        prepared.headers_mut().remove(HOST);
+        Ok(prepared)
+    }
+
+    fn error(&self, method: &Method, whose: &str, why: hyper_util::client::legacy::Error) -> Error {
+        if let Some(error) = Carried::find(&why) {
+            return error;
+        }
+        let code = self.code(Code::SourceUnreachable, Code::RegistryUnreachable);
+        Error::new(code, self.stage(), format!("{method} {whose}: the connection broke before there was an answer"))
+            .caused_by(why)
+    }
+
+    fn silent(&self, method: &Method, whose: &str, within: Duration) -> Error {
+        let code = self.code(Code::SourceStalled, Code::RegistryStalled);
+        Error::new(code, self.stage(), format!("{method} {whose}: no answer within {} s", within.as_secs()))
+    }
+
+    fn code(&self, source: Code, registry: Code) -> Code {
+        match self.dialer.side {
+            Side::Source => source,
+            Side::Registry => registry,
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        self.dialer.stage
+    }
+
+    fn stall(&self) -> Duration {
+        let limits = &self.dialer.policy.limits;
+        match self.dialer.side {
+            Side::Source => limits.source_stall,
+            Side::Registry => limits.registry_stall,
+        }
+    }
+}
+
+fn empty() -> RequestBody {
+    http_body_util::Empty::new().map_err(infallible).boxed_unsync()
+}
+
+fn infallible(never: Infallible) -> Box<dyn std::error::Error + Send + Sync> {
+    match never {}
+}

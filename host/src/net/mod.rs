@@ -1,0 +1,20 @@
+//! Connections under egress policy, and the one HTTP/1.1 client. The only opener of sockets.
+//!
+//! `hyper` speaks the protocol and keeps connections; dialling is ours, so that every attempt is checked against the policy
+//! between resolving and connecting, and every TLS session is on record.
+
+mod body;
+mod carried;
+mod client;
+mod connector;
+mod dial;
+mod record;
+mod redact;
+mod secret;
+
+pub use body::Body;
+pub(crate) use carried::carried;
+pub use client::{Client, Net, Request, RequestBody, Response};
+pub use record::{Connection, Connections};
+pub use redact::redacted;
+pub use secret::{Basic, Secret};

@@ -1,0 +1,45 @@
+//! Every connection the process opened, for the report.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::policy::{Origin, Side};
+use crate::tls::Negotiated;
+
+/// The most connections that are kept one by one; what comes after is only counted.
+const MAX_KEPT: usize = 256;
+
+/// One connection that was established.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Which end of the flow it is for.
+    pub side: Side,
+    /// Whom it was for.
+    pub origin: Origin,
+    /// The address that was dialled.
+    pub address: SocketAddr,
+    /// What TLS settled on; none on plain HTTP.
+    pub tls: Option<Negotiated>,
+    /// How long the handshake took; none on plain HTTP.
+    pub handshake: Option<Duration>,
+}
+
+/// The record of a run.
+#[derive(Debug, Default)]
+pub struct Connections(Mutex<Vec<Connection>>);
+
+impl Connections {
+    pub(super) fn add(&self, connection: Connection) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < MAX_KEPT {
+            kept.push(connection);
+        }
+    }
+
+    /// All connections so far, in order, at most 256.
+    #[must_use]
+    pub fn all(&self) -> Vec<Connection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,189 @@
+//! Config and manifest of a container disk (OCI image-spec, config.md and manifest.md).
+
+use std::collections::BTreeMap;
+
+use oci_spec::OciSpecError;
+use oci_spec::image::{
+    ConfigBuilder, DescriptorBuilder, HistoryBuilder, ImageConfigurationBuilder, ImageManifestBuilder, MediaType,
+    RootFsBuilder,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Digest;
+
+/// The media type of a manifest.
+pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The media type of a config.
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// The media type of an uncompressed tar layer.
+pub const LAYER_TAR: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// A stored blob: what it is, which, how long (OCI image-spec, descriptor.md).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// The media type.
+    pub media_type: String,
+    /// The digest of the stored bytes.
+    pub digest: Digest,
+    /// How many bytes.
+    pub size: u64,
+}
+
+/// Operating system and architecture, as the image-spec names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Platform {
+    /// `linux`, …
+    pub os: String,
+    /// `amd64`, …
+    pub architecture: String,
+}
+
+/// An annotation or a label.
+pub type Annotation = (&'static str, String);
+
+/// What goes into config and manifest.
+#[derive(Clone, Debug)]
+pub struct ImageFacts {
+    /// The one layer.
+    pub layer: Descriptor,
+    /// Its digest uncompressed; the same for an uncompressed layer.
+    pub diff_id: Digest,
+    /// What the config says the image is for.
+    pub platform: Platform,
+    /// RFC 3339; never the clock.
+    pub created: String,
+    /// Labels of the config.
+    pub labels: Vec<Annotation>,
+    /// Annotations of the manifest.
+    pub annotations: Vec<Annotation>,
+}
+
+/// A config and the manifest that names it: the same facts give the same bytes.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The config's descriptor.
+    pub config: Descriptor,
+    /// The config.
+    pub config_bytes: Vec<u8>,
+    /// The manifest's descriptor.
+    pub manifest: Descriptor,
+    /// The manifest.
+    pub manifest_bytes: Vec<u8>,
+}
+
+impl Platform {
+    /// What a container disk is for unless somebody says otherwise; never the machine that imports it.
+    #[must_use]
+    pub fn linux_amd64() -> Self {
+        Self { os: "linux".to_owned(), architecture: "amd64".to_owned() }
+    }
+}
+
+/// Makes config and manifest.
+///
+/// # Errors
+/// If the facts do not fit the documents' types, which is a bug of the caller.
+pub fn image(facts: &ImageFacts) -> Result<Image, OciSpecError> {
+    let labels: std::collections::HashMap<_, _> =
+        facts.labels.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let rootfs = RootFsBuilder::default().typ("layers").diff_ids(vec![facts.diff_id.to_string()]).build()?;
+    let history = HistoryBuilder::default().created(&*facts.created).created_by("longshore import").build()?;
+    let config = ImageConfigurationBuilder::default()
+        .created(&*facts.created)
+        .os(&*facts.platform.os)
+        .architecture(&*facts.platform.architecture)
+        .config(ConfigBuilder::default().labels(labels).build()?)
+        .rootfs(rootfs)
+        .history(vec![history])
+        .build()?;
+    let config_bytes = canonical(&config)?;
+    let config = Descriptor {
+        media_type: CONFIG.to_owned(),
+        digest: Digest::of(&config_bytes),
+        size: config_bytes.len() as u64,
+    };
+    let annotations: std::collections::HashMap<_, _> =
+        facts.annotations.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let manifest = ImageManifestBuilder::default()
+        .schema_version(2_u32)
+        .media_type(MediaType::ImageManifest)
+        .config(descriptor(&config)?)
+        .layers(vec![descriptor(&facts.layer)?])
+        .annotations(annotations)
+        .build()?;
+    let manifest_bytes = canonical(&manifest)?;
+    let manifest = Descriptor {
+        media_type: MANIFEST.to_owned(),
+        digest: Digest::of(&manifest_bytes),
+        size: manifest_bytes.len() as u64,
+    };
+    Ok(Image { config, config_bytes, manifest, manifest_bytes })
+}
+
+fn descriptor(descriptor: &Descriptor) -> Result<oci_spec::image::Descriptor, OciSpecError> {
+    let digest: oci_spec::image::Digest = descriptor.digest.to_string().parse()?;
+    DescriptorBuilder::default()
+        .media_type(MediaType::from(descriptor.media_type.as_str()))
+        .digest(digest)
+        .size(descriptor.size)
+        .build()
+}
+
+/// JSON with sorted keys: the documents' maps have no order of their own, and a digest must not depend on chance.
+fn canonical(document: &impl Serialize) -> Result<Vec<u8>, OciSpecError> {
+    Ok(serde_json::to_vec(&sorted(serde_json::to_value(document)?))?)
+}
+
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let map: BTreeMap<String, Value> = map.into_iter().map(|(key, value)| (key, sorted(value))).collect();
+            Value::Object(map.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> ImageFacts {
+        let layer = Descriptor { media_type: LAYER_TAR.to_owned(), digest: Digest::of(b"layer"), size: 5 };
+        ImageFacts {
+            diff_id: layer.digest,
+            layer,
+            platform: Platform::linux_amd64(),
+            created: "1970-01-01T00:00:00Z".to_owned(),
+            labels: vec![("b", "2".to_owned()), ("a", "1".to_owned()), ("c", "3".to_owned())],
+            annotations: vec![("z", "26".to_owned()), ("y", "25".to_owned())],
+        }
+    }
+
+    #[test]
+    fn the_same_facts_give_the_same_bytes() {
+        let first = image(&facts()).unwrap();
+        for _ in 0..20 {
+            assert_eq!(image(&facts()).unwrap().manifest.digest, first.manifest.digest);
+        }
+    }
+
+    #[test]
+    fn the_documents_say_what_consumers_look_for() {
+        let image = image(&facts()).unwrap();
+        let config: Value = serde_json::from_slice(&image.config_bytes).unwrap();
+        assert_eq!(config["os"], "linux");
+        assert_eq!(config["architecture"], "amd64");
+        assert_eq!(config["rootfs"]["type"], "layers");
+        assert_eq!(config["rootfs"]["diff_ids"][0], Digest::of(b"layer").to_string());
+        assert_eq!(config["config"]["Labels"]["a"], "1");
+        let manifest: Value = serde_json::from_slice(&image.manifest_bytes).unwrap();
+        assert_eq!(manifest["schemaVersion"], 2);
+        assert_eq!(manifest["mediaType"], MANIFEST);
+        assert_eq!(manifest["config"]["mediaType"], CONFIG);
+        assert_eq!(manifest["layers"][0]["mediaType"], LAYER_TAR);
+        assert_eq!(manifest["annotations"]["y"], "25");
+    }
+}

@@ -1,0 +1,114 @@
+//! Which components do the work, and where their bytes come from.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use super::{Choice, Chosen};
+use crate::engine::{self, Component, Engine, Kind, MAX_COMPONENT_BYTES, built_in};
+use crate::error::{Code, Error, Result, Stage};
+use crate::policy::Limits;
+use crate::stages;
+
+/// The components of one import, loaded.
+#[derive(Debug)]
+pub struct Components {
+    /// The source.
+    pub source: Component,
+    /// The probe.
+    pub probe: Component,
+    /// The framing.
+    pub framing: Component,
+}
+
+/// A built-in component, for people.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// `source`, `probe`, `framing`.
+    pub kind: &'static str,
+    /// The digest of the component.
+    pub digest: String,
+    /// What it declares.
+    pub declares: String,
+}
+
+impl Components {
+    /// Loads what was chosen: built-in ones as they are, files compiled by a child of `program`.
+    ///
+    /// # Errors
+    /// `usage` for an unknown name, `local-file` for an unreadable file, `component-invalid` for what does not load.
+    pub async fn load(engine: &Engine, chosen: &Chosen, program: &Path) -> Result<Self> {
+        Ok(Self {
+            source: load(engine, &chosen.source, Kind::Source, program).await?,
+            probe: load(engine, &chosen.probe, Kind::Probe, program).await?,
+            framing: load(engine, &chosen.framing, Kind::Framing, program).await?,
+        })
+    }
+}
+
+/// Every built-in component, as it describes itself.
+///
+/// # Errors
+/// `component-invalid` if the program is damaged.
+pub async fn list_built_in(limits: &Limits) -> Result<Vec<Listed>> {
+    let engine = Engine::new()?;
+    let _ticker = engine.ticker()?;
+    let mut all = Vec::new();
+    for embedded in built_in() {
+        let component = Component::built_in(&engine, embedded)?;
+        let described = stages::describe(&engine, &component, limits).await?;
+        all.push(Listed {
+            name: described.name,
+            version: described.version,
+            kind: component.kind().as_str(),
+            digest: component.digest().to_string(),
+            declares: described.declares,
+        });
+    }
+    Ok(all)
+}
+
+/// Name and digest of every built-in component.
+pub fn built_in_digests() -> impl Iterator<Item = (&'static str, &'static str)> {
+    built_in().iter().map(|embedded| (embedded.name, embedded.digest))
+}
+
+/// See [`engine::compile_child`].
+///
+/// # Errors
+/// Words for the parent process.
+pub fn compile_child(arguments: &[String]) -> Option<std::result::Result<(), String>> {
+    engine::compile_child(arguments)
+}
+
+async fn load(engine: &Engine, choice: &Choice, kind: Kind, program: &Path) -> Result<Component> {
+    match choice {
+        Choice::BuiltIn(name) => {
+            let found = built_in().iter().find(|embedded| embedded.name == name && embedded.kind == kind);
+            let embedded = found.ok_or_else(|| {
+                let names: Vec<_> = built_in().iter().filter(|e| e.kind == kind).map(|e| e.name).collect();
+                let message =
+                    format!("there is no built-in {} `{name}`: expected {}", kind.as_str(), names.join(" or "));
+                Error::new(Code::Usage, Stage::Plan, message).hint("a file is named with a slash in it: ./name.wasm")
+            })?;
+            Component::built_in(engine, embedded)
+        }
+        Choice::File(path) => {
+            let wasm = read(path).map_err(|why| {
+                let message = format!("the component `{}` cannot be read: {why}", path.display());
+                Error::new(Code::LocalFile, Stage::Plan, message).caused_by(why)
+            })?;
+            Component::from_file(engine, program, kind, path, &wasm).await
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut wasm = Vec::new();
+    File::open(path)?.take(MAX_COMPONENT_BYTES.saturating_add(1)).read_to_end(&mut wasm)?;
+    Ok(wasm)
+}

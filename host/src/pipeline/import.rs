@@ -1,0 +1,62 @@
+//! One import from its plan to its report.
+
+use std::sync::Arc;
+
+use super::interrupt::Interrupted;
+use super::ledger::Ledger;
+use super::run::{Imported, run};
+use super::{Components, Plan, Report};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::net::Net;
+use crate::observe::Progress;
+use crate::policy::Limits;
+
+/// What became of an import.
+#[derive(Debug)]
+pub struct Finished {
+    /// The image, or why there is none.
+    pub outcome: Result<Imported>,
+    /// The same fields either way.
+    pub report: Report,
+}
+
+/// Everything the flow needs.
+pub(super) struct Run<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) engine: &'a Engine,
+    pub(super) components: &'a Components,
+    pub(super) net: &'a Net,
+    pub(super) progress: &'a Progress,
+    pub(super) ledger: &'a Ledger,
+    pub(super) interrupted: Interrupted,
+}
+
+impl Run<'_> {
+    pub(super) const fn limits(&self) -> &Limits {
+        &self.plan.policy.limits
+    }
+}
+
+/// Carries out a plan. Must run in a `LocalSet`: guests are bound to their thread.
+pub async fn import(plan: &Plan, progress: &Progress, interrupted: Interrupted) -> Finished {
+    let ledger = Ledger::default();
+    let net = Net::new(Arc::new(plan.policy.clone()));
+    let outcome = carry_out(plan, &net, progress, &ledger, interrupted).await;
+    let report = ledger.report(plan, &net, progress, &outcome);
+    Finished { outcome, report }
+}
+
+async fn carry_out(
+    plan: &Plan,
+    net: &Net,
+    progress: &Progress,
+    ledger: &Ledger,
+    interrupted: Interrupted,
+) -> Result<Imported> {
+    let engine = Engine::new()?;
+    let _ticker = engine.ticker()?;
+    let components = Components::load(&engine, &plan.chosen, &plan.program).await?;
+    ledger.components(&components);
+    run(&Run { plan, engine: &engine, components: &components, net, progress, ledger, interrupted }).await
+}

@@ -1,0 +1,42 @@
+//! Ending a run from outside, so that it can still clean up.
+
+use tokio::sync::watch;
+
+use crate::error::{Code, Error, Stage};
+
+/// Ends the run it was made for.
+#[derive(Debug)]
+pub struct Interrupt(watch::Sender<Option<Code>>);
+
+/// The run's end of it.
+#[derive(Clone, Debug)]
+pub struct Interrupted(watch::Receiver<Option<Code>>);
+
+/// Makes both ends.
+#[must_use]
+pub fn interrupt() -> (Interrupt, Interrupted) {
+    let (sender, receiver) = watch::channel(None);
+    (Interrupt(sender), Interrupted(receiver))
+}
+
+impl Interrupt {
+    /// Ends the run with that code.
+    pub fn end(&self, code: Code) {
+        self.0.send_replace(Some(code));
+    }
+}
+
+impl Interrupted {
+    /// Resolves when the run is to end; never if nobody can end it any more.
+    pub(super) async fn error(&self) -> Error {
+        let mut receiver = self.0.clone();
+        let ended = receiver.wait_for(Option::is_some).await.ok().and_then(|code| *code);
+        match ended {
+            Some(code) => {
+                let signal = if code == Code::Terminated { "SIGTERM" } else { "SIGINT" };
+                Error::new(code, Stage::Upload, format!("the import was ended by {signal}"))
+            }
+            None => std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What is known so far, written down as the flow learns it: a report needs it on failure too.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::process::Process;
+use super::report::{
+    ChecksumsReport, ComponentReport, ConnectionReport, DiskReport, ErrorReport, HazardReport, ImageReport, Report,
+    SCHEMA, SourceReport, StageReport, TlsReport, TransferReport,
+};
+use super::run::Imported;
+use super::{Components, Plan};
+use crate::engine::Component;
+use crate::error::{Error, Result, Retryable};
+use crate::net::{Connection, Net};
+use crate::observe::Progress;
+use crate::oci::{Descriptor, Digest, Image};
+use crate::policy::Side;
+use crate::stages::{Access, Described, Entry, Facts, FramedLayer, Severity, Verdict};
+
+/// The facts of one run.
+#[derive(Debug, Default)]
+pub(super) struct Ledger(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    facts: Option<Facts>,
+    entry: Option<Entry>,
+    verdict: Option<Verdict>,
+    computed: Option<Digest>,
+    layer: Option<Descriptor>,
+    image: Option<Image>,
+    probed: Option<u64>,
+    source: Option<ComponentReport>,
+    probe: Option<ComponentReport>,
+    framing: Option<ComponentReport>,
+}
+
+impl Ledger {
+    pub(super) fn components(&self, components: &Components) {
+        let mut known = self.lock();
+        known.source = Some(component(&components.source));
+        known.probe = Some(component(&components.probe));
+        known.framing = Some(component(&components.framing));
+    }
+
+    pub(super) fn disk(&self, facts: &Facts, described: &Described, entry: &Entry) {
+        let mut known = self.lock();
+        known.facts = Some(facts.clone());
+        known.entry = Some(entry.clone());
+        ran(&mut known.source, described);
+    }
+
+    pub(super) fn framed(&self, layer: &FramedLayer) {
+        ran(&mut self.lock().framing, &layer.described);
+    }
+
+    pub(super) fn verdict(&self, verdict: &Verdict) {
+        let mut known = self.lock();
+        ran(&mut known.probe, &verdict.described);
+        known.verdict = Some(verdict.clone());
+    }
+
+    pub(super) fn probed(&self, bytes: u64) {
+        self.lock().probed = Some(bytes);
+    }
+
+    pub(super) fn checksum(&self, computed: Option<Digest>) {
+        self.lock().computed = computed;
+    }
+
+    pub(super) fn image(&self, layer: &Descriptor, image: &Image) {
+        let mut known = self.lock();
+        known.layer = Some(layer.clone());
+        known.image = Some(image.clone());
+    }
+
+    pub(super) fn report(&self, plan: &Plan, net: &Net, progress: &Progress, outcome: &Result<Imported>) -> Report {
+        let known = self.lock();
+        let error = outcome.as_ref().err();
+        Report {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION"),
+            outcome: if error.is_none() { "done" } else { "failed" },
+            error: error.map(error_report),
+            source: known.source_report(plan),
+            disk: known.disk_report(),
+            image: known.image_report(plan, error.is_none()),
+            transfer: transfer(progress),
+            connections: net.connections().all().iter().map(connection).collect(),
+            stages: known.stages(progress),
+            process: Process::now(),
+            bottleneck: None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn source_report(&self, plan: &Plan) -> SourceReport {
+        let facts = self.facts.as_ref();
+        SourceReport {
+            location: plan.source.shown(),
+            size: self.entry.as_ref().map(|entry| entry.size),
+            revision: facts.and_then(|facts| facts.revision.clone()),
+            access: facts.map(|facts| match facts.access {
+                Access::Once => "once",
+                Access::Restart => "restart",
+                Access::Ranged => "ranged",
+            }),
+            checksums: ChecksumsReport {
+                demanded: plan.checksums.iter().map(|checksum| checksum.expected().to_string()).collect(),
+                computed: self.computed.iter().map(ToString::to_string).collect(),
+            },
+        }
+    }
+
+    fn disk_report(&self) -> DiskReport {
+        let verdict = self.verdict.as_ref();
+        let hazard = |hazard: &crate::stages::Hazard| HazardReport {
+            code: hazard.code.clone(),
+            severity: match hazard.severity {
+                Severity::Note => "note",
+                Severity::Warning => "warning",
+                Severity::Refuse => "refuse",
+            },
+            message: hazard.message.clone(),
+        };
+        DiskReport {
+            name: self.entry.as_ref().map(|entry| entry.name.clone()),
+            format: verdict.map(|verdict| verdict.format.clone()),
+            virtual_size: verdict.and_then(|verdict| verdict.virtual_size),
+            hazards: verdict.map(|verdict| verdict.hazards.iter().map(hazard).collect()),
+            details: verdict.map(|verdict| verdict.details.clone()),
+        }
+    }
+
+    fn image_report(&self, plan: &Plan, done: bool) -> ImageReport {
+        let (image, layer) = (self.image.as_ref(), self.layer.as_ref());
+        ImageReport {
+            reference: image.filter(|_| done).map(|image| plan.target.reference(&image.manifest.digest)),
+            tags: plan.tags.iter().filter(|_| done).map(ToString::to_string).collect(),
+            digest: image.map(|image| image.manifest.digest.to_string()),
+            media_type: image.map(|image| image.manifest.media_type.clone()),
+            config_digest: image.map(|image| image.config.digest.to_string()),
+            layer_digest: layer.map(|layer| layer.digest.to_string()),
+            layer_media_type: layer.map(|layer| layer.media_type.clone()),
+            layer_size: layer.map(|layer| layer.size),
+        }
+    }
+
+    fn stages(&self, progress: &Progress) -> Vec<StageReport> {
+        let (source, layer) = (&progress.source, &progress.layer);
+        let seconds = |time: Duration| Some(time.as_secs_f64());
+        let stage = |stage, component: &Option<ComponentReport>| StageReport {
+            stage,
+            component: component.clone(),
+            bytes_in: None,
+            bytes_out: None,
+            busy_seconds: None,
+            waiting_for_input_seconds: None,
+            waiting_for_output_seconds: None,
+            cpu_seconds: None,
+        };
+        vec![
+            StageReport {
+                bytes_out: Some(source.bytes()),
+                busy_seconds: seconds(source.inside()),
+                waiting_for_input_seconds: seconds(source.waiting_for_input()),
+                waiting_for_output_seconds: seconds(source.waiting_for_output()),
+                ..stage("source", &self.source)
+            },
+            StageReport { bytes_in: self.probed, ..stage("probe", &self.probe) },
+            StageReport {
+                bytes_in: Some(source.bytes()),
+                bytes_out: Some(layer.bytes()),
+                // Hashing happens here too; what runs further up is not this stage's.
+                busy_seconds: seconds(layer.inside().saturating_sub(source.inside())),
+                waiting_for_input_seconds: seconds(layer.waiting_for_input()),
+                waiting_for_output_seconds: seconds(layer.waiting_for_output()),
+                ..stage("framing", &self.framing)
+            },
+            StageReport { bytes_in: Some(layer.bytes()), ..stage("upload", &None) },
+        ]
+    }
+}
+
+fn ran(component: &mut Option<ComponentReport>, described: &Described) {
+    if let Some(component) = component {
+        component.version = Some(described.version.clone());
+    }
+}
+
+fn component(component: &Component) -> ComponentReport {
+    ComponentReport {
+        name: component.name().to_owned(),
+        version: None,
+        digest: component.digest().to_string(),
+        origin: component.origin().describe(),
+    }
+}
+
+fn transfer(progress: &Progress) -> TransferReport {
+    let (received, sent) = (progress.source.bytes(), progress.layer.bytes());
+    let seconds = progress.started.elapsed().as_secs_f64();
+    TransferReport {
+        bytes_received: received,
+        bytes_sent: sent,
+        seconds,
+        average_rate: (seconds > 0.0).then(|| received as f64 / seconds),
+        attempts: 1,
+        resumes: 0,
+        bytes_sent_twice: 0,
+    }
+}
+
+fn connection(connection: &Connection) -> ConnectionReport {
+    ConnectionReport {
+        side: match connection.side {
+            Side::Source => "source",
+            Side::Registry => "registry",
+        },
+        origin: connection.origin.to_string(),
+        address: connection.address.to_string(),
+        tls: connection.tls.as_ref().map(|tls| TlsReport {
+            version: tls.version.clone(),
+            cipher_suite: tls.suite.clone(),
+            key_exchange_group: tls.group.clone(),
+            resumed: tls.resumed,
+            handshake_seconds: connection.handshake.map(|time| time.as_secs_f64()),
+        }),
+    }
+}
+
+fn error_report(error: &Error) -> ErrorReport {
+    ErrorReport {
+        code: error.code().as_str(),
+        exit: error.code().exit(),
+        stage: error.stage().as_str(),
+        blame: error.blame().as_str(),
+        retryable: error.retryable() == Retryable::Yes,
+        message: error.to_string(),
+        causes: error.causes(),
+        left: error.leftovers().to_vec(),
+        hint: error.advice().map(str::to_owned),
+    }
+}

@@ -1,0 +1,24 @@
+//! The main job. `run.rs` is the flow; everything else here serves it.
+
+mod checksum;
+mod components;
+mod destination;
+mod import;
+mod interrupt;
+mod ledger;
+mod naming;
+mod plan;
+mod process;
+mod report;
+mod run;
+
+pub use checksum::Checksum;
+pub use components::{Components, Listed, built_in_digests, compile_child, list_built_in};
+pub use import::{Finished, import};
+pub use interrupt::{Interrupt, Interrupted, interrupt};
+pub use plan::{Choice, Chosen, Plan, Source, Target};
+pub use report::{Report, SCHEMA};
+pub use run::Imported;
+
+/// Credentials for a registry, as [`Plan`] takes them.
+pub type Credentials = crate::net::Basic;

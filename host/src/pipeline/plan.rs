@@ -1,0 +1,131 @@
+//! What will be done: everything resolved, nothing left to ask.
+
+use std::path::PathBuf;
+
+use url::Url;
+
+use super::Checksum;
+use crate::error::{Error, Result, Stage};
+use crate::net::{Basic, redacted};
+use crate::oci::{Platform, Repository, Tag};
+use crate::policy::{Origin, Policy};
+
+/// One import.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where the disk is.
+    pub source: Source,
+    /// Where it goes.
+    pub target: Target,
+    /// The tags it gets, at least one.
+    pub tags: Vec<Tag>,
+    /// The name of the file in the layer, if the user chose one.
+    pub name: Option<String>,
+    /// The size of the disk, if the user said so.
+    pub size: Option<u64>,
+    /// Checksums demanded of the bytes received.
+    pub checksums: Vec<Checksum>,
+    /// Who owns the file in the layer.
+    pub owner: (u32, u32),
+    /// What the image is for.
+    pub platform: Platform,
+    /// Seconds since 1970 that stand in for an unknown date (`SOURCE_DATE_EPOCH`).
+    pub epoch: Option<u64>,
+    /// The components.
+    pub chosen: Chosen,
+    /// What is allowed.
+    pub policy: Policy,
+    /// This program, for the child that compiles strangers' components.
+    pub program: PathBuf,
+}
+
+/// Where the disk is.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A URL, without user information.
+    Http(Url),
+    /// A file on this machine.
+    File(PathBuf),
+    /// Standard input.
+    StandardInput,
+}
+
+/// Where the image goes.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A repository in a registry.
+    Registry {
+        /// Which.
+        repository: Repository,
+        /// Credentials for its registry.
+        credentials: Option<Basic>,
+    },
+    /// An OCI image layout directory.
+    Layout(PathBuf),
+}
+
+/// One component.
+#[derive(Clone, Debug)]
+pub enum Choice {
+    /// The built-in one of that name.
+    BuiltIn(String),
+    /// The one in that file.
+    File(PathBuf),
+}
+
+/// The components of an import.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// The source.
+    pub source: Choice,
+    /// The probe.
+    pub probe: Choice,
+    /// The framing.
+    pub framing: Choice,
+}
+
+impl Source {
+    /// The location as the source component is told.
+    #[must_use]
+    pub fn location(&self) -> String {
+        match self {
+            Self::Http(url) => url.to_string(),
+            Self::File(path) => path.display().to_string(),
+            Self::StandardInput => "-".to_owned(),
+        }
+    }
+
+    /// The location as it may be shown.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Http(url) => redacted(url),
+            Self::File(path) => path.display().to_string(),
+            Self::StandardInput => "standard input".to_owned(),
+        }
+    }
+
+    /// The origin a source component is granted.
+    ///
+    /// # Errors
+    /// `internal` if a URL without a host got here.
+    pub fn origin(&self) -> Result<Option<Origin>> {
+        match self {
+            Self::Http(url) => Origin::of(url)
+                .map(Some)
+                .map_err(|why| Error::internal(Stage::Plan, format!("{}: {why}", redacted(url)))),
+            Self::File(_) | Self::StandardInput => Ok(None),
+        }
+    }
+}
+
+impl Target {
+    /// The image's name without tag or digest, as printed and reported.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Registry { repository, .. } => repository.to_string(),
+            Self::Layout(path) => format!("oci:{}", path.display()),
+        }
+    }
+}

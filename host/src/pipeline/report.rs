@@ -1,0 +1,212 @@
+//! The report: one JSON document, the same fields on success and failure.
+
+use serde::Serialize;
+
+use super::process::Process;
+
+/// The version of the document.
+pub const SCHEMA: &str = "longshore.report/v1";
+
+/// What an import did. Absent values are null.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// The program's version.
+    pub version: &'static str,
+    /// `done` or `failed`.
+    pub outcome: &'static str,
+    /// Why it failed.
+    pub error: Option<ErrorReport>,
+    /// The source.
+    pub source: SourceReport,
+    /// The disk.
+    pub disk: DiskReport,
+    /// The image.
+    pub image: ImageReport,
+    /// The transfer.
+    pub transfer: TransferReport,
+    /// Every connection, in order.
+    pub connections: Vec<ConnectionReport>,
+    /// The stages, upstream first.
+    pub stages: Vec<StageReport>,
+    /// The process.
+    pub process: Process,
+    /// What limited the transfer; not determined yet.
+    pub bottleneck: Option<()>,
+}
+
+/// A failure.
+#[derive(Clone, Debug, Serialize)]
+pub struct ErrorReport {
+    /// The stable code.
+    pub code: &'static str,
+    /// The exit code of the process.
+    pub exit: u8,
+    /// Where in the flow.
+    pub stage: &'static str,
+    /// Whose fault.
+    pub blame: &'static str,
+    /// Whether the same command may succeed later.
+    pub retryable: bool,
+    /// What happened.
+    pub message: String,
+    /// Other accounts and causes, outermost first.
+    pub causes: Vec<String>,
+    /// What is left at the destination.
+    pub left: Vec<String>,
+    /// Advice.
+    pub hint: Option<String>,
+}
+
+/// The source.
+#[derive(Clone, Debug, Serialize)]
+pub struct SourceReport {
+    /// The location, without secrets.
+    pub location: String,
+    /// Bytes.
+    pub size: Option<u64>,
+    /// ETag, date or the like.
+    pub revision: Option<String>,
+    /// `once`, `restart` or `ranged`.
+    pub access: Option<&'static str>,
+    /// Checksums over the bytes received.
+    pub checksums: ChecksumsReport,
+}
+
+/// Checksums, as `ALGO:HEX`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ChecksumsReport {
+    /// Demanded by the user.
+    pub demanded: Vec<String>,
+    /// Computed, for those demanded.
+    pub computed: Vec<String>,
+}
+
+/// The disk.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct DiskReport {
+    /// The name in the layer.
+    pub name: Option<String>,
+    /// The format.
+    pub format: Option<String>,
+    /// Bytes as a guest machine would see them.
+    pub virtual_size: Option<u64>,
+    /// What is dangerous about it; null if nobody got to look.
+    pub hazards: Option<Vec<HazardReport>>,
+    /// Details, as name and value.
+    pub details: Option<Vec<(String, String)>>,
+}
+
+/// A hazard.
+#[derive(Clone, Debug, Serialize)]
+pub struct HazardReport {
+    /// The stable name.
+    pub code: String,
+    /// `note`, `warning` or `refuse`.
+    pub severity: &'static str,
+    /// One sentence.
+    pub message: String,
+}
+
+/// The image.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ImageReport {
+    /// `repository@digest`, once it stands there.
+    pub reference: Option<String>,
+    /// Tags that point at it.
+    pub tags: Vec<String>,
+    /// The manifest's digest.
+    pub digest: Option<String>,
+    /// The manifest's media type.
+    pub media_type: Option<String>,
+    /// The config's digest.
+    pub config_digest: Option<String>,
+    /// The layer's digest.
+    pub layer_digest: Option<String>,
+    /// The layer's media type.
+    pub layer_media_type: Option<String>,
+    /// The layer's bytes.
+    pub layer_size: Option<u64>,
+}
+
+/// The transfer.
+#[derive(Clone, Debug, Serialize)]
+pub struct TransferReport {
+    /// Bytes received from the source.
+    pub bytes_received: u64,
+    /// Bytes of the layer handed to the destination.
+    pub bytes_sent: u64,
+    /// Seconds from start to end.
+    pub seconds: f64,
+    /// Bytes received per second, on average.
+    pub average_rate: Option<f64>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// How often it was resumed.
+    pub resumes: u32,
+    /// Bytes sent more than once.
+    pub bytes_sent_twice: u64,
+}
+
+/// A connection.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConnectionReport {
+    /// `source` or `registry`.
+    pub side: &'static str,
+    /// Scheme, host and port.
+    pub origin: String,
+    /// The address dialled.
+    pub address: String,
+    /// What TLS settled on; null on plain HTTP.
+    pub tls: Option<TlsReport>,
+}
+
+/// A TLS session.
+#[derive(Clone, Debug, Serialize)]
+pub struct TlsReport {
+    /// The version.
+    pub version: String,
+    /// The cipher suite.
+    pub cipher_suite: String,
+    /// The key exchange group; null on a TLS 1.2 resumption.
+    pub key_exchange_group: Option<String>,
+    /// Whether an earlier session was resumed.
+    pub resumed: bool,
+    /// How long the handshake took.
+    pub handshake_seconds: Option<f64>,
+}
+
+/// A stage.
+#[derive(Clone, Debug, Serialize)]
+pub struct StageReport {
+    /// `source`, `probe`, `framing`, `upload`.
+    pub stage: &'static str,
+    /// The component that did it; null for the host's own.
+    pub component: Option<ComponentReport>,
+    /// Bytes that came in.
+    pub bytes_in: Option<u64>,
+    /// Bytes that went out.
+    pub bytes_out: Option<u64>,
+    /// Seconds it was working.
+    pub busy_seconds: Option<f64>,
+    /// Seconds it had nothing to work on.
+    pub waiting_for_input_seconds: Option<f64>,
+    /// Seconds nobody took what it had.
+    pub waiting_for_output_seconds: Option<f64>,
+    /// CPU seconds; not measured yet.
+    pub cpu_seconds: Option<f64>,
+}
+
+/// A component.
+#[derive(Clone, Debug, Serialize)]
+pub struct ComponentReport {
+    /// The name it goes by.
+    pub name: String,
+    /// Its version; null if it never ran.
+    pub version: Option<String>,
+    /// The digest of its bytes.
+    pub digest: String,
+    /// `built-in` or a file.
+    pub origin: String,
+}

@@ -1,0 +1,203 @@
+//! The flow. Everything else is detail.
+
+use tokio::pin;
+
+use super::checksum::{Demanded, demanded};
+use super::destination::Destination;
+use super::import::Run;
+use super::naming::{created, disk_name};
+use super::{Plan, Source, Target};
+use crate::error::{Code, Error, Result, Stage};
+use crate::net::redacted;
+use crate::observe::Phase;
+use crate::oci::{Descriptor, Digest, Image, ImageFacts, image};
+use crate::policy::Side;
+use crate::stages::{
+    self, Access, Disk, Entry, Facts, FetchGrant, FramedLayer, LocalGrant, Severity, SourceGrant, Verdict,
+};
+use crate::stream::{DigestHandle, Seek, Window, framed, hashed, metered, windowed};
+
+/// An image that stands at its destination, verified and tagged.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The repository or layout.
+    pub name: String,
+    /// The digest of the manifest.
+    pub digest: Digest,
+}
+
+/// source → checksums → probe's window → framing → digest → upload → config → manifest → tags.
+pub(super) async fn run(run: &Run<'_>) -> Result<Imported> {
+    let disk = open_source(run).await?;
+    let entry = entry(run.plan, disk.facts())?;
+    run.ledger.disk(disk.facts(), disk.described(), &entry);
+
+    let layer = stages::frame(run.engine, &run.components.framing, run.limits(), &entry).await?;
+    run.ledger.framed(&layer);
+
+    let mut destination = Destination::open(&run.plan.target, &run.plan.policy, run.net).await?;
+    let done = tokio::select! {
+        done = carry(run, &disk, &entry, &layer, &mut destination) => done,
+        error = run.interrupted.error() => Err(error),
+    };
+    match done {
+        Ok(digest) => Ok(Imported { name: run.plan.target.shown(), digest }),
+        Err(error) => Err(destination.abandon(error).await),
+    }
+}
+
+async fn carry(
+    run: &Run<'_>,
+    source: &Disk,
+    entry: &Entry,
+    layer: &FramedLayer,
+    destination: &mut Destination,
+) -> Result<Digest> {
+    run.progress.expect(layer.layer.total_bytes());
+    run.progress.enter(Phase::Transferring);
+    let received = metered(source.read(0, None).await?, run.progress.source.clone());
+    let (disk, checksums) = demanded(received, &run.plan.checksums);
+    let (disk, window) = windowed(disk, Some(entry.size), seek(source.facts().access));
+    let (bytes, digest) = hashed(framed(&layer.layer, disk));
+    let bytes = metered(bytes, run.progress.layer.clone());
+
+    let send = destination.send(bytes, layer.layer.total_bytes());
+    let probe = stages::detect(run.engine, &run.components.probe, run.limits(), &window);
+    let together = together(send, probe, &window, |verdict| run.ledger.verdict(verdict)).await;
+    run.ledger.probed(window.answered());
+    run.ledger.checksum(checksums.computed());
+    let verdict = together?;
+    let layer = verified(&checksums, &digest, layer)?;
+
+    run.progress.enter(Phase::Committing);
+    destination.commit(&layer).await?;
+    run.progress.enter(Phase::Publishing);
+    let image = describe(run.plan, source.facts(), entry, &verdict, layer.clone())?;
+    run.ledger.image(&layer, &image);
+    destination.publish(&image, &run.plan.tags).await?;
+    Ok(image.manifest.digest)
+}
+
+async fn open_source(run: &Run<'_>) -> Result<Disk> {
+    let plan = run.plan;
+    let grant = match &plan.source {
+        Source::Http(_) => {
+            let origin = plan.source.origin()?;
+            let client = run.net.client(Side::Source, origin.iter().cloned().collect());
+            SourceGrant { fetch: Some(FetchGrant::new(client, origin)), local: None }
+        }
+        Source::File(path) => SourceGrant { fetch: None, local: Some(LocalGrant::file(path)?) },
+        Source::StandardInput => SourceGrant { fetch: None, local: Some(LocalGrant::standard_input(plan.size)) },
+    };
+    let open = stages::open(run.engine, &run.components.source, run.limits(), grant, plan.source.location());
+    tokio::select! {
+        opened = open => opened,
+        error = run.interrupted.error() => Err(error),
+    }
+}
+
+/// What will stand in the layer: its length must be known before the upload opens.
+fn entry(plan: &Plan, facts: &Facts) -> Result<Entry> {
+    let size = match (facts.size, plan.size) {
+        (Some(announced), Some(demanded)) if announced != demanded => {
+            let message = format!("the source announces {announced} bytes, expected {demanded} as --size says");
+            return Err(Error::new(Code::SourceLengthMismatch, Stage::Source, message));
+        }
+        (Some(size), _) | (None, Some(size)) => size,
+        (None, None) => {
+            let message = format!("{} does not say how long it is", plan.source.shown());
+            return Err(Error::new(Code::SourceLengthUnknown, Stage::Source, message)
+                .hint("if you know the length, name it: --size BYTES"));
+        }
+    };
+    let name = disk_name(plan.name.as_deref(), facts.name.as_deref(), &plan.source)?;
+    Ok(Entry { name, size, owner: plan.owner })
+}
+
+/// Sends and probes at the same time: the flow advances as the probe asks, and freely once it has its verdict.
+async fn together(
+    send: impl Future<Output = Result<()>>,
+    probe: impl Future<Output = Result<Verdict>>,
+    window: &Window,
+    found: impl Fn(&Verdict),
+) -> Result<Verdict> {
+    pin!(send, probe);
+    tokio::select! {
+        biased;
+        sent = &mut send => {
+            sent?;
+            let verdict = probe.await?;
+            found(&verdict);
+            refuse(verdict)
+        }
+        verdict = &mut probe => match verdict {
+            Ok(verdict) => {
+                found(&verdict);
+                let verdict = refuse(verdict)?;
+                send.await?;
+                Ok(verdict)
+            }
+            // The probe failed because the disk did: what the disk's flow says is the cause.
+            Err(error) if window.failed() => match send.await {
+                Err(cause) => Err(cause.most_upstream(error)),
+                Ok(()) => Err(error),
+            },
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// The built-in policy: what a probe wants refused is refused.
+fn refuse(verdict: Verdict) -> Result<Verdict> {
+    let mut grave = verdict.hazards.iter().filter(|hazard| hazard.severity == Severity::Refuse);
+    let Some(first) = grave.next() else { return Ok(verdict) };
+    let message = format!("the {} disk is refused: {} ({})", verdict.format, first.message, first.code);
+    let error = Error::new(Code::DiskRefused, Stage::Probe, message);
+    Err(grave.fold(error, |error, hazard| error.context(format!("{} ({})", hazard.message, hazard.code))))
+}
+
+/// The layer's descriptor, once every checksum that was demanded holds.
+fn verified(checksums: &Demanded, digest: &DigestHandle, layer: &FramedLayer) -> Result<Descriptor> {
+    checksums.verify()?;
+    match digest.get() {
+        Some((digest, size)) if size == layer.layer.total_bytes() => {
+            Ok(Descriptor { media_type: layer.media_type.clone(), digest, size })
+        }
+        _ => Err(Error::internal(Stage::Upload, "the layer was sent but not hashed to its end")),
+    }
+}
+
+fn describe(plan: &Plan, facts: &Facts, entry: &Entry, verdict: &Verdict, layer: Descriptor) -> Result<Image> {
+    let created = created(facts.modified.as_deref(), plan.epoch);
+    let mut labels = vec![
+        ("source-image-size", entry.size.to_string()),
+        ("source-image-format", verdict.format.clone()),
+        ("erofs-compatible-layers", "true".to_owned()),
+    ];
+    labels.extend(verdict.virtual_size.map(|size| ("source-image-virtual-size", size.to_string())));
+    let mut annotations = vec![("org.opencontainers.image.created", created.clone())];
+    // A path or an inode of this machine means nothing to whoever pulls the image.
+    if let Source::Http(url) = &plan.source {
+        let mut shown = url.clone();
+        shown.set_query(None);
+        annotations.push(("org.opencontainers.image.source", redacted(&shown)));
+        annotations.extend(facts.revision.clone().map(|revision| ("org.opencontainers.image.revision", revision)));
+    }
+    let facts =
+        ImageFacts { diff_id: layer.digest, layer, platform: plan.platform.clone(), created, labels, annotations };
+    image(&facts).map_err(|why| Error::internal(Stage::Publish, format!("config and manifest cannot be made: {why}")))
+}
+
+const fn seek(access: Access) -> Seek {
+    match access {
+        Access::Ranged => Seek::Ranged,
+        Access::Once | Access::Restart => Seek::InOrder,
+    }
+}
+
+impl Target {
+    /// The reference of an image there.
+    pub(super) fn reference(&self, digest: &Digest) -> String {
+        format!("{}@{digest}", self.shown())
+    }
+}

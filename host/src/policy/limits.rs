@@ -1,0 +1,39 @@
+//! Times and sizes that bound a run.
+
+use std::time::Duration;
+
+/// Bounds of one run. There is no total time: a large disk over a slow line is no failure.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// For name resolution, one connection attempt and one TLS handshake each.
+    pub connect: Duration,
+    /// Until an answer's head, once the request has been sent.
+    pub answer: Duration,
+    /// Until the answer to a blob's commit: a registry may hash or copy the whole blob first.
+    pub commit: Duration,
+    /// Without a byte from a source.
+    pub source_stall: Duration,
+    /// Without a byte taken by a registry.
+    pub registry_stall: Duration,
+    /// Without a sign from a component that is waited for and waits for nothing itself.
+    pub component_idle: Duration,
+    /// CPU that a component may spend before it has delivered anything; more is earned with each byte.
+    pub component_cpu: Duration,
+    /// Bytes that all memories and tables of one component may take together.
+    pub component_memory: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(30),
+            answer: Duration::from_secs(120),
+            commit: Duration::from_secs(15 * 60),
+            source_stall: Duration::from_secs(120),
+            registry_stall: Duration::from_secs(180),
+            component_idle: Duration::from_secs(20),
+            component_cpu: Duration::from_secs(10),
+            component_memory: 64 << 20,
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The stages: what a component exports, as a step of the host's flow.
+
+mod failure;
+mod fetch;
+mod framing;
+mod grant;
+mod local;
+mod probe;
+mod source;
+
+pub use fetch::FetchGrant;
+pub use framing::{Entry, FramedLayer, frame};
+pub use local::LocalGrant;
+pub use probe::{Hazard, Severity, Verdict, detect};
+pub use source::{Access, Disk, Facts, SourceGrant, open};
+
+/// What a component said of itself, for people.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What it declares, as text: schemes, formats, a media type.
+    pub declares: String,
+}
+
+impl Described {
+    fn of(description: &crate::bindings::describe::Description) -> Self {
+        use crate::bindings::describe::Declaration;
+        let declares = match &description.declares {
+            Declaration::Source(source) => source.schemes.join(", "),
+            Declaration::Probe(probe) => probe.formats.join(", "),
+            Declaration::Framing(framing) => framing.media_type.clone(),
+        };
+        Self { name: description.name.clone(), version: description.version.clone(), declares }
+    }
+}
+
+/// Instantiates a component of any kind only to have it describe itself.
+///
+/// # Errors
+/// As for any guest.
+pub async fn describe(
+    engine: &crate::engine::Engine,
+    component: &crate::engine::Component,
+    limits: &crate::policy::Limits,
+) -> crate::error::Result<Described> {
+    use crate::engine::Kind;
+    Ok(match component.kind() {
+        Kind::Source => source::instantiate(engine, component, limits, SourceGrant::default()).await?.1,
+        Kind::Probe => probe::instantiate(engine, component, limits).await?.1,
+        Kind::Framing => framing::instantiate(engine, component, limits).await?.1,
+    })
+}

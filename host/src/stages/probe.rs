@@ -1,0 +1,187 @@
+//! A probe component as a verdict on the disk that flows past its window.
+
+use wasmtime::component::{Access, FutureReader, HasData, Resource, ResourceTable};
+
+use super::{Described, failure};
+use crate::bindings::{Failure, probe, window};
+use crate::engine::{Component, Engine, Guest, Kind, StoreState, host_future};
+use crate::error::{Code, Error, Result, Stage};
+use crate::policy::Limits;
+use crate::stream::{Pulse, Window, WindowError};
+
+/// How grave a hazard is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Worth knowing.
+    Note,
+    /// Works, with something lost or at risk.
+    Warning,
+    /// Refused by default.
+    Refuse,
+}
+
+/// Something that whoever runs the disk must know.
+#[derive(Clone, Debug)]
+pub struct Hazard {
+    /// A stable name.
+    pub code: String,
+    /// How grave it is.
+    pub severity: Severity,
+    /// One sentence.
+    pub message: String,
+}
+
+/// What a probe found.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// The format.
+    pub format: String,
+    /// Bytes as a guest machine would see them.
+    pub virtual_size: Option<u64>,
+    /// Hazards.
+    pub hazards: Vec<Hazard>,
+    /// Name and value.
+    pub details: Vec<(String, String)>,
+    /// What the component says of itself.
+    pub described: Described,
+}
+
+/// The most hazards and the most details of a verdict.
+const MAX_ENTRIES: usize = 64;
+/// The longest name in a verdict.
+const MAX_NAME: usize = 64;
+/// The longest sentence in a verdict.
+const MAX_SENTENCE: usize = 1024;
+
+/// The store state of a probe.
+#[derive(Default)]
+pub(crate) struct ProbeState {
+    windows: ResourceTable,
+}
+
+struct ProbeView;
+
+impl HasData for ProbeView {
+    type Data<'a> = &'a mut StoreState<ProbeState>;
+}
+
+pub(super) async fn instantiate(
+    engine: &Engine,
+    component: &Component,
+    limits: &Limits,
+) -> Result<(Guest<ProbeState>, Described, Pulse)> {
+    let pulse = Pulse::default();
+    let guest = Guest::new(engine, component, limits, ProbeState::default(), pulse.clone(), |linker| {
+        window::add_to_linker::<_, ProbeView>(linker, |state| state)
+    })
+    .await?;
+    let described = Described::of(guest.description());
+    Ok((guest, described, pulse))
+}
+
+/// Has `component` look at a disk through `disk`, and lets the disk flow on when it has.
+///
+/// # Errors
+/// `disk-invalid` if the disk is malformed; the component's failure; `component-contract` if the verdict is out of bounds.
+pub async fn detect(engine: &Engine, component: &Component, limits: &Limits, disk: &Window) -> Result<Verdict> {
+    let (mut guest, described, pulse) = instantiate(engine, component, limits).await?;
+    let interface = guest.load(probe::GuestIndices::new, |indices, store, instance| indices.load(store, instance))?;
+    let resource = guest
+        .store()
+        .data_mut()
+        .stage
+        .windows
+        .push(disk.clone())
+        .map_err(|why| Error::internal(Stage::Probe, why.to_string()))?;
+    pulse.owes();
+    let lent = Resource::new_borrow(resource.rep());
+    let verdict = guest
+        .run(async |accessor| interface.call_detect(accessor, lent).await)
+        .await?
+        .map_err(|why| failure::error(&why, Kind::Probe, component.name()))?;
+    let verdict = convert(verdict, described).map_err(|words| {
+        let message = format!("the probe `{}` gave a verdict with {words}", component.name());
+        Error::new(Code::ComponentContract, Stage::Probe, message)
+    })?;
+    disk.release();
+    Ok(verdict)
+}
+
+impl window::Host for StoreState<ProbeState> {}
+
+impl window::HostWindow for StoreState<ProbeState> {
+    fn size(&mut self, disk: Resource<Window>) -> wasmtime::Result<Option<u64>> {
+        Ok(self.stage.windows.get(&disk)?.size())
+    }
+
+    fn drop(&mut self, disk: Resource<Window>) -> wasmtime::Result<()> {
+        self.stage.windows.delete(disk)?;
+        Ok(())
+    }
+}
+
+impl window::HostWindowWithStore<StoreState<ProbeState>> for ProbeView {
+    fn read_at(
+        mut host: Access<StoreState<ProbeState>, Self>,
+        disk: Resource<Window>,
+        offset: u64,
+        len: u32,
+    ) -> wasmtime::Result<FutureReader<Result<Vec<u8>, Failure>>> {
+        let state = host.get();
+        let answer = state.stage.windows.get(&disk)?.read_at(offset, len);
+        let helping = state.pulse.helping();
+        host_future(&mut host, async move {
+            let answer = answer.await;
+            drop(helping);
+            answer.map_err(refusal)
+        })
+    }
+
+    fn read_tail(
+        mut host: Access<StoreState<ProbeState>, Self>,
+        disk: Resource<Window>,
+        len: u32,
+    ) -> wasmtime::Result<FutureReader<Result<Vec<u8>, Failure>>> {
+        let answer = host.get().stage.windows.get(&disk)?.read_tail(len).map_err(refusal);
+        host_future(&mut host, std::future::ready(answer))
+    }
+}
+
+fn refusal(error: WindowError) -> Failure {
+    match error {
+        WindowError::Invalid(why) => Failure::Invalid(why.to_owned()),
+        WindowError::Gone => Failure::Gone("the disk has flowed past that offset".to_owned()),
+        WindowError::Unsupported(why) => Failure::Unsupported(why.to_owned()),
+        WindowError::Io => Failure::Io("the disk could not be read to there".to_owned()),
+    }
+}
+
+fn convert(verdict: probe::Verdict, described: Described) -> Result<Verdict, String> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let name = |text: String, what: &str| {
+        let fits = !text.is_empty() && text.len() <= MAX_NAME && text.bytes().all(allowed);
+        if fits { Ok(text) } else { Err(format!("{what} that is not 1 to {MAX_NAME} characters of a-z, 0-9 and -")) }
+    };
+    let sentence = |text: String| -> String {
+        let cut = text.get(..text.floor_char_boundary(MAX_SENTENCE)).unwrap_or_default();
+        cut.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    };
+    if verdict.hazards.len() > MAX_ENTRIES || verdict.details.len() > MAX_ENTRIES {
+        return Err(format!("more than {MAX_ENTRIES} hazards or details"));
+    }
+    let hazard = |hazard: probe::Hazard| {
+        let severity = match hazard.severity {
+            probe::Severity::Note => Severity::Note,
+            probe::Severity::Warning => Severity::Warning,
+            probe::Severity::Refuse => Severity::Refuse,
+        };
+        Ok(Hazard { code: name(hazard.code, "a hazard code")?, severity, message: sentence(hazard.message) })
+    };
+    Ok(Verdict {
+        format: name(verdict.format, "a format")?,
+        virtual_size: verdict.virtual_size,
+        hazards: verdict.hazards.into_iter().map(hazard).collect::<Result<_, String>>()?,
+        details: verdict.details.into_iter().map(|(key, value)| (sentence(key), sentence(value))).collect(),
+        described,
+    })
+}

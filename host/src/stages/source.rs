@@ -1,0 +1,324 @@
+//! A source component as a disk that can be read.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use wasmtime::component::{Accessor, FutureReader, ResourceAny, StreamReader};
+
+use super::fetch::SourceView;
+use super::{Described, FetchGrant, LocalGrant, failure};
+use crate::bindings::{Failure, fetch, local, source};
+use crate::engine::{Component, Engine, Guest, HostStream, Kind, LINGER, StoreState, bytes_into, outcome_into};
+use crate::error::{Code, Error, Result, Stage};
+use crate::policy::Limits;
+use crate::stream::{Chunks, Flow, OutcomeSetter, Pulse, outcome, pipe};
+
+/// What one source component was granted; by default nothing.
+#[derive(Clone, Default)]
+pub struct SourceGrant {
+    /// The network, towards SOURCE.
+    pub fetch: Option<FetchGrant>,
+    /// The file or standard input that SOURCE names.
+    pub local: Option<LocalGrant>,
+}
+
+/// The store state of a source.
+pub(crate) struct SourceState {
+    pub(super) grant: SourceGrant,
+}
+
+/// How a disk can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Once, from its start.
+    Once,
+    /// Any number of times, from its start.
+    Restart,
+    /// From any offset.
+    Ranged,
+}
+
+/// What a source says of its disk.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The last segment of its location, as it stands there.
+    pub name: Option<String>,
+    /// Bytes.
+    pub size: Option<u64>,
+    /// What distinguishes this content from a later one.
+    pub revision: Option<String>,
+    /// When it was last modified, as an HTTP date.
+    pub modified: Option<String>,
+    /// How it can be read.
+    pub access: Access,
+}
+
+/// An open disk. The component lives as long as this or a flow read from it.
+pub struct Disk {
+    facts: Facts,
+    described: Described,
+    reads: mpsc::Sender<Read>,
+}
+
+struct Read {
+    offset: u64,
+    length: Option<u64>,
+    reply: oneshot::Sender<Result<Flow>>,
+}
+
+/// The longest revision that is kept.
+const MAX_REVISION: usize = 1024;
+
+pub(super) async fn instantiate(
+    engine: &Engine,
+    component: &Component,
+    limits: &Limits,
+    grant: SourceGrant,
+) -> Result<(Guest<SourceState>, Described, Pulse)> {
+    let pulse = Pulse::default();
+    let state = SourceState { grant };
+    let guest = Guest::new(engine, component, limits, state, pulse.clone(), |linker| {
+        fetch::add_to_linker::<_, SourceView>(linker, |state| state)?;
+        local::add_to_linker::<_, SourceView>(linker, |state| state)
+    })
+    .await?;
+    let described = Described::of(guest.description());
+    Ok((guest, described, pulse))
+}
+
+/// Opens `location` with `component`, which is granted `grant`. Runs in the current `LocalSet`.
+///
+/// # Errors
+/// The component's failure, or, where the host itself saw why, the host's own account of it.
+pub async fn open(
+    engine: &Engine,
+    component: &Component,
+    limits: &Limits,
+    grant: SourceGrant,
+    location: String,
+) -> Result<Disk> {
+    let (mut guest, described, pulse) = instantiate(engine, component, limits, grant.clone()).await?;
+    let interface = guest.load(source::GuestIndices::new, |indices, store, instance| indices.load(store, instance))?;
+    let (reads, requests) = mpsc::channel(1);
+    let (reply, opened) = oneshot::channel();
+    let actor = Actor {
+        name: component.name().to_owned(),
+        interface,
+        grant,
+        pulse,
+        keep: reads.downgrade(),
+        waiting: Rc::new(RefCell::new(Waiting::Open(reply))),
+    };
+    tokio::task::spawn_local(actor.live(guest, location, requests));
+    let facts = opened.await.map_err(|_| Error::internal(Stage::Source, "the source's task ended"))??;
+    Ok(Disk { facts, described, reads })
+}
+
+impl Disk {
+    /// What the component says of the disk.
+    #[must_use]
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// What the component says of itself.
+    #[must_use]
+    pub const fn described(&self) -> &Described {
+        &self.described
+    }
+
+    /// Reads `length` bytes from `offset`, or to the end. One read at a time.
+    ///
+    /// # Errors
+    /// As for [`open`]; failures on the way are the flow's.
+    pub async fn read(&self, offset: u64, length: Option<u64>) -> Result<Flow> {
+        let ended = || Error::internal(Stage::Source, "the source's task ended");
+        let (reply, flow) = oneshot::channel();
+        self.reads.send(Read { offset, length, reply }).await.map_err(|_| ended())?;
+        flow.await.map_err(|_| ended())?
+    }
+}
+
+/// The task that owns a source's store.
+struct Actor {
+    name: String,
+    interface: source::Guest,
+    grant: SourceGrant,
+    pulse: Pulse,
+    keep: mpsc::WeakSender<Read>,
+    waiting: Rc<RefCell<Waiting>>,
+}
+
+/// Who is to be told when the guest fails.
+enum Waiting {
+    Open(oneshot::Sender<Result<Facts>>),
+    Read(oneshot::Sender<Result<Flow>>),
+    Flow(OutcomeSetter),
+    Nobody,
+}
+
+impl Waiting {
+    fn fail(self, error: Error) {
+        // Whoever waited may have given up; then nobody needs to know.
+        match self {
+            Self::Open(reply) => drop(reply.send(Err(error))),
+            Self::Read(reply) => drop(reply.send(Err(error))),
+            Self::Flow(outcome) => outcome.set(Err(error)),
+            Self::Nobody => {}
+        }
+    }
+}
+
+type Store = StoreState<SourceState>;
+type Body = (StreamReader<u8>, FutureReader<Result<(), Failure>>);
+
+impl Actor {
+    async fn live(self, guest: Guest<SourceState>, location: String, mut requests: mpsc::Receiver<Read>) {
+        let waiting = Rc::clone(&self.waiting);
+        let ended = guest
+            .run(async |accessor: &Accessor<Store>| {
+                let Some(disk) = self.open(accessor, location).await? else { return Ok(()) };
+                while let Some(read) = requests.recv().await {
+                    self.read(accessor, disk, read).await?;
+                }
+                Ok(())
+            })
+            .await;
+        if let Err(error) = ended {
+            waiting.replace(Waiting::Nobody).fail(error);
+        }
+    }
+
+    async fn open(&self, accessor: &Accessor<Store>, location: String) -> wasmtime::Result<Option<ResourceAny>> {
+        self.begin();
+        let opened = self.interface.call_open(accessor, location, Vec::new()).await?;
+        let disk = match opened {
+            Ok(disk) => disk,
+            Err(failure) => {
+                self.pulse.settled();
+                let error = self.error(&failure);
+                self.waiting.replace(Waiting::Nobody).fail(error);
+                return Ok(None);
+            }
+        };
+        let facts = self.interface.disk().func_facts().call_concurrent(accessor, (disk,)).await?.0;
+        self.pulse.settled();
+        if let Waiting::Open(reply) = self.waiting.replace(Waiting::Nobody) {
+            let _ = reply.send(Ok(convert(facts)));
+        }
+        Ok(Some(disk))
+    }
+
+    async fn read(&self, accessor: &Accessor<Store>, disk: ResourceAny, read: Read) -> wasmtime::Result<()> {
+        self.begin();
+        *self.waiting.borrow_mut() = Waiting::Read(read.reply);
+        let body = self.interface.disk().call_read(accessor, disk, read.offset, read.length).await?;
+        self.pulse.settled();
+        match body {
+            Err(failure) => {
+                let error = self.error(&failure);
+                self.waiting.replace(Waiting::Nobody).fail(error);
+                Ok(())
+            }
+            Ok(body) => self.carry(accessor, body).await,
+        }
+    }
+
+    /// Hands a flow to whoever asked, and stays until its outcome is known.
+    async fn carry(&self, accessor: &Accessor<Store>, (stream, future): Body) -> wasmtime::Result<()> {
+        let (setter, settled) = outcome(Stage::Source, &format!("the source `{}`", self.name));
+        let guests_outcome = outcome_into(accessor, future)?;
+        let keep = self.keep.upgrade();
+        let (flow, end) = match accessor.with(|access| stream.try_into::<HostStream>(access)) {
+            // The host's own stream: no byte of it enters the component.
+            Ok(stream) => (Flow::new(Kept { chunks: stream, _keep: keep }, settled, Some(LINGER)), None),
+            Err(stream) => {
+                let (writer, reader) = pipe(self.pulse.clone());
+                let end = bytes_into(accessor, stream, writer)?;
+                (Flow::new(Kept { chunks: reader, _keep: keep }, settled, None), Some(end))
+            }
+        };
+        match self.waiting.replace(Waiting::Flow(setter)) {
+            Waiting::Read(reply) => drop(reply.send(Ok(flow))),
+            _ => return Ok(()),
+        }
+        let guest_writes = end.is_some();
+        let known = async {
+            match guests_outcome.await {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => return Err(self.error(&failure)),
+                Err(_) => return Err(self.broke("dropped the outcome of its stream")),
+            }
+            if let Some(end) = end {
+                let _ = end.await;
+            }
+            Ok(())
+        };
+        let lingered = async {
+            if !guest_writes {
+                return std::future::pending().await;
+            }
+            poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+            tokio::time::sleep(LINGER).await;
+        };
+        let value = tokio::select! {
+            biased;
+            value = known => value,
+            () = lingered => Err(self.broke("ended but left its output open")),
+        };
+        if let Waiting::Flow(setter) = self.waiting.replace(Waiting::Nobody) {
+            setter.set(value);
+        }
+        Ok(())
+    }
+
+    fn begin(&self) {
+        if let Some(fetch) = &self.grant.fetch {
+            fetch.begin();
+        }
+        self.pulse.owes();
+    }
+
+    fn error(&self, failure: &Failure) -> Error {
+        let seen = self.grant.fetch.as_ref().and_then(FetchGrant::take_error);
+        match seen {
+            Some(error) => error.context(format!("{}: {}", self.name, failure::words(failure))),
+            None => failure::error(failure, Kind::Source, &self.name),
+        }
+    }
+
+    fn broke(&self, how: &str) -> Error {
+        Error::new(Code::ComponentContract, Stage::Source, format!("the source `{}` {how}", self.name))
+    }
+}
+
+/// Keeps the source's task alive as long as its bytes are read.
+struct Kept<C> {
+    chunks: C,
+    _keep: Option<mpsc::Sender<Read>>,
+}
+
+impl<C: Chunks> Chunks for Kept<C> {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        self.chunks.poll_chunk(cx)
+    }
+}
+
+fn convert(facts: source::Facts) -> Facts {
+    let cut = |text: String| text.get(..text.floor_char_boundary(MAX_REVISION)).unwrap_or_default().to_owned();
+    Facts {
+        name: facts.name.map(cut),
+        size: facts.size,
+        revision: facts.revision.map(cut),
+        modified: facts.modified.map(cut),
+        access: match facts.access {
+            source::Access::Once => Access::Once,
+            source::Access::Restart => Access::Restart,
+            source::Access::Ranged => Access::Ranged,
+        },
+    }
+}

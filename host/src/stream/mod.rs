@@ -1,0 +1,22 @@
+//! Byte streams that always travel with their outcome. Knows no wasm.
+//!
+//! Everything is pulled: a chunk moves when whoever sends it on asks for it, so memory is bounded by one chunk per step
+//! and the capacity of the pipes.
+
+mod digest;
+mod flow;
+mod frame;
+mod meter;
+mod outcome;
+mod pipe;
+mod pulse;
+mod window;
+
+pub use digest::{DigestHandle, hashed};
+pub use flow::{Chunks, Flow};
+pub use frame::{Layer, MAX_LITERAL_BYTES, MAX_SEGMENTS, MAX_ZERO_BYTES, Segment, framed};
+pub use meter::metered;
+pub use outcome::{Outcome, OutcomeSetter, outcome};
+pub use pipe::{PIPE_BYTES, PipeReader, PipeWriter, pipe};
+pub use pulse::{Helping, Pulse};
+pub use window::{MAX_WINDOW_READ, Seek, Window, WindowError, windowed};
