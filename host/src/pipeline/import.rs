@@ -42,7 +42,11 @@ impl Run<'_> {
 pub async fn import(plan: &Plan, progress: &Progress, interrupted: Interrupted) -> Finished {
     let ledger = Ledger::default();
     let net = Net::new(Arc::new(plan.policy.clone()));
-    let outcome = carry_out(plan, &net, progress, &ledger, interrupted).await;
+    let outcome = carry_out(plan, &net, progress, &ledger, interrupted).await.map_err(|error| {
+        // Whoever touched the destination has said what is left there.
+        let untouched = error.leftovers().is_empty();
+        if untouched { error.left(format!("nothing in {}", plan.target.shown())) } else { error }
+    });
     let report = ledger.report(plan, &net, progress, &outcome);
     Finished { outcome, report }
 }

@@ -286,7 +286,11 @@ impl Actor {
     fn error(&self, failure: &Failure) -> Error {
         let seen = self.grant.fetch.as_ref().and_then(FetchGrant::take_error);
         match seen {
-            Some(error) => error.context(format!("{}: {}", self.name, failure::words(failure))),
+            Some(error) => {
+                let words = failure::words(failure);
+                // A component that only passes the host's account on adds nothing to it.
+                if words == error.to_string() { error } else { error.context(format!("{}: {words}", self.name)) }
+            }
             None => failure::error(failure, Kind::Source, &self.name),
         }
     }

@@ -1,0 +1,54 @@
+# Every command a developer or CI needs. `./setup RECIPE` installs what is missing first.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# What there is.
+default:
+    @just --list
+
+# The program, optimised: target/release/longshore.
+build:
+    cargo build --release --locked -p longshore
+
+# The main job on the embedded default: a generated qcow2 from a local TLS server into an image layout.
+demo:
+    cargo build --locked -p longshore
+    tests/demo target/debug/longshore
+
+# The guests that exist for the tests, as components in target/fixtures.
+fixtures:
+    cargo run --locked --quiet -p longshore-tests --bin build-fixtures
+
+# All tests, against real peers on 127.0.0.1. Ends with their sum.
+test: fixtures
+    cargo build --locked -p longshore
+    tests/sum cargo test --locked --workspace --no-fail-fast
+
+# One test binary or filter: `just test-some peers qcow2`.
+test-some name *filter: fixtures
+    cargo build --locked -p longshore
+    cargo test --locked -p longshore-tests --test {{ name }} {{ filter }}
+
+# Formatting, without changing anything.
+fmt-check:
+    cargo fmt --all --check
+    cargo fmt --all --check --manifest-path tests/fixtures/Cargo.toml
+
+# Lints; a warning is an error.
+clippy:
+    cargo clippy --locked --workspace --all-targets -- -D warnings
+
+# The documentation builds without a warning.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+
+# Licences, sources, duplicate cryptography.
+deny:
+    cargo deny --locked check bans licenses sources
+
+# Known vulnerabilities; fails loudly where the advisory database cannot be had.
+advisories:
+    cargo deny --locked check advisories
+
+# What CI runs, in CI's order.
+ci: fmt-check deny clippy doc test
