@@ -1,1 +1,13 @@
+//! The harness: real peers started on free ports of 127.0.0.1 and stopped by their pid, scripted peers for manners that
+//! real ones do not show on demand, and the program as a user runs it. A missing peer is a failure, never a skip.
 
+pub mod fixtures;
+pub mod layers;
+pub mod nginx;
+pub mod peer;
+pub mod program;
+pub mod registry;
+pub mod scratch;
+pub mod script;
+pub mod sink;
+pub mod tls;

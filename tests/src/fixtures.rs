@@ -1,0 +1,54 @@
+//! Guests with one behaviour each, that a test can put in the place of a built-in component.
+
+use std::path::{Path, PathBuf};
+
+/// A fixture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fixture {
+    FramingExtra,
+    ProbeOther,
+    SourceFlip,
+    SourceIdle,
+    SourceOpen,
+    SourceSpin,
+    SourceTrap,
+}
+
+/// Every fixture.
+pub const ALL: [Fixture; 7] = [
+    Fixture::FramingExtra,
+    Fixture::ProbeOther,
+    Fixture::SourceFlip,
+    Fixture::SourceIdle,
+    Fixture::SourceOpen,
+    Fixture::SourceSpin,
+    Fixture::SourceTrap,
+];
+
+impl Fixture {
+    /// The package's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FramingExtra => "framing-extra",
+            Self::ProbeOther => "probe-other",
+            Self::SourceFlip => "source-flip",
+            Self::SourceIdle => "source-idle",
+            Self::SourceOpen => "source-open",
+            Self::SourceSpin => "source-spin",
+            Self::SourceTrap => "source-trap",
+        }
+    }
+
+    /// The component's file; it must have been built.
+    pub fn path(self) -> String {
+        let path = folder().join(self.name()).with_extension("wasm");
+        assert!(path.is_file(), "{} is not there: run `just fixtures`", path.display());
+        path.display().to_string()
+    }
+}
+
+/// Where the fixtures are built.
+pub fn folder() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")).join("fixtures")
+}

@@ -1,0 +1,45 @@
+//! nginx as a source, over TLS 1.2 and 1.3.
+
+use std::fs;
+use std::process::Command;
+
+use crate::peer::{Peer, free_port};
+use crate::scratch::Scratch;
+use crate::tls::Authority;
+
+/// Serves the scratch folder `www` over TLS. `/moved/` redirects to `/`.
+pub struct Nginx {
+    peer: Peer,
+}
+
+impl Nginx {
+    pub fn start(scratch: &Scratch, authority: &Authority) -> Self {
+        let (root, work) = (scratch.folder("www"), scratch.folder("nginx"));
+        let port = free_port();
+        let (work_text, root) = (work.display(), root.display());
+        let (certificate, key) = (authority.certificate.display(), authority.key.display());
+        let config = format!(
+            "daemon off; master_process off; pid {work_text}/pid; error_log {work_text}/error.log;\n\
+             events {{}}\n\
+             http {{\n\
+               access_log off; client_body_temp_path {work_text}/b; proxy_temp_path {work_text}/p;\n\
+               fastcgi_temp_path {work_text}/f; uwsgi_temp_path {work_text}/u; scgi_temp_path {work_text}/s;\n\
+               server {{\n\
+                 listen 127.0.0.1:{port} ssl; ssl_certificate {certificate}; ssl_certificate_key {key};\n\
+                 ssl_protocols TLSv1.2 TLSv1.3; root {root};\n\
+                 location /moved/ {{ rewrite ^/moved/(.*)$ /$1 redirect; }}\n\
+                 location /forbidden/ {{ return 403; }}\n\
+               }}\n\
+             }}\n"
+        );
+        fs::write(work.join("nginx.conf"), config).expect("a configuration");
+        let mut nginx = Command::new("nginx");
+        nginx.arg("-p").arg(&work).args(["-c", "nginx.conf", "-e", "error.log"]);
+        nginx.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        Self { peer: Peer::start(&mut nginx, port) }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("https://127.0.0.1:{}/{path}", self.peer.port)
+    }
+}

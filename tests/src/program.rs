@@ -1,0 +1,97 @@
+//! The program as a user runs it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::io::Write as _;
+
+use serde_json::Value;
+
+/// What a run of the program gave.
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// The program's file; it must have been built.
+pub fn path() -> PathBuf {
+    // target/<profile>/deps/<this test>
+    let test = std::env::current_exe().expect("this test's file");
+    let profile = test.parent().and_then(Path::parent).expect("a target folder");
+    let path = profile.join("longshore");
+    assert!(path.is_file(), "{} is not there: run `cargo build -p longshore`", path.display());
+    path
+}
+
+/// The program with these arguments, and nothing of the environment but a path.
+pub fn longshore<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(path());
+    command.args(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/nonexistent");
+    command
+}
+
+/// Runs a command to its end.
+pub fn finish(command: &mut Command, input: &[u8]) -> Ran {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program");
+    let mut stdin = child.stdin.take().expect("standard input");
+    let input = input.to_vec();
+    let feed = std::thread::spawn(move || {
+        // A program that fails early does not read it all.
+        let _ = stdin.write_all(&input);
+    });
+    let ran = ran(&child.wait_with_output().expect("an end"));
+    feed.join().expect("the feeder");
+    ran
+}
+
+/// `longshore import` with these arguments and no input.
+pub fn import<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>) -> Ran {
+    import_from(arguments, b"")
+}
+
+/// `longshore import` with this standard input.
+pub fn import_from<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>, input: &[u8]) -> Ran {
+    let mut command = longshore(["import"]);
+    command.args(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+    finish(&mut command, input)
+}
+
+pub fn ran(output: &Output) -> Ran {
+    Ran {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+impl Ran {
+    /// Panics with what the program said unless it ended well.
+    pub fn done(self) -> Self {
+        assert_eq!(self.code, Some(0), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Panics unless it ended with this exit code and error code, and says each of these things.
+    pub fn failed(self, exit: i32, code: &str, says: &[&str]) -> Self {
+        assert_eq!(self.code, Some(exit), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        let head = format!("error[{code}]: ");
+        assert!(self.stderr.contains(&head), "expected {head}in\n{}", self.stderr);
+        for words in says {
+            assert!(self.stderr.contains(words), "expected `{words}` in\n{}", self.stderr);
+        }
+        self
+    }
+
+    /// The report, of a run with `--report -`.
+    pub fn report(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|why| panic!("no report: {why}\n{}", self.stdout))
+    }
+
+    /// The digest in the printed reference.
+    pub fn digest(&self) -> String {
+        let (_, digest) = self.stdout.trim().rsplit_once('@').expect("a printed reference");
+        digest.to_owned()
+    }
+}

@@ -1,0 +1,93 @@
+//! distribution 2.8 as Debian ships it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::peer::{Peer, free_port};
+use crate::scratch::{Scratch, run};
+use crate::tls::Authority;
+
+/// A running registry with storage of its own.
+pub struct Registry {
+    peer: Peer,
+    storage: PathBuf,
+}
+
+/// How a registry is set up.
+#[derive(Clone, Copy, Default)]
+pub struct Setup<'a> {
+    /// Over TLS with this certificate; else plain.
+    pub tls: Option<&'a Authority>,
+    /// Demands this user and password.
+    pub basic: Option<(&'a str, &'a str)>,
+}
+
+impl Registry {
+    pub fn start(scratch: &Scratch, name: &str, setup: Setup<'_>) -> Self {
+        let folder = scratch.folder(name);
+        let storage = folder.join("storage");
+        let port = free_port();
+        let mut config = format!(
+            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
+             http:\n  addr: 127.0.0.1:{port}\n  secret: longshore\n",
+            storage.display()
+        );
+        if let Some(tls) = setup.tls {
+            config.push_str(&format!(
+                "  tls:\n    certificate: {}\n    key: {}\n",
+                tls.certificate.display(),
+                tls.key.display()
+            ));
+        }
+        if let Some((user, password)) = setup.basic {
+            let users = folder.join("htpasswd");
+            fs::write(&users, run(Command::new("htpasswd").args(["-Bbn", user, password]))).expect("users");
+            config.push_str(&format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", users.display()));
+        }
+        let path = folder.join("config.yml");
+        fs::write(&path, config).expect("a configuration");
+        let peer = Peer::start(Command::new("docker-registry").arg("serve").arg(&path), port);
+        Self { peer, storage }
+    }
+
+    /// `127.0.0.1:port`.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.peer.port)
+    }
+
+    /// A reference in it.
+    pub fn reference(&self, rest: &str) -> String {
+        format!("docker://{}/{rest}", self.host())
+    }
+
+    /// Panics if the storage holds a blob, a layer link, a manifest or a tag.
+    pub fn assert_empty(&self) {
+        let mut found = Vec::new();
+        walk(&self.storage, &mut found);
+        let committed = |path: &&PathBuf| {
+            let text = path.display().to_string();
+            ["/blobs/", "/_layers/", "/_manifests/"].iter().any(|part| text.contains(part))
+        };
+        let committed: Vec<_> = found.iter().filter(committed).collect();
+        assert!(committed.is_empty(), "the registry's storage holds {committed:?}");
+    }
+
+    /// Whether the storage has a tag.
+    pub fn has_tag(&self, repository: &str, tag: &str) -> bool {
+        let tags = self.storage.join("docker/registry/v2/repositories").join(repository).join("_manifests/tags");
+        tags.join(tag).is_dir()
+    }
+}
+
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            walk(&path, found);
+        } else {
+            found.push(path);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! A scripted HTTP/1.1 server, plain or TLS, in a thread of its own.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::Ipv4Addr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
+
+pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+pub type Handler = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
+
+/// A running script.
+pub struct Script {
+    pub port: u16,
+    tls: bool,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Script {
+    /// Serves with `handler` until it is dropped.
+    pub fn start(tls: Option<Arc<ServerConfig>>, handler: Handler) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let (port_sender, port) = std::sync::mpsc::channel();
+        let is_tls = tls.is_some();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async move {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a listener");
+                port_sender.send(listener.local_addr().expect("an address").port()).expect("the test");
+                let acceptor = tls.map(TlsAcceptor::from);
+                let serve = async {
+                    loop {
+                        let (tcp, _) = listener.accept().await.expect("a connection");
+                        tokio::spawn(connection(tcp, acceptor.clone(), Arc::clone(&handler)));
+                    }
+                };
+                tokio::select! {
+                    () = serve => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        let port = port.recv().expect("a port");
+        Self { port, tls: is_tls, stop: Some(stop), thread: Some(thread) }
+    }
+
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}/{path}", self.host())
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn connection(tcp: TcpStream, acceptor: Option<TlsAcceptor>, handler: Handler) {
+    let service = service_fn(move |request| {
+        let answer = handler(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let http = hyper::server::conn::http1::Builder::new();
+    // A client that breaks off is what half the tests are about.
+    match acceptor {
+        None => drop(http.serve_connection(TokioIo::new(tcp), service).await),
+        Some(acceptor) => {
+            if let Ok(tls) = acceptor.accept(tcp).await {
+                drop(http.serve_connection(TokioIo::new(tls), service).await);
+            }
+        }
+    }
+}
+
+/// An answer without a body.
+pub fn empty(status: u16) -> Response<Body> {
+    full(status, Bytes::new())
+}
+
+/// An answer with these bytes.
+pub fn full(status: u16, bytes: impl Into<Bytes>) -> Response<Body> {
+    let body = Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync();
+    Response::builder().status(status).body(body).expect("an answer")
+}
+
+/// An answer whose body is this stream; `length` sets Content-Length, none sends chunks.
+pub fn streamed<S>(length: Option<u64>, stream: S) -> Response<Body>
+where
+    S: Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+{
+    let frames = futures_util::StreamExt::map(stream, |chunk| chunk.map(Frame::data));
+    let mut answer = Response::builder().status(200);
+    if let Some(length) = length {
+        answer = answer.header("content-length", length);
+    }
+    answer.body(StreamBody::new(frames).boxed_unsync()).expect("an answer")
+}

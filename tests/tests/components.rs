@@ -1,0 +1,152 @@
+//! The components really carry the disk: whoever is swapped is seen in the image and in the report.
+
+use std::fs;
+use std::process::Command;
+
+use longshore_tests::fixtures::{ALL, Fixture, folder};
+use longshore_tests::layers::pull;
+use longshore_tests::program::{finish, import, longshore};
+use longshore_tests::scratch::{Scratch, raw, run};
+
+const DISK: usize = 1_000_003;
+
+fn digest_of(path: &str) -> String {
+    let sum = run(Command::new("sha256sum").arg(path));
+    format!("sha256:{}", sum.split_whitespace().next().unwrap())
+}
+
+struct Swapped {
+    scratch: Scratch,
+    disk: Vec<u8>,
+    report: serde_json::Value,
+}
+
+fn swapped(flag: &str, fixture: Fixture) -> Swapped {
+    let scratch = Scratch::new();
+    let disk = raw(&scratch.path("disk.raw"), DISK);
+    let to = format!("oci:{}:1", scratch.text("layout"));
+    let ran = import([&*scratch.text("disk.raw"), &to, flag, &fixture.path(), "--report", "-"]).done();
+    Swapped { disk, report: ran.report(), scratch }
+}
+
+impl Swapped {
+    fn image(&self) -> longshore_tests::layers::Pulled {
+        pull(&self.scratch, "pulled", &[], &format!("oci:{}:1", self.scratch.text("layout")))
+    }
+
+    fn component(&self, stage: &str) -> &serde_json::Value {
+        let stages = self.report["stages"].as_array().unwrap();
+        &stages.iter().find(|entry| entry["stage"] == stage).unwrap()["component"]
+    }
+}
+
+#[test]
+fn a_source_that_flips_a_byte_is_seen_in_the_disk() {
+    let swapped = swapped("--source", Fixture::SourceFlip);
+    let pushed = swapped.image().file("disk/disk.raw");
+    let differing: Vec<usize> = (0..DISK).filter(|at| pushed[*at] != swapped.disk[*at]).collect();
+    assert_eq!(differing, [70_000]);
+    let component = swapped.component("source");
+    assert_eq!((&component["name"], &component["version"]), (&"source-flip".into(), &"0.1.0".into()));
+    assert_eq!(component["digest"], digest_of(&Fixture::SourceFlip.path()));
+    assert_eq!(component["origin"], Fixture::SourceFlip.path());
+}
+
+#[test]
+fn a_framing_that_adds_an_entry_is_seen_in_the_layer() {
+    let swapped = swapped("--framing", Fixture::FramingExtra);
+    let names: Vec<String> =
+        swapped.image().listing().iter().map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(names, ["disk/disk.raw", "extra"]);
+    assert!(swapped.image().file("disk/disk.raw") == swapped.disk);
+    assert_eq!(swapped.component("framing")["digest"], digest_of(&Fixture::FramingExtra.path()));
+}
+
+#[test]
+fn a_probe_that_says_otherwise_is_seen_in_labels_and_report() {
+    let swapped = swapped("--probe", Fixture::ProbeOther);
+    let labels = &swapped.image().config["config"]["Labels"];
+    assert_eq!(labels["source-image-format"], "punched-tape");
+    assert_eq!(labels["source-image-virtual-size"], "42");
+    let disk = &swapped.report["disk"];
+    assert_eq!(disk["format"], "punched-tape");
+    assert_eq!(disk["hazards"][0]["code"], "holes");
+    assert_eq!(disk["hazards"][0]["message"], format!("begins with {:?}", &swapped.disk[..4]));
+    let details = disk["details"].to_string();
+    assert_eq!(details.matches("Unsupported").count(), 2, "going back and the tail need ranges: {details}");
+    assert_eq!(swapped.component("probe")["digest"], digest_of(&Fixture::ProbeOther.path()));
+}
+
+#[test]
+fn the_reported_digests_are_those_of_components_built_from_the_sources() {
+    let scratch = Scratch::new();
+    raw(&scratch.path("disk.raw"), DISK);
+    let to = format!("oci:{}", scratch.text("layout"));
+    let report = import([&*scratch.text("disk.raw"), &to, "--report", "-"]).done().report();
+    let listed = finish(&mut longshore(["component", "list"]), b"").done().stdout;
+    let version = finish(&mut longshore(["--version"]), b"").done().stdout;
+    for (stage, name) in [("source", "source-file"), ("probe", "probe-disk"), ("framing", "framing-tar")] {
+        let file = folder().join("built-in").join(name).with_extension("wasm");
+        let digest = digest_of(&file.display().to_string());
+        let stages = report["stages"].as_array().unwrap();
+        let component = &stages.iter().find(|entry| entry["stage"] == stage).unwrap()["component"];
+        assert_eq!(component["digest"], digest, "{name}");
+        assert_eq!(component["origin"], "built-in");
+        assert!(listed.lines().any(|line| line.starts_with(&format!("{name} 0.1.0 {stage} {digest} "))), "{listed}");
+        assert!(version.contains(&format!("{name} {digest}")), "{version}");
+    }
+    assert_eq!(listed.lines().count(), 4);
+}
+
+#[test]
+fn a_built_in_component_as_a_file_is_the_same_as_built_in() {
+    let scratch = Scratch::new();
+    let disk = raw(&scratch.path("disk.raw"), DISK);
+    let file = |name: &str| folder().join("built-in").join(name).with_extension("wasm").display().to_string();
+    let one = import([&*scratch.text("disk.raw"), &format!("oci:{}", scratch.text("one"))]).done();
+    let (source, probe, framing) = (file("source-file"), file("probe-disk"), file("framing-tar"));
+    let two = format!("oci:{}", scratch.text("two"));
+    let arguments = [&*scratch.text("disk.raw"), &two, "--source", &source, "--probe", &probe, "--framing", &framing];
+    assert_eq!(import(arguments).done().digest(), one.digest());
+    assert!(pull(&scratch, "pulled", &[], &format!("{two}:latest")).file("disk/disk.raw") == disk);
+}
+
+#[test]
+fn what_is_no_component_or_does_not_fit_is_refused() {
+    let scratch = Scratch::new();
+    raw(&scratch.path("disk.raw"), 1000);
+    fs::write(scratch.path("text.wasm"), "this is text").unwrap();
+    let to = format!("oci:{}", scratch.text("layout"));
+    let run = |flag: &str, spec: &str| import([&*scratch.text("disk.raw"), &*to, flag, spec]);
+    run("--source", &scratch.text("text.wasm")).failed(14, "component-invalid", &["`text`", "not a component"]);
+    run("--source", &Fixture::ProbeOther.path()).failed(
+        14,
+        "component-invalid",
+        &["`probe-other`", "imports `longshore:stage/window@0.1.0`", "not granted to a source"],
+    );
+    run("--probe", &Fixture::FramingExtra.path()).failed(14, "component-invalid", &["does not export", "probe@0.1.0"]);
+    run("--framing", "framing-zip").failed(2, "usage", &["no built-in framing `framing-zip`", "framing-tar"]);
+    run("--framing", "./absent.wasm").failed(20, "local-file", &["absent.wasm"]);
+    assert!(!scratch.path("layout").exists(), "nothing was touched");
+}
+
+#[test]
+fn every_fixture_has_its_folder_and_its_test() {
+    let tests = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<String> = fs::read_dir(tests.join("fixtures"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().join("Cargo.toml").is_file())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .filter(|name| name != "kit")
+        .collect();
+    folders.sort();
+    assert_eq!(folders, ALL.map(|fixture| fixture.name().to_owned()));
+    let sources: String = fs::read_dir(tests.join("tests"))
+        .unwrap()
+        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    for fixture in ALL {
+        assert!(sources.contains(&format!("Fixture::{fixture:?}")), "{fixture:?} is not exercised");
+    }
+}
