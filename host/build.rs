@@ -18,7 +18,7 @@ const COMPONENTS: [(&str, &str); 4] =
 fn main() {
     if let Err(why) = run() {
         // The only way to fail a build with a message of one's own.
-        println!("cargo::error={}", format!("{why:?}").replace('\n', "\ncargo::error="));
+        println!("cargo::error={}", format!("{why:#}").replace('\n', "\ncargo::error="));
         process::exit(1);
     }
 }

@@ -39,13 +39,12 @@ pub fn build(manifest: &Path, packages: &[&str], target_dir: &Path) -> Result<Ve
         return packages.iter().map(|package| prebuilt(Path::new(&folder), package)).collect();
     }
     let toolchain = Toolchain::find()?;
-    let mut cargo = toolchain.cargo();
-    cargo.arg("build").arg("--release").arg("--locked").args(["--target", TARGET]);
+    let mut cargo = toolchain.cargo(scrub)?;
+    cargo.args(["--release", "--locked"]);
     cargo.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(target_dir);
     for package in packages {
         cargo.args(["--package", package]);
     }
-    scrub(&mut cargo);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", remapped(manifest, &toolchain)?);
     let output = cargo.output().context("cargo could not be started for the guests")?;
     ensure!(

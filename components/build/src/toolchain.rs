@@ -43,13 +43,28 @@ impl Toolchain {
         )
     }
 
-    pub(crate) fn cargo(&self) -> Command {
+    /// A `cargo build` for the guests' target, with `scrub` applied before anything is set.
+    pub(crate) fn cargo(&self, scrub: impl FnOnce(&mut Command)) -> Result<Command> {
         let mut cargo = Command::new(&self.cargo);
-        cargo.env("RUSTC", &self.rustc);
+        scrub(&mut cargo);
+        cargo.env("RUSTC", &self.rustc).arg("build").args(["--target", TARGET]);
         if matches!(self.standard_library, StandardLibrary::BuiltFromSource) {
             cargo.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_abort");
+            cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", self.linker()?);
         }
-        cargo
+        Ok(cargo)
+    }
+
+    /// Debian ships rustc without the linker it expects: lld of the same LLVM does, as does any that is installed.
+    fn linker(&self) -> Result<PathBuf> {
+        let version = print(&self.rustc, &["-vV"]).context("rustc does not say what it is")?;
+        let version = version.display().to_string();
+        let llvm = version.lines().find_map(|line| line.strip_prefix("LLVM version: ")?.split('.').next());
+        let named = llvm.map(|major| format!("wasm-ld-{major}"));
+        let candidates = named.into_iter().chain(["wasm-ld".to_owned(), "rust-lld".to_owned()]);
+        let folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
+        let mut paths = candidates.flat_map(|name| folders.iter().map(move |folder| folder.join(&name)));
+        paths.find(|path| path.is_file()).context("no linker for wasm: install Debian's lld")
     }
 
     pub(crate) fn sysroot(&self) -> Result<PathBuf> {
