@@ -25,7 +25,6 @@ wasmtime::component::bindgen!({
         default: trappable,
     },
     exports: { default: async },
-    with: { "longshore:stage/window.window": crate::stream::Window },
 });
 
 pub use exports::longshore::stage::{describe, framing, probe, source};

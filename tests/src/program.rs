@@ -1,8 +1,8 @@
 //! The program as a user runs it.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::io::Write as _;
 
 use serde_json::Value;
 

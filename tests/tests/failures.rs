@@ -103,7 +103,10 @@ fn a_source_that_is_cut_short() {
     let ran = stage.import_to_layout(&source.url("disk.raw"), &["--report", "-"]).failed(10, "source-truncated", &says);
     let error = &ran.report()["error"];
     assert_eq!((&error["code"], &error["exit"]), (&"source-truncated".into(), &10.into()));
-    assert_eq!((&error["stage"], &error["blame"], &error["retryable"]), (&"source".into(), &"source".into(), &true.into()));
+    assert_eq!(
+        (&error["stage"], &error["blame"], &error["retryable"]),
+        (&"source".into(), &"source".into(), &true.into())
+    );
     assert_eq!(ran.report()["image"]["reference"], serde_json::Value::Null);
     stage.assert_clean();
 }
@@ -123,8 +126,10 @@ fn a_wrong_ca_on_either_side() {
 #[test]
 fn a_peer_that_speaks_only_chacha20() {
     let stage = Stage::new();
-    for protocol in [&["-tls1_3", "-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"], &["-tls1_2", "-cipher", "ECDHE-ECDSA-CHACHA20-POLY1305"]]
-    {
+    for protocol in [
+        &["-tls1_3", "-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"],
+        &["-tls1_2", "-cipher", "ECDHE-ECDSA-CHACHA20-POLY1305"],
+    ] {
         let port = free_port();
         let mut server = Command::new("openssl");
         server.args(["s_server", "-accept", &format!("127.0.0.1:{port}"), "-WWW", "-quiet"]).args(protocol);
@@ -207,7 +212,11 @@ fn plain_http_that_was_not_allowed() {
     let plain = Script::start(None, handler);
     let to = registry.reference("vm:1");
     let (source, host) = (plain.url("disk.raw"), registry.host());
-    import([&*source, &to, "--plain-http", &host]).failed(13, "plain-http-denied", &["--plain-http 127.0.0.1:", "loopback"][..1]);
+    import([&*source, &to, "--plain-http", &host]).failed(
+        13,
+        "plain-http-denied",
+        &["--plain-http 127.0.0.1:", "loopback"][..1],
+    );
     import([&*source, &to, "--plain-http", "localhost"]).failed(13, "plain-http-denied", &[]);
     // A registry is spoken to over TLS unless it was named, and this one does not speak it.
     import([&*source, &to, "--plain-http", &plain.host()]).failed(15, "tls-handshake", &[]);
@@ -284,9 +293,8 @@ fn a_length_that_is_unknown_or_wrong() {
     stage.import(&url, &["--size", "5001"]).failed(11, "source-length-mismatch", &["5000 bytes, expected 5001"]);
     stage.import(&url, &["--size", "4999"]).failed(11, "source-length-mismatch", &["at least 5000", "expected 4999"]);
     stage.import(&stage.disk(), &["--size", "1"]).failed(11, "source-length-mismatch", &["announces 5000000"]);
-    let from_input = |size: &[&str]| {
-        import_from([&["-", &*stage.to(), "--ca", &*stage.authority.ca()], size].concat(), &[7; 5000])
-    };
+    let from_input =
+        |size: &[&str]| import_from([&["-", &*stage.to(), "--ca", &*stage.authority.ca()], size].concat(), &[7; 5000]);
     from_input(&[]).failed(11, "source-length-unknown", &["standard input"]);
     from_input(&["--size", "5001"]).failed(11, "source-length-mismatch", &["5000 bytes, expected 5001"]);
     from_input(&["--size", "4999"]).failed(11, "source-length-mismatch", &["expected 4999"]);
@@ -335,7 +343,9 @@ fn a_file_that_is_written_to_while_it_is_read() {
 fn a_disk_that_a_hypervisor_would_read_elsewhere() {
     let stage = Stage::new();
     let (base, overlay) = (stage.scratch.text("base.qcow2"), stage.scratch.text("overlay.qcow2"));
-    let create = |arguments: &[&str]| longshore_tests::scratch::run(Command::new("qemu-img").arg("create").arg("-q").args(arguments));
+    let create = |arguments: &[&str]| {
+        longshore_tests::scratch::run(Command::new("qemu-img").arg("create").arg("-q").args(arguments))
+    };
     create(&["-f", "qcow2", &base, "1M"]);
     create(&["-f", "qcow2", "-b", &base, "-F", "qcow2", &overlay]);
     let says = ["the qcow2 disk is refused", "backing file", "base.qcow2", "qcow2-backing-file"];
@@ -360,7 +370,11 @@ fn what_is_not_built_yet_is_refused_and_never_ignored() {
     for flag in ["--spool", "--policy", "--checkpoint", "--filter", "--limit-rate"] {
         stage.import(&stage.disk(), &[flag, "x"]).failed(2, "unsupported", &[flag]);
     }
-    stage.import(&stage.disk(), &["--checksum", "md5:d41d8cd98f00b204e9800998ecf8427e"]).failed(2, "unsupported", &["md5"]);
+    stage.import(&stage.disk(), &["--checksum", "md5:d41d8cd98f00b204e9800998ecf8427e"]).failed(
+        2,
+        "unsupported",
+        &["md5"],
+    );
     stage.import("docker://127.0.0.1/vm:1", &[]).failed(2, "unsupported", &["registry as SOURCE"]);
     let mut named = longshore(["import", &stage.disk(), &stage.to()]);
     finish(named.env("LONGSHORE_POLICY", "/etc/passwd"), b"").failed(13, "policy-invalid", &["/etc/passwd"]);

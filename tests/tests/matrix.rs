@@ -22,12 +22,7 @@ struct Case {
 fn cases(scratch: &Scratch) -> [Case; 2] {
     let www = scratch.folder("www");
     [
-        Case {
-            disk: qcow2(&www.join("vm.qcow2")),
-            name: "vm.qcow2",
-            format: "qcow2",
-            virtual_size: 64 << 20,
-        },
+        Case { disk: qcow2(&www.join("vm.qcow2")), name: "vm.qcow2", format: "qcow2", virtual_size: 64 << 20 },
         Case {
             disk: raw(&www.join("vm.raw"), ODD),
             name: "vm.raw",
@@ -74,7 +69,11 @@ fn check(image: &Pulled, case: &Case, what: &str) {
         "{what}"
     );
     let layer = fs::metadata(image.layer()).unwrap().len();
-    assert_eq!(layer, 1024 + size.next_multiple_of(512) as u64 + 1024, "{what}: headers, padded payload, two zero blocks");
+    assert_eq!(
+        layer,
+        1024 + size.next_multiple_of(512) as u64 + 1024,
+        "{what}: headers, padded payload, two zero blocks"
+    );
     let labels = &image.config["config"]["Labels"];
     assert_eq!(labels["source-image-format"], case.format, "{what}");
     assert_eq!(labels["source-image-size"], size.to_string(), "{what}");
@@ -113,7 +112,11 @@ fn into_a_plain_registry() {
 fn into_an_image_layout() {
     let scratch = Scratch::new();
     let layout = scratch.text("layout");
-    all_sources(|tag| format!("oci:{layout}:{tag}"), &[], |own, tag| pull(own, tag, &[], &format!("oci:{layout}:{tag}")));
+    all_sources(
+        |tag| format!("oci:{layout}:{tag}"),
+        &[],
+        |own, tag| pull(own, tag, &[], &format!("oci:{layout}:{tag}")),
+    );
 }
 
 #[test]
@@ -191,7 +194,8 @@ fn the_report_says_what_was_done() {
         assert!(tls["cipher_suite"].as_str().unwrap().starts_with("TLS13_AES_"), "{side}");
         assert!(tls["key_exchange_group"].is_string() && tls["handshake_seconds"].is_number(), "{side}");
     }
-    let stages: Vec<_> = report["stages"].as_array().unwrap().iter().map(|stage| stage["stage"].as_str().unwrap()).collect();
+    let stages: Vec<_> =
+        report["stages"].as_array().unwrap().iter().map(|stage| stage["stage"].as_str().unwrap()).collect();
     assert_eq!(stages, ["source", "probe", "framing", "upload"]);
     assert!(report["process"]["peak_rss_bytes"].as_u64().unwrap() > 0);
 }

@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_refused_before_anything_happens() {
-        for arguments in [["--tag", "-x"], ["--checksum", "sha256:x"], ["--plain-http", "http://x"]] {
+        for arguments in [["--tag", "a b"], ["--checksum", "sha256:x"], ["--plain-http", "http://x"]] {
             assert_eq!(planned(&arguments).unwrap_err().code(), Code::Usage, "{arguments:?}");
         }
         assert_eq!(planned(&["--ca", "/nonexistent"]).unwrap_err().code(), Code::LocalFile);

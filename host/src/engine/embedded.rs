@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn every_built_in_component_loads() {
-        let engine = Engine::new().unwrap();
+        let engine = Engine::new(&crate::policy::Limits::default()).unwrap();
         for embedded in built_in() {
             let component = Component::built_in(&engine, embedded).unwrap();
             assert_eq!(component.digest().to_string(), embedded.digest);

@@ -12,7 +12,6 @@ use super::runtime::Engine;
 use super::state::StoreState;
 use crate::bindings::{describe, log};
 use crate::error::{Code, Error, Result};
-use crate::policy::Limits;
 use crate::stream::Pulse;
 
 /// How long a stream or an outcome may stay open after the guest's last task has ended.
@@ -49,15 +48,8 @@ impl<S: Send + 'static> Guest<S> {
     /// # Errors
     /// `component-invalid` if it does not fit its world or says that it is something else; any error of a guest that runs,
     /// as its start runs.
-    pub async fn new(
-        engine: &Engine,
-        component: &Component,
-        limits: &Limits,
-        stage: S,
-        pulse: Pulse,
-        link: Linking<S>,
-    ) -> Result<Self> {
-        let kind = component.kind();
+    pub async fn new(engine: &Engine, component: &Component, stage: S, pulse: Pulse, link: Linking<S>) -> Result<Self> {
+        let (kind, limits) = (component.kind(), engine.limits());
         let invalid = |why: &wasmtime::Error| {
             let message = format!("`{}` does not fit the world of a {}: {why:#}", component.name(), kind.as_str());
             Error::new(Code::ComponentInvalid, kind.stage(), message)

@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn an_artifact_of_another_digest_is_not_loaded() {
-        let engine = Engine::new().unwrap();
+        let engine = Engine::new(&crate::policy::Limits::default()).unwrap();
         let artifact = Artifact::Embedded { bytes: b"native code", digest: Digest::of(b"other code") };
         assert_eq!(load(&engine, &artifact, "x").unwrap_err().code(), Code::ComponentInvalid);
         let artifact = Artifact::Embedded { bytes: b"native code", digest: Digest::of(b"native code") };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::config::config;
 use crate::error::{Error, Result, Stage};
+use crate::policy::Limits;
 
 /// One epoch. A guest is interrupted at its next check after each.
 pub(super) const TICK: Duration = Duration::from_millis(10);
@@ -15,6 +16,7 @@ pub(super) const TICK: Duration = Duration::from_millis(10);
 #[derive(Clone)]
 pub struct Engine {
     inner: wasmtime::Engine,
+    limits: Arc<Limits>,
 }
 
 /// Advances the epoch as long as it lives.
@@ -24,15 +26,15 @@ pub struct Ticker {
 }
 
 impl Engine {
-    /// The engine for this program's target.
+    /// The engine for this program's target, whose guests live within `limits`.
     ///
     /// # Errors
     /// `internal` if the target is not one that wasmtime knows.
-    pub fn new() -> Result<Self> {
+    pub fn new(limits: &Limits) -> Result<Self> {
         let inner = config(env!("LONGSHORE_TARGET"))
             .and_then(|config| wasmtime::Engine::new(&config))
             .map_err(|why| Error::internal(Stage::Plan, format!("the engine cannot be made: {why:#}")))?;
-        Ok(Self { inner })
+        Ok(Self { inner, limits: Arc::new(limits.clone()) })
     }
 
     /// Starts the clock without which no guest is ever interrupted.
@@ -52,6 +54,10 @@ impl Engine {
         let thread =
             thread.map_err(|why| Error::internal(Stage::Plan, format!("no thread for the epoch clock: {why}")))?;
         Ok(Ticker { stop, thread: Some(thread) })
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     pub(super) fn inner(&self) -> &wasmtime::Engine {

@@ -88,7 +88,7 @@ mod tests {
     }
 
     fn scratch(name: &str) -> std::path::PathBuf {
-        let folder = std::env::temp_dir().join(format!("longshore-index-{name}-{}", std::process::id()));
+        let folder = Path::new(env!("OUT_DIR")).join(format!("index-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         folder
     }

@@ -1,5 +1,6 @@
 //! The body of an answer: its length checked, its silence bounded.
 
+use std::error::Error as _;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -101,10 +102,11 @@ impl Body {
     }
 
     fn broken(&self, why: hyper::Error) -> Error {
-        if let (true, Some(expected)) = (why.is_incomplete_message(), self.expected) {
+        let ended = why.is_incomplete_message() || ended_early(&why);
+        if let (true, Some(expected)) = (ended, self.expected) {
             return self.short(expected);
         }
-        let code = match why.is_incomplete_message() {
+        let code = match ended {
             true => self.code(Code::SourceTruncated, Code::RegistryUnreachable),
             false => self.code(Code::SourceFailed, Code::RegistryUnreachable),
         };
@@ -117,4 +119,10 @@ impl Body {
         let message = format!("{} sent nothing for {} s after {} bytes", self.whose, self.stall.as_secs(), self.got);
         Error::new(code, self.stage, message)
     }
+}
+
+/// Whether the connection just ended: without a close_notify that is no end a TLS peer would make.
+fn ended_early(why: &hyper::Error) -> bool {
+    let io = why.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::UnexpectedEof)
 }

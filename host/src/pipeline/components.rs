@@ -55,12 +55,12 @@ impl Components {
 /// # Errors
 /// `component-invalid` if the program is damaged.
 pub async fn list_built_in(limits: &Limits) -> Result<Vec<Listed>> {
-    let engine = Engine::new()?;
+    let engine = Engine::new(limits)?;
     let _ticker = engine.ticker()?;
     let mut all = Vec::new();
     for embedded in built_in() {
         let component = Component::built_in(&engine, embedded)?;
-        let described = stages::describe(&engine, &component, limits).await?;
+        let described = stages::describe(&engine, &component).await?;
         all.push(Listed {
             name: described.name,
             version: described.version,

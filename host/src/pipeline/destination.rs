@@ -1,10 +1,12 @@
 //! Registry and layout behind one face: the same steps in the same order with the same guarantees.
 
-use crate::error::{Error, Result};
+use url::Url;
+
+use crate::error::{Code, Error, Result, Stage};
 use crate::layout;
 use crate::net::Net;
-use crate::oci::{Descriptor, Image, Tag};
-use crate::policy::{Policy, Side};
+use crate::oci::{Descriptor, Image, Repository, Tag};
+use crate::policy::{Origin, Policy, Scheme, Side};
 use crate::registry;
 use crate::stream::Flow;
 
@@ -30,9 +32,9 @@ impl Destination {
     pub(super) async fn open(target: &Target, policy: &Policy, net: &Net) -> Result<Self> {
         let place = match target {
             Target::Registry { repository, credentials } => {
-                let origin = registry::Push::origin(repository, |origin| policy.egress.allows_scheme(origin))?;
-                let client = net.client(Side::Registry, vec![origin.clone()]);
-                let mut push = registry::Push::new(client, origin, repository.clone(), credentials.clone())?;
+                let (origin, url) = registry_at(repository, policy)?;
+                let client = net.client(Side::Registry, vec![origin]);
+                let mut push = registry::Push::new(client, &url, repository.clone(), credentials.clone())?;
                 push.open().await?;
                 Place::Registry(Box::new(push))
             }
@@ -100,4 +102,17 @@ impl Destination {
         }
         left.into_iter().fold(error, Error::left)
     }
+}
+
+/// Where a repository's registry is reached: over TLS unless the policy allows plain HTTP for it.
+fn registry_at(repository: &Repository, policy: &Policy) -> Result<(Origin, Url)> {
+    let at = |scheme: Scheme| {
+        let url = Url::parse(&format!("{}://{}/", scheme.as_str(), repository.registry())).ok();
+        url.and_then(|url| Some((Origin::of(&url).ok()?, url))).ok_or_else(|| {
+            let message = format!("`{}` is not a host that can be connected to", repository.registry());
+            Error::new(Code::Usage, Stage::Plan, message)
+        })
+    };
+    let plain = at(Scheme::Http)?;
+    if policy.egress.allows_scheme(&plain.0) { Ok(plain) } else { at(Scheme::Https) }
 }

@@ -10,7 +10,6 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::net::Net;
 use crate::observe::Progress;
-use crate::policy::Limits;
 
 /// What became of an import.
 #[derive(Debug)]
@@ -30,12 +29,6 @@ pub(super) struct Run<'a> {
     pub(super) progress: &'a Progress,
     pub(super) ledger: &'a Ledger,
     pub(super) interrupted: Interrupted,
-}
-
-impl Run<'_> {
-    pub(super) const fn limits(&self) -> &Limits {
-        &self.plan.policy.limits
-    }
 }
 
 /// Carries out a plan. Must run in a `LocalSet`: guests are bound to their thread.
@@ -58,7 +51,7 @@ async fn carry_out(
     ledger: &Ledger,
     interrupted: Interrupted,
 ) -> Result<Imported> {
-    let engine = Engine::new()?;
+    let engine = Engine::new(&plan.policy.limits)?;
     let _ticker = engine.ticker()?;
     let components = Components::load(&engine, &plan.chosen, &plan.program).await?;
     ledger.components(&components);

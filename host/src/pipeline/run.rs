@@ -8,7 +8,7 @@ use super::import::Run;
 use super::naming::{created, disk_name};
 use super::{Plan, Source, Target};
 use crate::error::{Code, Error, Result, Stage};
-use crate::net::redacted;
+use crate::net::{GrantedClient, redacted};
 use crate::observe::Phase;
 use crate::oci::{Descriptor, Digest, Image, ImageFacts, image};
 use crate::policy::Side;
@@ -32,7 +32,7 @@ pub(super) async fn run(run: &Run<'_>) -> Result<Imported> {
     let entry = entry(run.plan, disk.facts())?;
     run.ledger.disk(disk.facts(), disk.described(), &entry);
 
-    let layer = stages::frame(run.engine, &run.components.framing, run.limits(), &entry).await?;
+    let layer = stages::frame(run.engine, &run.components.framing, &entry).await?;
     run.ledger.framed(&layer);
 
     let mut destination = Destination::open(&run.plan.target, &run.plan.policy, run.net).await?;
@@ -62,7 +62,7 @@ async fn carry(
     let bytes = metered(bytes, run.progress.layer.clone());
 
     let send = destination.send(bytes, layer.layer.total_bytes());
-    let probe = stages::detect(run.engine, &run.components.probe, run.limits(), &window);
+    let probe = stages::detect(run.engine, &run.components.probe, &window);
     let together = together(send, probe, &window, |verdict| run.ledger.verdict(verdict)).await;
     run.ledger.probed(window.answered());
     run.ledger.checksum(checksums.computed());
@@ -84,12 +84,12 @@ async fn open_source(run: &Run<'_>) -> Result<Disk> {
         Source::Http(_) => {
             let origin = plan.source.origin()?;
             let client = run.net.client(Side::Source, origin.iter().cloned().collect());
-            SourceGrant { fetch: Some(FetchGrant::new(client, origin)), local: None }
+            SourceGrant { fetch: Some(FetchGrant::new(GrantedClient::new(client, origin))), local: None }
         }
         Source::File(path) => SourceGrant { fetch: None, local: Some(LocalGrant::file(path)?) },
         Source::StandardInput => SourceGrant { fetch: None, local: Some(LocalGrant::standard_input(plan.size)) },
     };
-    let open = stages::open(run.engine, &run.components.source, run.limits(), grant, plan.source.location());
+    let open = stages::open(run.engine, &run.components.source, grant, plan.source.location());
     tokio::select! {
         opened = open => opened,
         error = run.interrupted.error() => Err(error),

@@ -14,7 +14,6 @@ use super::session::UploadSession;
 use crate::error::{Code, Error, Result, Stage};
 use crate::net::{Basic, Client, Request, Response, redacted};
 use crate::oci::{Descriptor, Repository, Tag};
-use crate::policy::{Origin, Scheme};
 use crate::stream::Flow;
 
 /// The most bytes of a manifest that are read back; registries accept up to 4 MiB.
@@ -29,37 +28,21 @@ pub struct Push {
     client: Client,
     repository: Repository,
     base: Url,
-    origin: Origin,
     credentials: Option<Basic>,
     authorization: Option<HeaderValue>,
     session: Option<UploadSession>,
 }
 
 impl Push {
-    /// The origin a repository is reached at: https unless the policy allows plain HTTP for it.
-    ///
-    /// # Errors
-    /// `usage` if the registry makes no URL.
-    pub fn origin(repository: &Repository, plain: impl Fn(&Origin) -> bool) -> Result<Origin> {
-        let origin = |scheme: Scheme| {
-            let url = Url::parse(&format!("{}://{}/", scheme.as_str(), repository.registry())).ok();
-            url.and_then(|url| Origin::of(&url).ok()).ok_or_else(|| {
-                let message = format!("`{}` is not a host that can be connected to", repository.registry());
-                Error::new(Code::Usage, Stage::Plan, message)
-            })
-        };
-        let http = origin(Scheme::Http)?;
-        if plain(&http) { Ok(http) } else { origin(Scheme::Https) }
-    }
-
-    /// A push over `client`. Nothing is sent yet.
+    /// A push over `client` into a repository of the registry at `registry`. Nothing is sent yet.
     ///
     /// # Errors
     /// `internal` if no URL can be made of the parts.
-    pub fn new(client: Client, origin: Origin, repository: Repository, credentials: Option<Basic>) -> Result<Self> {
-        let base = Url::parse(&format!("{origin}/v2/{}/", repository.path()))
+    pub fn new(client: Client, registry: &Url, repository: Repository, credentials: Option<Basic>) -> Result<Self> {
+        let base = registry
+            .join(&format!("/v2/{}/", repository.path()))
             .map_err(|why| Error::internal(Stage::Upload, why.to_string()))?;
-        Ok(Self { client, repository, base, origin, credentials, authorization: None, session: None })
+        Ok(Self { client, repository, base, credentials, authorization: None, session: None })
     }
 
     /// Opens the upload session for the layer.
@@ -91,7 +74,7 @@ impl Push {
         request.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         request.body = FlowBody::new(flow, length, clock.clone()).boxed_unsync();
-        authorize(&mut request, &self.origin, self.authorization.as_ref());
+        authorize(&mut request, &self.base, self.authorization.as_ref());
         let limit = self.client.policy().limits.registry_stall;
         let response = tokio::select! {
             response = self.client.send(request) => response?,
@@ -176,7 +159,7 @@ impl Push {
         let (method, url) = self.session.take()?.cancel_request()?;
         let mut request = Request::new(method, url);
         request.answer_within = Some(CANCEL_WITHIN);
-        authorize(&mut request, &self.origin, self.authorization.as_ref());
+        authorize(&mut request, &self.base, self.authorization.as_ref());
         match self.client.send(request).await {
             Ok(response) if matches!(response.status, 200 | 202 | 204) => None,
             _ => Some(format!(
@@ -215,7 +198,7 @@ impl Push {
         let mut request = request.with_bytes(bytes.unwrap_or_default());
         // A registry may hash or copy the whole blob before it answers.
         request.answer_within = Some(self.client.policy().limits.commit);
-        authorize(&mut request, &self.origin, self.authorization.as_ref());
+        authorize(&mut request, &self.base, self.authorization.as_ref());
         let response = self.client.send(request).await.map_err(|error| error.context(what.clone()))?;
         match session.committed(answer_of(&response)) {
             Ok(()) => Ok(()),
@@ -271,7 +254,7 @@ impl Push {
     async fn call_once(&self, make: &impl Fn() -> Request) -> Result<Response> {
         let mut request = make();
         request.answer_within = Some(self.client.policy().limits.answer);
-        authorize(&mut request, &self.origin, self.authorization.as_ref());
+        authorize(&mut request, &self.base, self.authorization.as_ref());
         self.client.send(request).await
     }
 
@@ -294,8 +277,8 @@ impl Push {
 }
 
 /// Credentials go to the registry's own origin and nowhere else.
-fn authorize(request: &mut Request, origin: &Origin, authorization: Option<&HeaderValue>) {
-    let own = Origin::of(&request.url).is_ok_and(|asked| asked == *origin);
+fn authorize(request: &mut Request, registry: &Url, authorization: Option<&HeaderValue>) {
+    let own = request.url.origin() == registry.origin();
     if let Some(value) = authorization.filter(|_| own) {
         request.headers.insert(AUTHORIZATION, value.clone());
     }

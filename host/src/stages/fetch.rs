@@ -12,14 +12,12 @@ use url::Url;
 use wasmtime::component::{Access, FutureReader, HasData, StreamReader};
 
 use super::failure;
-use super::grant::{MAX_HOPS, Origins};
 use super::source::SourceState;
 use crate::bindings::Failure;
 use crate::bindings::fetch::{self, ByteRange, Condition, Head, Request};
 use crate::engine::{HostStream, StoreState, host_future};
 use crate::error::{Code, Error, Result, Stage};
-use crate::net::{self, Body, Client, redacted};
-use crate::policy::Origin;
+use crate::net::{self, Body, GrantedClient, redacted};
 use crate::stream::{Chunks, Helping, Pulse};
 
 /// The most requests of one component that may be under way.
@@ -65,40 +63,31 @@ const SECRET_FIELDS: [&str; 6] = [
 /// What a source may fetch, and what became of it.
 #[derive(Clone)]
 pub struct FetchGrant {
-    client: Client,
+    client: GrantedClient,
     shared: Arc<Mutex<Shared>>,
 }
 
 #[derive(Default)]
 struct Shared {
-    origins: Origins,
     under_way: usize,
     /// Why the last fetch did not do, as the host itself saw it.
     last: Option<Error>,
-}
-
-/// A request that was checked.
-struct Checked {
-    request: net::Request,
-    url: Url,
 }
 
 /// Counts a request as under way as long as it lives.
 struct UnderWay(Arc<Mutex<Shared>>);
 
 impl FetchGrant {
-    /// Grants the origin of SOURCE; none grants nothing.
+    /// Grants what `client` is granted.
     #[must_use]
-    pub fn new(client: Client, source: Option<Origin>) -> Self {
-        let shared = Shared { origins: Origins::of(source), ..Shared::default() };
-        Self { client, shared: Arc::new(Mutex::new(shared)) }
+    pub fn new(client: GrantedClient) -> Self {
+        Self { client, shared: Arc::default() }
     }
 
     /// A new `open` or `read` begins.
     pub(super) fn begin(&self) {
-        let mut shared = self.lock();
-        shared.origins.reset_hops();
-        shared.last = None;
+        self.client.begin();
+        self.lock().last = None;
     }
 
     /// Why the last fetch did not do.
@@ -107,18 +96,20 @@ impl FetchGrant {
     }
 
     fn start(&self, request: &Request, pulse: &Pulse) -> Result<Started> {
-        let Checked { request, url } = check(request, &self.lock().origins)?;
+        let request = check(request)?;
         let under_way = UnderWay::enter(&self.shared)?;
         let (head_sender, head) = oneshot::channel();
         let (body_sender, body) = oneshot::channel();
         let grant = self.clone();
         let helping = pulse.helping();
+        let url = request.url.clone();
         let task = tokio::spawn(async move {
             let answer = grant.client.send(request).await;
             drop(helping);
+            // A component that dropped head or body does not want to know.
             match answer {
                 Ok(response) => {
-                    grant.saw(&url, &response);
+                    grant.saw(&url, response.status);
                     let _ = head_sender.send(Ok(visible_head(&response)));
                     let _ = body_sender.send(Ok(response.body));
                 }
@@ -133,31 +124,17 @@ impl FetchGrant {
         Ok(Started { head, body, task, under_way })
     }
 
-    /// Notes what an answer means: a redirect widens the grant, an error status is kept as the host's own account.
-    fn saw(&self, url: &Url, response: &net::Response) {
-        let mut shared = self.lock();
-        shared.last = None;
-        let status = response.status;
-        let location = response.headers.get(http::header::LOCATION).and_then(|value| value.to_str().ok());
-        if let (300..=399, Some(location)) = (status, location) {
-            let origin = url.join(location).ok().and_then(|target| Origin::of(&target).ok());
-            if let Some(origin) = origin
-                && !shared.origins.redirected_to(origin)
-            {
-                let message = format!("{} redirects once more than the {MAX_HOPS} times allowed", redacted(url));
-                shared.last = Some(Error::new(Code::SourceFailed, Stage::Source, message));
-            }
-            return;
-        }
+    /// Keeps an error status as the host's own account of it.
+    fn saw(&self, url: &Url, status: u16) {
         let code = match status {
-            401 | 403 | 407 => Code::SourceDenied,
-            404 | 410 => Code::SourceNotFound,
-            412 | 416 => Code::SourceChanged,
-            400.. => Code::SourceFailed,
-            _ => return,
+            401 | 403 | 407 => Some(Code::SourceDenied),
+            404 | 410 => Some(Code::SourceNotFound),
+            412 | 416 => Some(Code::SourceChanged),
+            400.. => Some(Code::SourceFailed),
+            _ => None,
         };
-        let message = format!("GET {}: the server answered {status}", redacted(url));
-        shared.last = Some(Error::new(code, Stage::Source, message));
+        let message = || format!("GET {}: the server answered {status}", redacted(url));
+        self.lock().last = code.map(|code| Error::new(code, Stage::Source, message()));
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -326,26 +303,22 @@ fn denied(message: String) -> Error {
     Error::new(Code::EgressDenied, Stage::Source, message)
 }
 
-fn check(request: &Request, origins: &Origins) -> Result<Checked> {
+fn check(request: &Request) -> Result<net::Request> {
     let invalid = |message: String| Error::new(Code::SourceInvalid, Stage::Source, message);
     if request.url.len() > MAX_URL {
         return Err(invalid(format!("a URL of {} bytes, expected at most {MAX_URL}", request.url.len())));
     }
     let url = Url::parse(&request.url).map_err(|why| invalid(format!("a request for a malformed URL: {why}")))?;
-    let origin = Origin::of(&url).map_err(|why| invalid(format!("a request for {}: {why}", redacted(&url))))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(denied(format!("a request for {} with user information in its URL", redacted(&url))));
-    }
-    if !origins.allows(&origin) {
-        return Err(denied(format!("the component asked for {origin}, which was not granted")));
     }
     let method = match request.method {
         fetch::Method::Get => Method::GET,
         fetch::Method::Head => Method::HEAD,
     };
-    let mut checked = net::Request::new(method, url.clone());
+    let mut checked = net::Request::new(method, url);
     checked.headers = fields(request)?;
-    Ok(Checked { request: checked, url })
+    Ok(checked)
 }
 
 fn fields(request: &Request) -> Result<HeaderMap> {
@@ -411,26 +384,18 @@ mod tests {
         Request { method: fetch::Method::Get, url: url.to_owned(), range: None, condition: None, headers }
     }
 
-    fn origins() -> Origins {
-        Origins::of(Some(Origin::of(&Url::parse("https://a.example/").unwrap()).unwrap()))
-    }
-
     fn refused(request: &Request) -> Code {
-        match check(request, &origins()) {
+        match check(request) {
             Ok(_) => panic!("it was not refused"),
             Err(error) => error.code(),
         }
     }
 
     #[test]
-    fn only_granted_origins_are_asked() {
-        assert!(check(&request("https://a.example/x?y", &[]), &origins()).is_ok());
-        for url in ["https://b.example/", "http://a.example/", "https://a.example:8443/", "https://u:p@a.example/"] {
-            assert_eq!(refused(&request(url, &[])), Code::EgressDenied, "{url}");
-        }
-        for url in ["ftp://a.example/", "nonsense", "file:///etc/passwd"] {
-            assert_eq!(refused(&request(url, &[])), Code::SourceInvalid, "{url}");
-        }
+    fn a_url_without_credentials_and_within_bounds() {
+        assert!(check(&request("https://a.example/x?y", &[])).is_ok());
+        assert_eq!(refused(&request("https://u:p@a.example/", &[])), Code::EgressDenied);
+        assert_eq!(refused(&request("nonsense", &[])), Code::SourceInvalid);
         assert_eq!(refused(&request(&format!("https://a.example/{}", "x".repeat(9000)), &[])), Code::SourceInvalid);
     }
 
@@ -442,7 +407,7 @@ mod tests {
         assert_eq!(refused(&request("https://a.example/", &[("x", "a\r\nb: c")])), Code::SourceInvalid);
         assert_eq!(refused(&request("https://a.example/", &[("x y", "a")])), Code::SourceInvalid);
         assert_eq!(refused(&request("https://a.example/", &[("x", "y"); 33])), Code::SourceInvalid);
-        assert!(check(&request("https://a.example/", &[("accept", "*/*")]), &origins()).is_ok());
+        assert!(check(&request("https://a.example/", &[("accept", "*/*")])).is_ok());
     }
 
     #[test]
@@ -450,11 +415,11 @@ mod tests {
         let mut asked = request("https://a.example/", &[]);
         asked.range = Some(ByteRange { offset: 10, length: Some(5) });
         asked.condition = Some(Condition::UnchangedEtag("\"e\"".to_owned()));
-        let checked = check(&asked, &origins()).unwrap();
-        assert_eq!(checked.request.headers["range"], "bytes=10-14");
-        assert_eq!(checked.request.headers["if-range"], "\"e\"");
+        let checked = check(&asked).unwrap();
+        assert_eq!(checked.headers["range"], "bytes=10-14");
+        assert_eq!(checked.headers["if-range"], "\"e\"");
         asked.range = None;
-        assert_eq!(check(&asked, &origins()).unwrap().request.headers["if-match"], "\"e\"");
+        assert_eq!(check(&asked).unwrap().headers["if-match"], "\"e\"");
         asked.range = Some(ByteRange { offset: 10, length: Some(0) });
         assert_eq!(refused(&asked), Code::SourceInvalid);
         asked.range = Some(ByteRange { offset: u64::MAX, length: Some(2) });

@@ -5,7 +5,6 @@ use crate::bindings::framing;
 use crate::bindings::longshore::stage::types::Owner;
 use crate::engine::{Component, Engine, Guest, Kind};
 use crate::error::{Code, Error, Result, Stage};
-use crate::policy::Limits;
 use crate::stream::{Layer, Pulse, Segment};
 
 /// What is framed.
@@ -33,13 +32,9 @@ pub struct FramedLayer {
 /// Media types of layers that are understood today, as the digest is also the diffID.
 const MEDIA_TYPES: [&str; 1] = [crate::oci::LAYER_TAR];
 
-pub(super) async fn instantiate(
-    engine: &Engine,
-    component: &Component,
-    limits: &Limits,
-) -> Result<(Guest<()>, Described, Pulse)> {
+pub(super) async fn instantiate(engine: &Engine, component: &Component) -> Result<(Guest<()>, Described, Pulse)> {
     let pulse = Pulse::default();
-    let guest = Guest::new(engine, component, limits, (), pulse.clone(), |_| Ok(())).await?;
+    let guest = Guest::new(engine, component, (), pulse.clone(), |_| Ok(())).await?;
     let described = Described::of(guest.description());
     Ok((guest, described, pulse))
 }
@@ -48,8 +43,8 @@ pub(super) async fn instantiate(
 ///
 /// # Errors
 /// The component's failure, or `component-contract` if the layer is out of bounds.
-pub async fn frame(engine: &Engine, component: &Component, limits: &Limits, entry: &Entry) -> Result<FramedLayer> {
-    let (mut guest, described, pulse) = instantiate(engine, component, limits).await?;
+pub async fn frame(engine: &Engine, component: &Component, entry: &Entry) -> Result<FramedLayer> {
+    let (mut guest, described, pulse) = instantiate(engine, component).await?;
     let interface = guest.load(framing::GuestIndices::new, |indices, store, instance| indices.load(store, instance))?;
     let (uid, gid) = entry.owner;
     let wanted = framing::Entry { name: entry.name.clone(), size: entry.size, owner: Owner { uid, gid } };

@@ -3,7 +3,6 @@
 mod failure;
 mod fetch;
 mod framing;
-mod grant;
 mod local;
 mod probe;
 mod source;
@@ -44,12 +43,11 @@ impl Described {
 pub async fn describe(
     engine: &crate::engine::Engine,
     component: &crate::engine::Component,
-    limits: &crate::policy::Limits,
 ) -> crate::error::Result<Described> {
     use crate::engine::Kind;
     Ok(match component.kind() {
-        Kind::Source => source::instantiate(engine, component, limits, SourceGrant::default()).await?.1,
-        Kind::Probe => probe::instantiate(engine, component, limits).await?.1,
-        Kind::Framing => framing::instantiate(engine, component, limits).await?.1,
+        Kind::Source => source::instantiate(engine, component, SourceGrant::default()).await?.1,
+        Kind::Probe => probe::instantiate(engine, component).await?.1,
+        Kind::Framing => framing::instantiate(engine, component).await?.1,
     })
 }

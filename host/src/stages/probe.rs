@@ -3,11 +3,11 @@
 use wasmtime::component::{Access, FutureReader, HasData, Resource, ResourceTable};
 
 use super::{Described, failure};
-use crate::bindings::{Failure, probe, window};
+use crate::bindings::window::{self, Window};
+use crate::bindings::{Failure, probe};
 use crate::engine::{Component, Engine, Guest, Kind, StoreState, host_future};
 use crate::error::{Code, Error, Result, Stage};
-use crate::policy::Limits;
-use crate::stream::{Pulse, Window, WindowError};
+use crate::stream::{self, Pulse, WindowError};
 
 /// How grave a hazard is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,13 @@ pub(crate) struct ProbeState {
     windows: ResourceTable,
 }
 
+impl ProbeState {
+    /// The window behind a guest's handle.
+    fn window(&self, disk: &Resource<Window>) -> wasmtime::Result<&stream::Window> {
+        Ok(self.windows.get(&Resource::new_borrow(disk.rep()))?)
+    }
+}
+
 struct ProbeView;
 
 impl HasData for ProbeView {
@@ -68,10 +75,9 @@ impl HasData for ProbeView {
 pub(super) async fn instantiate(
     engine: &Engine,
     component: &Component,
-    limits: &Limits,
 ) -> Result<(Guest<ProbeState>, Described, Pulse)> {
     let pulse = Pulse::default();
-    let guest = Guest::new(engine, component, limits, ProbeState::default(), pulse.clone(), |linker| {
+    let guest = Guest::new(engine, component, ProbeState::default(), pulse.clone(), |linker| {
         window::add_to_linker::<_, ProbeView>(linker, |state| state)
     })
     .await?;
@@ -83,8 +89,8 @@ pub(super) async fn instantiate(
 ///
 /// # Errors
 /// `disk-invalid` if the disk is malformed; the component's failure; `component-contract` if the verdict is out of bounds.
-pub async fn detect(engine: &Engine, component: &Component, limits: &Limits, disk: &Window) -> Result<Verdict> {
-    let (mut guest, described, pulse) = instantiate(engine, component, limits).await?;
+pub async fn detect(engine: &Engine, component: &Component, disk: &stream::Window) -> Result<Verdict> {
+    let (mut guest, described, pulse) = instantiate(engine, component).await?;
     let interface = guest.load(probe::GuestIndices::new, |indices, store, instance| indices.load(store, instance))?;
     let resource = guest
         .store()
@@ -111,11 +117,11 @@ impl window::Host for StoreState<ProbeState> {}
 
 impl window::HostWindow for StoreState<ProbeState> {
     fn size(&mut self, disk: Resource<Window>) -> wasmtime::Result<Option<u64>> {
-        Ok(self.stage.windows.get(&disk)?.size())
+        Ok(self.stage.window(&disk)?.size())
     }
 
     fn drop(&mut self, disk: Resource<Window>) -> wasmtime::Result<()> {
-        self.stage.windows.delete(disk)?;
+        self.stage.windows.delete(Resource::<stream::Window>::new_own(disk.rep()))?;
         Ok(())
     }
 }
@@ -128,7 +134,7 @@ impl window::HostWindowWithStore<StoreState<ProbeState>> for ProbeView {
         len: u32,
     ) -> wasmtime::Result<FutureReader<Result<Vec<u8>, Failure>>> {
         let state = host.get();
-        let answer = state.stage.windows.get(&disk)?.read_at(offset, len);
+        let answer = state.stage.window(&disk)?.read_at(offset, len);
         let helping = state.pulse.helping();
         host_future(&mut host, async move {
             let answer = answer.await;
@@ -142,7 +148,7 @@ impl window::HostWindowWithStore<StoreState<ProbeState>> for ProbeView {
         disk: Resource<Window>,
         len: u32,
     ) -> wasmtime::Result<FutureReader<Result<Vec<u8>, Failure>>> {
-        let answer = host.get().stage.windows.get(&disk)?.read_tail(len).map_err(refusal);
+        let answer = host.get().stage.window(&disk)?.read_tail(len).map_err(refusal);
         host_future(&mut host, std::future::ready(answer))
     }
 }

@@ -14,7 +14,6 @@ use super::{Described, FetchGrant, LocalGrant, failure};
 use crate::bindings::{Failure, fetch, local, source};
 use crate::engine::{Component, Engine, Guest, HostStream, Kind, LINGER, StoreState, bytes_into, outcome_into};
 use crate::error::{Code, Error, Result, Stage};
-use crate::policy::Limits;
 use crate::stream::{Chunks, Flow, OutcomeSetter, Pulse, outcome, pipe};
 
 /// What one source component was granted; by default nothing.
@@ -76,12 +75,11 @@ const MAX_REVISION: usize = 1024;
 pub(super) async fn instantiate(
     engine: &Engine,
     component: &Component,
-    limits: &Limits,
     grant: SourceGrant,
 ) -> Result<(Guest<SourceState>, Described, Pulse)> {
     let pulse = Pulse::default();
     let state = SourceState { grant };
-    let guest = Guest::new(engine, component, limits, state, pulse.clone(), |linker| {
+    let guest = Guest::new(engine, component, state, pulse.clone(), |linker| {
         fetch::add_to_linker::<_, SourceView>(linker, |state| state)?;
         local::add_to_linker::<_, SourceView>(linker, |state| state)
     })
@@ -94,14 +92,8 @@ pub(super) async fn instantiate(
 ///
 /// # Errors
 /// The component's failure, or, where the host itself saw why, the host's own account of it.
-pub async fn open(
-    engine: &Engine,
-    component: &Component,
-    limits: &Limits,
-    grant: SourceGrant,
-    location: String,
-) -> Result<Disk> {
-    let (mut guest, described, pulse) = instantiate(engine, component, limits, grant.clone()).await?;
+pub async fn open(engine: &Engine, component: &Component, grant: SourceGrant, location: String) -> Result<Disk> {
+    let (mut guest, described, pulse) = instantiate(engine, component, grant.clone()).await?;
     let interface = guest.load(source::GuestIndices::new, |indices, store, instance| indices.load(store, instance))?;
     let (reads, requests) = mpsc::channel(1);
     let (reply, opened) = oneshot::channel();

@@ -163,7 +163,8 @@ mod tests {
     #[tokio::test]
     async fn a_payload_of_another_length_is_refused() {
         let layer = Layer::new(vec![Segment::Payload], 3).unwrap();
-        for chunks in [&[b"ab" as &[u8]] as &[_], &[b"ab", b"cd"], &[]] {
+        let cases: [&[&[u8]]; 3] = [&[b"ab"], &[b"ab", b"cd"], &[]];
+        for chunks in cases {
             let error = collect(framed(&layer, flow(chunks))).await.unwrap_err();
             assert_eq!(error.code(), Code::SourceLengthMismatch);
         }
