@@ -13,21 +13,21 @@ build:
 # The main job on the embedded default: a generated qcow2 from a local TLS server into an image layout.
 demo:
     cargo build --locked -p longshore
-    tests/demo target/debug/longshore
+    tests/demo "${CARGO_TARGET_DIR:-target}/debug/longshore"
 
-# The guests that exist for the tests, as components in target/fixtures.
+# The guests that exist for the tests, as components in target/fixtures. Builds the whole workspace at once: package by
+# package cargo would choose other features each time, and build the dependencies again.
 fixtures:
-    cargo run --locked --quiet -p longshore-tests --bin build-fixtures
+    cargo build --locked --workspace
+    "${CARGO_TARGET_DIR:-target}/debug/build-fixtures"
 
 # All tests, against real peers on 127.0.0.1. Ends with their sum.
 test: fixtures
-    cargo build --locked -p longshore
     tests/sum cargo test --locked --workspace --no-fail-fast
 
-# One test binary or filter: `just test-some peers qcow2`.
+# One test binary or filter: `just test-some failures checksum`.
 test-some name *filter: fixtures
-    cargo build --locked -p longshore
-    cargo test --locked -p longshore-tests --test {{ name }} {{ filter }}
+    cargo test --locked --workspace --test {{ name }} {{ filter }}
 
 # Formatting, without changing anything.
 fmt-check:
@@ -50,5 +50,8 @@ deny:
 advisories:
     cargo deny --locked check advisories
 
+# All that needs no peer.
+checks: fmt-check deny clippy doc
+
 # What CI runs, in CI's order.
-ci: fmt-check deny clippy doc test
+ci: checks test
