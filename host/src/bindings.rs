@@ -27,6 +27,6 @@ wasmtime::component::bindgen!({
     exports: { default: async },
 });
 
-pub use exports::longshore::stage::{describe, framing, probe, source};
-pub use longshore::stage::types::Failure;
-pub use longshore::stage::{fetch, local, log, window};
+pub use self::exports::longshore::stage::{describe, framing, probe, source};
+pub use self::longshore::stage::types::Failure;
+pub use self::longshore::stage::{fetch, local, log, window};
