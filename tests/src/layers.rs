@@ -1,11 +1,14 @@
-//! An image as consumers see it: pulled by skopeo, its layer read by GNU tar.
+//! An image as consumers see it: pulled by skopeo, its layer read by GNU tar; exported by crane; unpacked by umoci.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::registry::built;
 use crate::scratch::{Scratch, run};
 
 /// A pulled image.
@@ -24,6 +27,58 @@ pub fn pull(scratch: &Scratch, name: &str, arguments: &[&str], reference: &str) 
     let manifest: Value = read(&folder.join("manifest.json"));
     let config = read(&folder.join(hex(&manifest["config"]["digest"])));
     Pulled { folder, manifest, config }
+}
+
+/// A file of an image in a registry as crane exports it, once crane found manifest and config right. `reference` is in
+/// crane's notation.
+pub fn crane(ca: Option<&Path>, reference: &str, name: &str) -> Vec<u8> {
+    let crane = || {
+        let mut crane = built("crane");
+        crane.env_clear().env("HOME", "/nonexistent");
+        if let Some(ca) = ca {
+            crane.env("SSL_CERT_FILE", ca);
+        }
+        crane
+    };
+    // Without `--fast` it takes every layer for gzip.
+    run(crane().args(["validate", "--fast", "--remote", reference]));
+    let exported = crane().args(["export", reference, "-"]).output().expect("crane");
+    assert!(exported.status.success(), "crane: {}", String::from_utf8_lossy(&exported.stderr));
+    let mut tar = Command::new("tar");
+    tar.args(["-xOf", "-", name]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut tar = tar.spawn().expect("tar");
+    let mut input = tar.stdin.take().expect("standard input");
+    let feed = std::thread::spawn(move || {
+        // tar stops reading behind the archive's end.
+        let _ = input.write_all(&exported.stdout);
+    });
+    let output = tar.wait_with_output().expect("tar");
+    feed.join().expect("the feeder");
+    assert!(output.status.success(), "tar does not read what crane exports");
+    output.stdout
+}
+
+/// A file of an image as umoci unpacks it, from a layout that skopeo copies it to if it is elsewhere. `reference` is in
+/// skopeo's notation; `arguments` go before it.
+pub fn umoci(scratch: &Scratch, work: &str, arguments: &[&str], reference: &str, name: &str) -> Vec<u8> {
+    let layout = match reference.strip_prefix("oci:") {
+        Some(layout) => layout.to_owned(),
+        None => {
+            let layout = format!("{}:x", scratch.text(&format!("{work}-layout")));
+            let mut skopeo = Command::new("skopeo");
+            skopeo.args(["--insecure-policy", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers"]);
+            run(skopeo.args(arguments).arg(reference).arg(format!("oci:{layout}")));
+            layout
+        }
+    };
+    let rootfs = scratch.path(&format!("{work}-rootfs"));
+    run(Command::new("umoci").args(["raw", "unpack", "--image", &layout]).arg(&rootfs));
+    let file = rootfs.join(name);
+    let metadata = fs::metadata(&file).expect("the file that umoci unpacked");
+    assert_eq!((metadata.uid(), metadata.gid()), (107, 107));
+    let bytes = fs::read(&file).expect("the file that umoci unpacked");
+    fs::remove_dir_all(&rootfs).expect("the unpacked files");
+    bytes
 }
 
 impl Pulled {

@@ -1,4 +1,4 @@
-//! distribution 2.8 as Debian ships it.
+//! distribution, the registry that most others are made of: 2.8 as Debian ships it, 3 as `./setup` builds it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,28 @@ pub struct Registry {
     storage: PathBuf,
 }
 
+/// Which distribution. They differ in what they do with a broken upload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    #[default]
+    V2,
+    V3,
+}
+
+/// Both.
+pub const VERSIONS: [Version; 2] = [Version::V2, Version::V3];
+
 /// How a registry is set up.
 #[derive(Clone, Copy, Default)]
 pub struct Setup<'a> {
+    /// Which distribution.
+    pub version: Version,
     /// Over TLS with this certificate; else plain.
     pub tls: Option<&'a Authority>,
     /// Demands this user and password.
     pub basic: Option<(&'a str, &'a str)>,
+    /// More of its configuration, as YAML.
+    pub more: &'a str,
 }
 
 impl Registry {
@@ -45,10 +60,27 @@ impl Registry {
             fs::write(&users, run(Command::new("htpasswd").args(["-Bbn", user, password]))).expect("users");
             config.push_str(&format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", users.display()));
         }
+        config.push_str(setup.more);
         let path = folder.join("config.yml");
         fs::write(&path, config).expect("a configuration");
-        let peer = Peer::start(Command::new("docker-registry").arg("serve").arg(&path), port);
+        let mut registry = match setup.version {
+            Version::V2 => Command::new("docker-registry"),
+            Version::V3 => built("registry"),
+        };
+        // distribution 3 would send its traces somewhere.
+        registry.env("OTEL_TRACES_EXPORTER", "none");
+        let peer = Peer::start(registry.arg("serve").arg(&path), port);
         Self { peer, storage }
+    }
+
+    /// Ends the registry, as a crash does.
+    pub fn kill(&mut self) {
+        self.peer.kill();
+    }
+
+    /// Where it keeps everything.
+    pub fn storage(&self) -> &Path {
+        &self.storage
     }
 
     /// `127.0.0.1:port`.
@@ -78,6 +110,13 @@ impl Registry {
         let tags = self.storage.join("docker/registry/v2/repositories").join(repository).join("_manifests/tags");
         tags.join(tag).is_dir()
     }
+}
+
+/// A peer that `./setup` builds from Go modules.
+pub fn built(name: &str) -> Command {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/bin").join(name);
+    assert!(path.is_file(), "{} is not there: run `./setup test`", path.display());
+    Command::new(path)
 }
 
 fn walk(folder: &Path, found: &mut Vec<PathBuf>) {

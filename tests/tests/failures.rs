@@ -32,7 +32,7 @@ impl Stage {
         let scratch = Scratch::new();
         let authority = Authority::new(&scratch);
         let nginx = Nginx::start(&scratch, &authority);
-        let registry = Registry::start(&scratch, "registry", Setup { tls: Some(&authority), basic: None });
+        let registry = Registry::start(&scratch, "registry", Setup { tls: Some(&authority), ..Setup::default() });
         raw(&scratch.folder("www").join("disk.raw"), DISK);
         Self { scratch, authority, nginx, registry }
     }
@@ -148,7 +148,7 @@ fn a_peer_that_speaks_only_chacha20() {
 fn a_registry_that_wants_other_credentials() {
     let scratch = Scratch::new();
     let authority = Authority::new(&scratch);
-    let setup = Setup { tls: Some(&authority), basic: Some(("porter", "hunter2")) };
+    let setup = Setup { tls: Some(&authority), basic: Some(("porter", "hunter2")), ..Setup::default() };
     let registry = Registry::start(&scratch, "registry", setup);
     raw(&scratch.path("disk.raw"), DISK);
     let (disk, to, ca) = (scratch.text("disk.raw"), registry.reference("vm:1"), authority.ca());

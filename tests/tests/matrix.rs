@@ -1,11 +1,12 @@
-//! Every source into every destination, byte for byte.
+//! Every source into every destination, byte for byte, as skopeo, crane and umoci read it.
 
 use std::fs;
+use std::path::Path;
 
-use longshore_tests::layers::{Pulled, pull};
+use longshore_tests::layers::{self, Pulled, pull};
 use longshore_tests::nginx::Nginx;
 use longshore_tests::program::{import, import_from};
-use longshore_tests::registry::{Registry, Setup};
+use longshore_tests::registry::{Registry, Setup, Version};
 use longshore_tests::scratch::{Scratch, qcow2, raw};
 use longshore_tests::tls::Authority;
 
@@ -32,8 +33,8 @@ fn cases(scratch: &Scratch) -> [Case; 2] {
     ]
 }
 
-/// Imports every case from every source, and looks at what skopeo pulls.
-fn all_sources(destination: impl Fn(&str) -> String, more: &[&str], pulled: impl Fn(&Scratch, &str) -> Pulled) {
+/// Imports every case from every source, and looks at it with every reader.
+fn all_sources(destination: impl Fn(&str) -> String, more: &[&str], readers: &Readers<'_>) {
     let scratch = Scratch::new();
     let authority = Authority::new(&scratch);
     let nginx = Nginx::start(&scratch, &authority);
@@ -52,8 +53,34 @@ fn all_sources(destination: impl Fn(&str) -> String, more: &[&str], pulled: impl
                 }
             };
             let digest = ran.done().digest();
-            check(&pulled(&scratch, &tag), &case, &format!("{tag} {digest}"));
+            readers.check(&scratch, &to, &case, &format!("{to} {digest}"));
         }
+    }
+}
+
+/// Who looks at an image, and how it reaches the destination.
+struct Readers<'a> {
+    skopeo: &'a [&'a str],
+    crane: Crane<'a>,
+}
+
+enum Crane<'a> {
+    /// crane reads registries only.
+    No,
+    Trusts(Option<&'a Path>),
+}
+
+impl Readers<'_> {
+    fn check(&self, scratch: &Scratch, to: &str, case: &Case, what: &str) {
+        let work = to.rsplit(':').next().unwrap();
+        check(&pull(scratch, work, self.skopeo, to), case, what);
+        let file = format!("disk/{}", case.name);
+        if let Crane::Trusts(ca) = self.crane {
+            let reference = to.strip_prefix("docker://").unwrap();
+            assert!(layers::crane(ca, reference, &file) == case.disk, "{what}: crane reads another disk");
+        }
+        let unpacked = layers::umoci(scratch, work, self.skopeo, to, &file);
+        assert!(unpacked == case.disk, "{what}: umoci unpacks another disk");
     }
 }
 
@@ -83,40 +110,51 @@ fn check(image: &Pulled, case: &Case, what: &str) {
     assert_eq!((&image.config["os"], &image.config["architecture"]), (&"linux".into(), &"amd64".into()), "{what}");
 }
 
-#[test]
-fn into_a_registry_over_tls() {
+fn into_a_registry_over_tls(version: Version) {
     let scratch = Scratch::new();
     let authority = Authority::new(&scratch);
-    let registry = Registry::start(&scratch, "registry", Setup { tls: Some(&authority), basic: None });
+    let setup = Setup { version, tls: Some(&authority), ..Setup::default() };
+    let registry = Registry::start(&scratch, "registry", setup);
     let (ca, certificates) = (authority.ca(), scratch.text("tls"));
-    all_sources(
-        |tag| registry.reference(&format!("vm/disk:{tag}")),
-        &["--ca", &ca],
-        |own, tag| pull(own, tag, &["--src-cert-dir", &certificates], &registry.reference(&format!("vm/disk:{tag}"))),
-    );
+    let readers =
+        Readers { skopeo: &["--src-cert-dir", &certificates], crane: Crane::Trusts(Some(&authority.ca)) };
+    all_sources(|tag| registry.reference(&format!("vm/disk:{tag}")), &["--ca", &ca], &readers);
+}
+
+fn into_a_plain_registry(version: Version) {
+    let scratch = Scratch::new();
+    let registry = Registry::start(&scratch, "registry", Setup { version, ..Setup::default() });
+    let host = registry.host();
+    let readers = Readers { skopeo: &["--src-tls-verify=false"], crane: Crane::Trusts(None) };
+    all_sources(|tag| registry.reference(&format!("disk:{tag}")), &["--plain-http", &host], &readers);
 }
 
 #[test]
-fn into_a_plain_registry() {
-    let scratch = Scratch::new();
-    let registry = Registry::start(&scratch, "registry", Setup::default());
-    let host = registry.host();
-    all_sources(
-        |tag| registry.reference(&format!("disk:{tag}")),
-        &["--plain-http", &host],
-        |own, tag| pull(own, tag, &["--src-tls-verify=false"], &registry.reference(&format!("disk:{tag}"))),
-    );
+fn into_distribution_2_8_over_tls() {
+    into_a_registry_over_tls(Version::V2);
+}
+
+#[test]
+fn into_distribution_3_over_tls() {
+    into_a_registry_over_tls(Version::V3);
+}
+
+#[test]
+fn into_distribution_2_8_without_tls() {
+    into_a_plain_registry(Version::V2);
+}
+
+#[test]
+fn into_distribution_3_without_tls() {
+    into_a_plain_registry(Version::V3);
 }
 
 #[test]
 fn into_an_image_layout() {
     let scratch = Scratch::new();
     let layout = scratch.text("layout");
-    all_sources(
-        |tag| format!("oci:{layout}:{tag}"),
-        &[],
-        |own, tag| pull(own, tag, &[], &format!("oci:{layout}:{tag}")),
-    );
+    let readers = Readers { skopeo: &[], crane: Crane::No };
+    all_sources(|tag| format!("oci:{layout}:{tag}"), &[], &readers);
 }
 
 #[test]
@@ -145,7 +183,7 @@ fn the_same_import_twice_gives_the_same_manifest_everywhere() {
 fn credentials_come_from_dockers_configuration() {
     let scratch = Scratch::new();
     let authority = Authority::new(&scratch);
-    let setup = Setup { tls: Some(&authority), basic: Some(("porter", "hunter2")) };
+    let setup = Setup { tls: Some(&authority), basic: Some(("porter", "hunter2")), ..Setup::default() };
     let registry = Registry::start(&scratch, "registry", setup);
     raw(&scratch.path("vm.raw"), ODD);
     // base64 of porter:hunter2
@@ -167,7 +205,7 @@ fn the_report_says_what_was_done() {
     let scratch = Scratch::new();
     let authority = Authority::new(&scratch);
     let nginx = Nginx::start(&scratch, &authority);
-    let registry = Registry::start(&scratch, "registry", Setup { tls: Some(&authority), basic: None });
+    let registry = Registry::start(&scratch, "registry", Setup { tls: Some(&authority), ..Setup::default() });
     let disk = qcow2(&scratch.folder("www").join("vm.qcow2"));
     let url = nginx.url("moved/vm.qcow2?signature=hunter2");
     let to = registry.reference("vm:1");
