@@ -76,8 +76,10 @@ codes! {
     SourceChanged = "source-changed", 11, Content, Yes;
     /// The source contradicts itself.
     SourceInvalid = "source-invalid", 11, Content, No;
-    /// The bytes received do not have the checksum that was demanded.
+    /// The bytes received or the disk do not have a checksum that was demanded.
     ChecksumMismatch = "checksum-mismatch", 11, Content, No;
+    /// The checksum file is malformed, or does not name the disk exactly once.
+    ChecksumFileUnusable = "checksum-file-unusable", 11, Content, No;
     /// The disk is malformed.
     DiskInvalid = "disk-invalid", 11, Content, No;
     /// The disk has a hazard that the policy refuses.

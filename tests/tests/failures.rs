@@ -370,11 +370,6 @@ fn what_is_not_built_yet_is_refused_and_never_ignored() {
     for flag in ["--spool", "--policy", "--checkpoint", "--filter", "--limit-rate"] {
         stage.import(&stage.disk(), &[flag, "x"]).failed(2, "unsupported", &[flag]);
     }
-    stage.import(&stage.disk(), &["--checksum", "md5:d41d8cd98f00b204e9800998ecf8427e"]).failed(
-        2,
-        "unsupported",
-        &["md5"],
-    );
     stage.import("docker://127.0.0.1/vm:1", &[]).failed(2, "unsupported", &["registry as SOURCE"]);
     let mut named = longshore(["import", &stage.disk(), &stage.to()]);
     finish(named.env("LONGSHORE_POLICY", "/etc/passwd"), b"").failed(13, "policy-invalid", &["/etc/passwd"]);

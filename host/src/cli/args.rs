@@ -50,9 +50,16 @@ pub(super) struct Import {
     /// Size of the disk, for a source that does not say; a source that says otherwise is refused.
     #[arg(long, value_name = "BYTES")]
     pub(super) size: Option<u64>,
-    /// Checksum that the bytes received must have, as sha256:HEX. May be repeated.
-    #[arg(long, value_name = "ALGO:HEX")]
+    /// Checksum that the bytes received must have; with disk: before it, the disk after the filters. May be repeated.
+    ///
+    /// ALGO is md5, sha1, sha256, sha512, streebog256 or streebog512. Every one must match before anything is committed.
+    #[arg(long, value_name = "[disk:]ALGO:HEX")]
     pub(super) checksum: Vec<String>,
+    /// Checksum file that has an entry for the last segment of SOURCE: a URL, a path or file://…. May be repeated.
+    ///
+    /// In the format of sha256sum or of BSD (ALGO (name) = HEX), at most 1 MiB. Exactly one entry must be for that name.
+    #[arg(long, value_name = "URL")]
+    pub(super) checksum_file: Vec<String>,
     /// Another tag. May be repeated.
     #[arg(long)]
     pub(super) tag: Vec<String>,

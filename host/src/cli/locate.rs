@@ -6,7 +6,7 @@ use url::Url;
 
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::{Reference, Tag};
-use crate::pipeline::Source;
+use crate::pipeline::{ChecksumFile, Source};
 
 /// DESTINATION.
 #[derive(Debug)]
@@ -47,6 +47,24 @@ pub(super) fn source(text: &str) -> Result<Source> {
         }
         "docker" => Err(unsupported(format!("a registry as SOURCE is not supported yet: `docker://{rest}`"))),
         other => Err(usage(format!("SOURCE has the scheme `{other}`, expected https, http or file"))),
+    }
+}
+
+/// `--checksum-file`: a URL or a path.
+pub(super) fn checksum_file(text: &str) -> Result<ChecksumFile> {
+    let wrong = |words: &str| usage(format!("--checksum-file: {words}"));
+    let Some((scheme, _)) = text.split_once("://") else {
+        return if text.is_empty() { Err(wrong("it is empty")) } else { Ok(ChecksumFile::File(text.into())) };
+    };
+    let url = Url::parse(text).map_err(|why| wrong(&format!("not a URL: {why}")))?;
+    match url.scheme() {
+        "http" | "https" if url.username().is_empty() && url.password().is_none() => Ok(ChecksumFile::Http(url)),
+        "http" | "https" => Err(wrong("credentials in its URL are not supported")),
+        "file" => {
+            let path = url.to_file_path().map_err(|()| wrong(&format!("`{text}` names no file on this machine")))?;
+            Ok(ChecksumFile::File(path))
+        }
+        _ => Err(wrong(&format!("the scheme is `{scheme}`, expected https, http or file"))),
     }
 }
 
@@ -98,6 +116,20 @@ mod tests {
             assert_eq!(code(text), Code::Unsupported, "{text}");
         }
         assert!(!source("https://u:hunter2@a.example/").unwrap_err().to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn a_checksum_file_is_a_url_or_a_path() {
+        assert!(matches!(checksum_file("https://a.example/SHA256SUMS").unwrap(), ChecksumFile::Http(_)));
+        for (text, path) in [("a/SUMS", "a/SUMS"), ("file:///a%20b", "/a b"), ("-", "-")] {
+            let ChecksumFile::File(found) = checksum_file(text).unwrap() else { panic!("{text}") };
+            assert_eq!(found, PathBuf::from(path));
+        }
+        for text in ["", "ftp://a/x", "https://", "file://host/x", "https://u:hunter2@a.example/"] {
+            let error = checksum_file(text).unwrap_err();
+            assert_eq!(error.code(), Code::Usage, "{text}");
+            assert!(!error.to_string().contains("hunter2"));
+        }
     }
 
     #[test]

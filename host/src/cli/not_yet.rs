@@ -3,8 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Flags of `import`.
-const FLAGS: [&str; 23] = [
-    "--checksum-file",
+const FLAGS: [&str; 22] = [
     "--format",
     "--filter",
     "--compressor",

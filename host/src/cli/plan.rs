@@ -44,6 +44,7 @@ pub(super) fn plan(import: &Import) -> Result<Plan> {
         name: import.name.clone(),
         size: import.size,
         checksums: import.checksum.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+        checksum_files: import.checksum_file.iter().map(|text| locate::checksum_file(text)).collect::<Result<_>>()?,
         owner: OWNER,
         platform: Platform::linux_amd64(),
         epoch: env::source_date_epoch().transpose().map_err(usage)?,

@@ -1,23 +1,47 @@
-//! Checksums that the user demands of the bytes as received.
+//! Checksums that the user demands: of the bytes as received, and of the disk after the filters.
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Code, Error, Result, Stage};
-use crate::oci::Digest;
-use crate::stream::{DigestHandle, Flow, hashed};
+use crate::stream::{Algorithm, Checksums, Flow, Sum, checksummed};
 
-/// A demanded checksum. `ALGO:HEX`; only sha256 so far.
+/// A demanded checksum: `ALGO:HEX` or `disk:ALGO:HEX`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checksum {
+    place: Place,
+    sum: Sum,
+    named_by: Option<String>,
+}
+
+/// Where in the flow a checksum is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Checksum(Digest);
+pub enum Place {
+    /// Of the source's bytes as they are received.
+    Received,
+    /// Of the disk, after the filters.
+    Disk,
+}
 
-/// Algorithms of the contract that are not built yet.
-const NOT_YET: [&str; 5] = ["md5", "sha1", "sha512", "streebog256", "streebog512"];
+/// What `--checksum` puts before a checksum of the disk.
+const DISK: &str = "disk:";
 
 impl Checksum {
-    /// The expected digest.
+    /// A checksum of the bytes received that `named_by` names.
+    pub(super) fn named_by(sum: Sum, named_by: String) -> Self {
+        Self { place: Place::Received, sum, named_by: Some(named_by) }
+    }
+
+    /// Where it is taken.
     #[must_use]
-    pub const fn expected(&self) -> &Digest {
-        &self.0
+    pub const fn place(&self) -> Place {
+        self.place
+    }
+
+    /// The expected value, as `ALGO:HEX`.
+    #[must_use]
+    pub const fn expected(&self) -> &Sum {
+        &self.sum
     }
 }
 
@@ -25,80 +49,134 @@ impl FromStr for Checksum {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let usage = |words: String| Error::new(Code::Usage, Stage::Plan, words);
-        let unsupported = |what: &str| {
-            let message = format!("{what} checksums are not supported yet");
-            Error::new(Code::Unsupported, Stage::Plan, message)
-                .hint("sha256 over the bytes received is: --checksum sha256:HEX")
+        let (place, rest) = match text.strip_prefix(DISK) {
+            Some(rest) => (Place::Disk, rest),
+            None => (Place::Received, text),
         };
-        let (algorithm, hex) =
-            text.split_once(':').ok_or_else(|| usage(format!("`{text}` is not a checksum: expected ALGO:HEX")))?;
-        match algorithm {
-            "sha256" => Digest::from_hex(hex)
-                .map(Self)
-                .map_err(|_| usage(format!("`{hex}` is not a sha256: expected 64 hexadecimal digits"))),
-            "disk" => Err(unsupported("disk:")),
-            other if NOT_YET.contains(&other) => Err(unsupported(other)),
-            other => Err(usage(format!("`{other}` is not a checksum algorithm"))),
-        }
+        let sum = rest.parse().map_err(|why| Error::new(Code::Usage, Stage::Plan, format!("--checksum: {why}")))?;
+        Ok(Self { place, sum, named_by: None })
     }
 }
 
-/// The checksums of one flow.
+impl fmt::Display for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = if self.place == Place::Disk { DISK } else { "" };
+        write!(f, "{place}{}", self.sum)
+    }
+}
+
+/// The checksums demanded at one place of the flow.
 pub(super) struct Demanded {
     checksums: Vec<Checksum>,
-    computed: Option<DigestHandle>,
+    computed: Checksums,
 }
 
-/// Watches a flow for the checksums demanded of it. Without any, nothing is computed.
-pub(super) fn demanded(flow: Flow, checksums: &[Checksum]) -> (Flow, Demanded) {
-    let checksums = checksums.to_vec();
-    if checksums.is_empty() {
-        return (flow, Demanded { checksums, computed: None });
-    }
-    let (flow, handle) = hashed(flow);
-    (flow, Demanded { checksums, computed: Some(handle) })
+/// Watches a flow for the checksums demanded of it there. Without any, it is left alone.
+pub(super) fn demanded(flow: Flow, checksums: &[Checksum], place: Place) -> (Flow, Demanded) {
+    let checksums: Vec<Checksum> = checksums.iter().filter(|checksum| checksum.place == place).cloned().collect();
+    let algorithms: Vec<Algorithm> = checksums.iter().map(|checksum| checksum.sum.algorithm()).collect();
+    let (flow, computed) = checksummed(flow, &algorithms);
+    (flow, Demanded { checksums, computed })
 }
 
 impl Demanded {
-    /// What was computed; none before the flow's end or if nothing was demanded.
-    pub(super) fn computed(&self) -> Option<Digest> {
-        self.computed.as_ref().and_then(DigestHandle::get).map(|(digest, _)| digest)
+    /// What was computed, one for each algorithm; nothing before the flow's end.
+    pub(super) fn computed(&self) -> Vec<Sum> {
+        self.computed.get().unwrap_or_default()
     }
+}
 
-    /// Compares, once the flow has ended.
-    pub(super) fn verify(&self) -> Result<()> {
-        if self.checksums.is_empty() {
-            return Ok(());
-        }
-        let Some(got) = self.computed() else {
+/// Compares at every place, once the flow has ended. Every checksum that does not match is named.
+pub(super) fn verify(places: &[&Demanded]) -> Result<()> {
+    let mut wrong = Vec::new();
+    for place in places {
+        let Some(computed) = place.computed.get() else {
             return Err(Error::internal(Stage::Checksum, "a checksum was compared before the end of the flow"));
         };
-        match self.checksums.iter().find(|checksum| checksum.0 != got) {
-            None => Ok(()),
-            Some(Checksum(expected)) => {
-                let message = format!("the source has the checksum {got}, expected {expected}");
-                Err(Error::new(Code::ChecksumMismatch, Stage::Checksum, message))
+        for checksum in &place.checksums {
+            let got = computed.iter().find(|sum| sum.algorithm() == checksum.sum.algorithm());
+            match got {
+                Some(got) if *got == checksum.sum => {}
+                Some(got) => wrong.push(mismatch(checksum, got)),
+                None => return Err(Error::internal(Stage::Checksum, "a checksum that was demanded was not computed")),
             }
         }
     }
+    let error = |message: String| Err(Error::new(Code::ChecksumMismatch, Stage::Checksum, message));
+    match wrong.as_slice() {
+        [] => Ok(()),
+        [one] => error(one.clone()),
+        several => {
+            let total: usize = places.iter().map(|place| place.checksums.len()).sum();
+            let message = format!("{} of {total} checksums do not match", several.len());
+            error(message).map_err(|error| wrong.into_iter().fold(error, Error::context))
+        }
+    }
+}
+
+fn mismatch(checksum: &Checksum, got: &Sum) -> String {
+    let whose = if checksum.place == Place::Disk { "disk" } else { "source" };
+    let by = checksum.named_by.as_ref().map_or_else(String::new, |name| format!(" as {name} says"));
+    format!("the {whose} has the checksum {got}, expected {}{by}", checksum.sum)
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::stream::{Chunks, outcome};
+
+    const MD5_OF_HELLO: &str = "md5:5d41402abc4b2a76b9719d911017c592";
+    const SHA1_OF_HELLO: &str = "sha1:aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d";
+
+    struct Hello(Option<Bytes>);
+
+    impl Chunks for Hello {
+        fn poll_chunk(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Option<Result<Bytes>>> {
+            std::task::Poll::Ready(self.0.take().map(Ok))
+        }
+    }
+
+    async fn checked(texts: &[&str]) -> Result<()> {
+        let checksums: Vec<Checksum> = texts.iter().map(|text| text.parse().unwrap()).collect();
+        let (setter, outcome) = outcome(Stage::Source, "test");
+        setter.set(Ok(()));
+        let flow = Flow::new(Hello(Some(Bytes::from_static(b"hello"))), outcome, None);
+        let (flow, received) = demanded(flow, &checksums, Place::Received);
+        let (mut flow, disk) = demanded(flow, &checksums, Place::Disk);
+        while flow.next().await?.is_some() {}
+        verify(&[&received, &disk])
+    }
+
+    #[tokio::test]
+    async fn every_checksum_must_match_and_all_that_do_not_are_named() {
+        checked(&[]).await.unwrap();
+        checked(&[MD5_OF_HELLO, &format!("disk:{SHA1_OF_HELLO}"), &MD5_OF_HELLO.to_uppercase().replace("MD5", "md5")])
+            .await
+            .unwrap();
+        let zeros = format!("md5:{}", "0".repeat(32));
+        let error = checked(&[MD5_OF_HELLO, &zeros]).await.unwrap_err();
+        assert_eq!(error.code(), Code::ChecksumMismatch);
+        assert_eq!(error.to_string(), format!("the source has the checksum {MD5_OF_HELLO}, expected {zeros}"));
+        let error = checked(&[&zeros, SHA1_OF_HELLO, &format!("disk:{zeros}")]).await.unwrap_err();
+        assert_eq!(error.to_string(), "2 of 3 checksums do not match");
+        assert_eq!(
+            error.causes(),
+            [
+                format!("the source has the checksum {MD5_OF_HELLO}, expected {zeros}"),
+                format!("the disk has the checksum {MD5_OF_HELLO}, expected {zeros}"),
+            ]
+        );
+    }
 
     #[test]
-    fn only_sha256_is_accepted_and_the_rest_is_refused_by_name() {
-        let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        assert!(format!("sha256:{hex}").parse::<Checksum>().is_ok());
-        assert!(format!("sha256:{}", hex.to_uppercase()).parse::<Checksum>().is_ok());
-        let code = |text: &str| text.parse::<Checksum>().unwrap_err().code();
-        for text in ["", hex, "sha256:", "sha256:xyz", "crc32:00000000"] {
-            assert_eq!(code(text), Code::Usage, "{text}");
+    fn a_checksum_is_shown_as_it_is_typed() {
+        for text in [MD5_OF_HELLO, &format!("disk:{SHA1_OF_HELLO}")] {
+            assert_eq!(text.parse::<Checksum>().unwrap().to_string(), *text);
         }
-        for text in ["md5:d41d8cd98f00b204e9800998ecf8427e", "disk:sha256:00", "streebog256:00"] {
-            assert_eq!(code(text), Code::Unsupported, "{text}");
+        for text in ["", "md5", "md5:", "md5:5d41", "disk:", "disk:md5", "disk:disk:md5:00", "crc32:00000000"] {
+            assert_eq!(text.parse::<Checksum>().unwrap_err().code(), Code::Usage, "{text}");
         }
     }
 }

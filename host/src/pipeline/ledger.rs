@@ -9,14 +9,15 @@ use super::report::{
     SCHEMA, SourceReport, StageReport, TlsReport, TransferReport,
 };
 use super::run::Imported;
-use super::{Components, Plan};
+use super::{Checksum, Components, Place, Plan};
 use crate::engine::Component;
 use crate::error::{Error, Result, Retryable};
 use crate::net::{Connection, Net};
 use crate::observe::Progress;
-use crate::oci::{Descriptor, Digest, Image};
+use crate::oci::{Descriptor, Image};
 use crate::policy::Side;
 use crate::stages::{Access, Described, Entry, Facts, FramedLayer, Severity, Verdict};
+use crate::stream::Sum;
 
 /// The facts of one run.
 #[derive(Debug, Default)]
@@ -27,7 +28,9 @@ struct Known {
     facts: Option<Facts>,
     entry: Option<Entry>,
     verdict: Option<Verdict>,
-    computed: Option<Digest>,
+    demanded: Option<Vec<Checksum>>,
+    received: Vec<Sum>,
+    of_disk: Vec<Sum>,
     layer: Option<Descriptor>,
     image: Option<Image>,
     probed: Option<u64>,
@@ -65,8 +68,15 @@ impl Ledger {
         self.lock().probed = Some(bytes);
     }
 
-    pub(super) fn checksum(&self, computed: Option<Digest>) {
-        self.lock().computed = computed;
+    /// All that is demanded, once the checksum files are read.
+    pub(super) fn demanded(&self, checksums: &[Checksum]) {
+        self.lock().demanded = Some(checksums.to_vec());
+    }
+
+    pub(super) fn checksums(&self, received: Vec<Sum>, of_disk: Vec<Sum>) {
+        let mut known = self.lock();
+        known.received = received;
+        known.of_disk = of_disk;
     }
 
     pub(super) fn image(&self, layer: &Descriptor, image: &Image) {
@@ -84,7 +94,7 @@ impl Ledger {
             outcome: if error.is_none() { "done" } else { "failed" },
             error: error.map(error_report),
             source: known.source_report(plan),
-            disk: known.disk_report(),
+            disk: known.disk_report(plan),
             image: known.image_report(plan, error.is_none()),
             transfer: transfer(progress),
             connections: net.connections().all().iter().map(connection).collect(),
@@ -111,14 +121,24 @@ impl Known {
                 Access::Restart => "restart",
                 Access::Ranged => "ranged",
             }),
-            checksums: ChecksumsReport {
-                demanded: plan.checksums.iter().map(|checksum| checksum.expected().to_string()).collect(),
-                computed: self.computed.iter().map(ToString::to_string).collect(),
-            },
+            checksums: self.checksums(plan, Place::Received),
         }
     }
 
-    fn disk_report(&self) -> DiskReport {
+    fn checksums(&self, plan: &Plan, place: Place) -> ChecksumsReport {
+        let demanded = self.demanded.as_ref().unwrap_or(&plan.checksums);
+        let computed = match place {
+            Place::Received => &self.received,
+            Place::Disk => &self.of_disk,
+        };
+        let here = demanded.iter().filter(|checksum| checksum.place() == place);
+        ChecksumsReport {
+            demanded: here.map(|checksum| checksum.expected().to_string()).collect(),
+            computed: computed.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn disk_report(&self, plan: &Plan) -> DiskReport {
         let verdict = self.verdict.as_ref();
         let hazard = |hazard: &crate::stages::Hazard| HazardReport {
             code: hazard.code.clone(),
@@ -131,6 +151,7 @@ impl Known {
         };
         DiskReport {
             name: self.entry.as_ref().map(|entry| entry.name.clone()),
+            checksums: self.checksums(plan, Place::Disk),
             format: verdict.map(|verdict| verdict.format.clone()),
             virtual_size: verdict.and_then(|verdict| verdict.virtual_size),
             hazards: verdict.map(|verdict| verdict.hazards.iter().map(hazard).collect()),

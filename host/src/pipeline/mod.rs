@@ -1,6 +1,7 @@
 //! The main job. `run.rs` is the flow; everything else here serves it.
 
 mod checksum;
+mod checksum_file;
 mod components;
 mod destination;
 mod import;
@@ -11,8 +12,10 @@ mod plan;
 mod process;
 mod report;
 mod run;
+mod sums;
 
-pub use checksum::Checksum;
+pub use checksum::{Checksum, Place};
+pub use checksum_file::ChecksumFile;
 pub use components::{Components, Listed, built_in_digests, compile_child, list_built_in};
 pub use import::{Finished, import};
 pub use interrupt::{Interrupt, Interrupted, interrupt};

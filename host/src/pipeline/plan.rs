@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::Checksum;
+use super::{Checksum, ChecksumFile};
 use crate::error::{Error, Result, Stage};
 use crate::net::{Basic, redacted};
 use crate::oci::{Platform, Repository, Tag};
@@ -23,8 +23,10 @@ pub struct Plan {
     pub name: Option<String>,
     /// The size of the disk, if the user said so.
     pub size: Option<u64>,
-    /// Checksums demanded of the bytes received.
+    /// Checksums that are demanded.
     pub checksums: Vec<Checksum>,
+    /// Files that name more of them.
+    pub checksum_files: Vec<ChecksumFile>,
     /// Who owns the file in the layer.
     pub owner: (u32, u32),
     /// What the image is for.

@@ -88,6 +88,8 @@ pub struct ChecksumsReport {
 pub struct DiskReport {
     /// The name in the layer.
     pub name: Option<String>,
+    /// Checksums over the disk after the filters.
+    pub checksums: ChecksumsReport,
     /// The format.
     pub format: Option<String>,
     /// Bytes as a guest machine would see them.

@@ -2,11 +2,12 @@
 
 use tokio::pin;
 
-use super::checksum::{Demanded, demanded};
+use super::checksum::{Demanded, demanded, verify};
+use super::checksum_file;
 use super::destination::Destination;
 use super::import::Run;
 use super::naming::{created, disk_name};
-use super::{Plan, Source, Target};
+use super::{Checksum, Place, Plan, Source, Target};
 use crate::error::{Code, Error, Result, Stage};
 use crate::net::{GrantedClient, redacted};
 use crate::observe::Phase;
@@ -28,6 +29,7 @@ pub struct Imported {
 
 /// source → checksums → probe's window → framing → digest → upload → config → manifest → tags.
 pub(super) async fn run(run: &Run<'_>) -> Result<Imported> {
+    let checksums = checksums(run).await?;
     let disk = open_source(run).await?;
     let entry = entry(run.plan, disk.facts())?;
     run.ledger.disk(disk.facts(), disk.described(), &entry);
@@ -37,7 +39,7 @@ pub(super) async fn run(run: &Run<'_>) -> Result<Imported> {
 
     let mut destination = Destination::open(&run.plan.target, &run.plan.policy, run.net).await?;
     let done = tokio::select! {
-        done = carry(run, &disk, &entry, &layer, &mut destination) => done,
+        done = carry(run, &disk, &entry, &checksums, &layer, &mut destination) => done,
         error = run.interrupted.error() => Err(error),
     };
     match done {
@@ -50,13 +52,15 @@ async fn carry(
     run: &Run<'_>,
     source: &Disk,
     entry: &Entry,
+    checksums: &[Checksum],
     layer: &FramedLayer,
     destination: &mut Destination,
 ) -> Result<Digest> {
     run.progress.expect(layer.layer.total_bytes());
     run.progress.enter(Phase::Transferring);
     let received = metered(source.read(0, None).await?, run.progress.source.clone());
-    let (disk, checksums) = demanded(received, &run.plan.checksums);
+    let (disk, received) = demanded(received, checksums, Place::Received);
+    let (disk, of_disk) = demanded(disk, checksums, Place::Disk);
     let (disk, window) = windowed(disk, Some(entry.size), seek(source.facts().access));
     let (bytes, digest) = hashed(framed(&layer.layer, disk));
     let bytes = metered(bytes, run.progress.layer.clone());
@@ -65,9 +69,9 @@ async fn carry(
     let probe = stages::detect(run.engine, &run.components.probe, &window);
     let together = together(send, probe, &window, |verdict| run.ledger.verdict(verdict)).await;
     run.ledger.probed(window.answered());
-    run.ledger.checksum(checksums.computed());
+    run.ledger.checksums(received.computed(), of_disk.computed());
     let verdict = together?;
-    let layer = verified(&checksums, &digest, layer)?;
+    let layer = verified(&[&received, &of_disk], &digest, layer)?;
 
     run.progress.enter(Phase::Committing);
     destination.commit(&layer).await?;
@@ -76,6 +80,20 @@ async fn carry(
     run.ledger.image(&layer, &image);
     destination.publish(&image, &run.plan.tags).await?;
     Ok(image.manifest.digest)
+}
+
+/// Everything that is demanded: what the user typed, and what the checksum files say.
+async fn checksums(run: &Run<'_>) -> Result<Vec<Checksum>> {
+    let mut all = run.plan.checksums.clone();
+    for file in &run.plan.checksum_files {
+        let resolve = checksum_file::resolve(file, &run.plan.source, run.net, &run.plan.policy.limits);
+        all.push(tokio::select! {
+            resolved = resolve => resolved?,
+            error = run.interrupted.error() => return Err(error),
+        });
+    }
+    run.ledger.demanded(&all);
+    Ok(all)
 }
 
 async fn open_source(run: &Run<'_>) -> Result<Disk> {
@@ -157,8 +175,8 @@ fn refuse(verdict: Verdict) -> Result<Verdict> {
 }
 
 /// The layer's descriptor, once every checksum that was demanded holds.
-fn verified(checksums: &Demanded, digest: &DigestHandle, layer: &FramedLayer) -> Result<Descriptor> {
-    checksums.verify()?;
+fn verified(checksums: &[&Demanded], digest: &DigestHandle, layer: &FramedLayer) -> Result<Descriptor> {
+    verify(checksums)?;
     match digest.get() {
         Some((digest, size)) if size == layer.layer.total_bytes() => {
             Ok(Descriptor { media_type: layer.media_type.clone(), digest, size })

@@ -3,15 +3,20 @@
 //! Everything is pulled: a chunk moves when whoever sends it on asks for it, so memory is bounded by one chunk per step
 //! and the capacity of the pipes.
 
+mod algorithm;
+mod checksum;
 mod digest;
 mod flow;
 mod frame;
+mod hasher;
 mod meter;
 mod outcome;
 mod pipe;
 mod pulse;
 mod window;
 
+pub use algorithm::{Algorithm, MalformedSum, Sum};
+pub use checksum::{Checksums, checksummed};
 pub use digest::{DigestHandle, hashed};
 pub use flow::{Chunks, Flow};
 pub use frame::{Layer, MAX_LITERAL_BYTES, MAX_SEGMENTS, MAX_ZERO_BYTES, Segment, framed};
