@@ -39,17 +39,13 @@ pub(super) enum ComponentCommand {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Import {
-    /// https://… or http://…, a path or file://…, or - for standard input.
-    #[arg(value_name = "SOURCE")]
-    pub(super) location: String,
+    #[command(flatten)]
+    pub(super) from: From,
     /// docker://host[:port]/repository[:tag], the same without docker://, or oci:DIR[:tag].
     pub(super) destination: String,
     /// Name of the disk in the image [default: last segment of SOURCE, or disk.img].
     #[arg(long, value_name = "FILE")]
     pub(super) name: Option<String>,
-    /// Size of the disk, for a source that does not say; a source that says otherwise is refused.
-    #[arg(long, value_name = "BYTES")]
-    pub(super) size: Option<u64>,
     /// Checksum that the bytes received must have; with disk: before it, the disk after the filters. May be repeated.
     ///
     /// ALGO is md5, sha1, sha256, sha512, streebog256 or streebog512. Every one must match before anything is committed.
@@ -63,21 +59,9 @@ pub(super) struct Import {
     /// Another tag. May be repeated.
     #[arg(long)]
     pub(super) tag: Vec<String>,
-    /// Source component: a built-in name or a file.
-    #[arg(long, value_name = "SPEC")]
-    pub(super) source: Option<String>,
-    /// Probe component: a built-in name or a file.
-    #[arg(long, value_name = "SPEC")]
-    pub(super) probe: Option<String>,
     /// Framing component: a built-in name or a file.
     #[arg(long, value_name = "SPEC")]
     pub(super) framing: Option<String>,
-    /// Certificates to trust besides the system's: a PEM file or a directory of them. May be repeated.
-    #[arg(long, value_name = "FILE|DIR")]
-    pub(super) ca: Vec<PathBuf>,
-    /// Host that may be spoken to without TLS. May be repeated.
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub(super) plain_http: Vec<String>,
     /// Credentials for the registry, in docker's config.json format.
     #[arg(long, value_name = "FILE")]
     pub(super) auth_file: Option<PathBuf>,
@@ -87,6 +71,29 @@ pub(super) struct Import {
     /// How progress is shown.
     #[arg(long, value_enum, default_value_t = ProgressKind::Auto, value_name = "KIND")]
     pub(super) progress: ProgressKind,
+}
+
+/// SOURCE and how it is read and looked at: the same for every command that does.
+#[derive(Debug, ClapArgs)]
+pub(super) struct From {
+    /// https://… or http://…, a path or file://…, or - for standard input.
+    #[arg(value_name = "SOURCE")]
+    pub(super) location: String,
+    /// Size of the disk, for a source that does not say; a source that says otherwise is refused.
+    #[arg(long, value_name = "BYTES")]
+    pub(super) size: Option<u64>,
+    /// Source component: a built-in name or a file.
+    #[arg(long, value_name = "SPEC")]
+    pub(super) source: Option<String>,
+    /// Probe component: a built-in name or a file.
+    #[arg(long, value_name = "SPEC")]
+    pub(super) probe: Option<String>,
+    /// Certificates to trust besides the system's: a PEM file or a directory of them. May be repeated.
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(super) ca: Vec<PathBuf>,
+    /// Host that may be spoken to without TLS. May be repeated.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(super) plain_http: Vec<String>,
 }
 
 /// How progress is shown.

@@ -1,13 +1,13 @@
 //! From arguments, environment and files to a plan that has nothing left to ask.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::args::Import;
+use super::args::{From, Import};
 use super::locate::{self, Destination};
 use super::{auth, env};
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::{Platform, Tag};
-use crate::pipeline::{Choice, Chosen, Plan, Source, Target};
+use crate::pipeline::{Choice, Chosen, Input, Plan, Source, Target};
 use crate::policy::{Egress, Policy, TlsPolicy};
 
 /// The container-disk convention (KubeVirt: qemu runs as 107).
@@ -17,9 +17,8 @@ const SYSTEM_POLICY: &str = "/etc/longshore/policy.toml";
 
 /// Resolves everything.
 pub(super) fn plan(import: &Import) -> Result<Plan> {
-    let usage = |message: String| Error::new(Code::Usage, Stage::Plan, message);
-    no_policy_document()?;
-    let source = locate::source(&import.location)?;
+    let policy = policy(&import.from)?;
+    let input = input(&import.from)?;
     let (target, tag) = target(import)?;
     let mut tags: Vec<Tag> = tag.into_iter().collect();
     for tag in &import.tag {
@@ -29,29 +28,45 @@ pub(super) fn plan(import: &Import) -> Result<Plan> {
         tags.push(Tag::latest());
     }
     tags.dedup();
-    let plain_http =
-        import.plain_http.iter().map(|host| host.parse().map_err(|why| usage(format!("--plain-http: {why}"))));
-    let policy = Policy {
-        tls: TlsPolicy { anchors: auth::anchors(&import.ca)?, ..TlsPolicy::default() },
-        egress: Egress { plain_http: plain_http.collect::<Result<_>>()? },
-        ..Policy::default()
-    };
+    let (source, probe) = readers(&import.from, &input.source);
     Ok(Plan {
-        chosen: chosen(import, &source),
-        source,
+        chosen: Chosen { source, probe, framing: choice(import.framing.as_deref(), "framing-tar") },
+        input,
         target,
         tags,
         name: import.name.clone(),
-        size: import.size,
         checksums: import.checksum.iter().map(|text| text.parse()).collect::<Result<_>>()?,
         checksum_files: import.checksum_file.iter().map(|text| locate::checksum_file(text)).collect::<Result<_>>()?,
         owner: OWNER,
         platform: Platform::linux_amd64(),
         epoch: env::source_date_epoch().transpose().map_err(usage)?,
         policy,
-        program: env::program()
-            .map_err(|why| Error::internal(Stage::Plan, format!("this program cannot find itself: {why}")))?,
+        program: program()?,
     })
+}
+
+fn usage(message: String) -> Error {
+    Error::new(Code::Usage, Stage::Plan, message)
+}
+
+fn input(from: &From) -> Result<Input> {
+    Ok(Input { source: locate::source(&from.location)?, size: from.size })
+}
+
+/// The built-in policy with what the command line adds to it.
+fn policy(from: &From) -> Result<Policy> {
+    no_policy_document()?;
+    let plain_http =
+        from.plain_http.iter().map(|host| host.parse().map_err(|why| usage(format!("--plain-http: {why}"))));
+    Ok(Policy {
+        tls: TlsPolicy { anchors: auth::anchors(&from.ca)?, ..TlsPolicy::default() },
+        egress: Egress { plain_http: plain_http.collect::<Result<_>>()? },
+        ..Policy::default()
+    })
+}
+
+fn program() -> Result<PathBuf> {
+    env::program().map_err(|why| Error::internal(Stage::Plan, format!("this program cannot find itself: {why}")))
 }
 
 fn target(import: &Import) -> Result<(Target, Option<Tag>)> {
@@ -64,20 +79,20 @@ fn target(import: &Import) -> Result<(Target, Option<Tag>)> {
     })
 }
 
-fn chosen(import: &Import, source: &Source) -> Chosen {
-    let choice = |spec: &Option<String>, default: &str| match spec {
-        Some(spec) if spec.contains('/') || is_file_name(spec) => Choice::File(spec.into()),
-        Some(spec) => Choice::BuiltIn(spec.clone()),
-        None => Choice::BuiltIn(default.to_owned()),
-    };
+/// The source and the probe.
+fn readers(from: &From, source: &Source) -> (Choice, Choice) {
     let reader = match source {
         Source::Http(_) => "source-http",
         Source::File(_) | Source::StandardInput => "source-file",
     };
-    Chosen {
-        source: choice(&import.source, reader),
-        probe: choice(&import.probe, "probe-disk"),
-        framing: choice(&import.framing, "framing-tar"),
+    (choice(from.source.as_deref(), reader), choice(from.probe.as_deref(), "probe-disk"))
+}
+
+fn choice(spec: Option<&str>, default: &str) -> Choice {
+    match spec {
+        Some(spec) if spec.contains('/') || is_file_name(spec) => Choice::File(spec.into()),
+        Some(spec) => Choice::BuiltIn(spec.to_owned()),
+        None => Choice::BuiltIn(default.to_owned()),
     }
 }
 

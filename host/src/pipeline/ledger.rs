@@ -113,7 +113,7 @@ impl Known {
     fn source_report(&self, plan: &Plan) -> SourceReport {
         let facts = self.facts.as_ref();
         SourceReport {
-            location: plan.source.shown(),
+            location: plan.input.source.shown(),
             size: self.entry.as_ref().map(|entry| entry.size),
             revision: facts.and_then(|facts| facts.revision.clone()),
             access: facts.map(|facts| match facts.access {

@@ -13,16 +13,14 @@ use crate::policy::{Origin, Policy};
 /// One import.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where the disk is.
-    pub source: Source,
+    /// Where the disk comes from.
+    pub input: Input,
     /// Where it goes.
     pub target: Target,
     /// The tags it gets, at least one.
     pub tags: Vec<Tag>,
     /// The name of the file in the layer, if the user chose one.
     pub name: Option<String>,
-    /// The size of the disk, if the user said so.
-    pub size: Option<u64>,
     /// Checksums that are demanded.
     pub checksums: Vec<Checksum>,
     /// Files that name more of them.
@@ -39,6 +37,15 @@ pub struct Plan {
     pub policy: Policy,
     /// This program, for the child that compiles strangers' components.
     pub program: PathBuf,
+}
+
+/// SOURCE, and everything that goes with reading it.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Where the disk is.
+    pub source: Source,
+    /// The size of the disk, if the user said so.
+    pub size: Option<u64>,
 }
 
 /// Where the disk is.

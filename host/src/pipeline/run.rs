@@ -6,10 +6,12 @@ use super::checksum::{Demanded, demanded, verify};
 use super::checksum_file;
 use super::destination::Destination;
 use super::import::Run;
+use super::interrupt::Interrupted;
 use super::naming::{created, disk_name};
-use super::{Checksum, Place, Plan, Source, Target};
+use super::{Checksum, Input, Place, Plan, Source, Target};
+use crate::engine::{Component, Engine};
 use crate::error::{Code, Error, Result, Stage};
-use crate::net::{GrantedClient, redacted};
+use crate::net::{GrantedClient, Net, redacted};
 use crate::observe::Phase;
 use crate::oci::{Descriptor, Digest, Image, ImageFacts, image};
 use crate::policy::Side;
@@ -30,7 +32,7 @@ pub struct Imported {
 /// source → checksums → probe's window → framing → digest → upload → config → manifest → tags.
 pub(super) async fn run(run: &Run<'_>) -> Result<Imported> {
     let checksums = checksums(run).await?;
-    let disk = open_source(run).await?;
+    let disk = open_source(&run.plan.input, run.engine, &run.components.source, run.net, &run.interrupted).await?;
     let entry = entry(run.plan, disk.facts())?;
     run.ledger.disk(disk.facts(), disk.described(), &entry);
 
@@ -86,7 +88,7 @@ async fn carry(
 async fn checksums(run: &Run<'_>) -> Result<Vec<Checksum>> {
     let mut all = run.plan.checksums.clone();
     for file in &run.plan.checksum_files {
-        let resolve = checksum_file::resolve(file, &run.plan.source, run.net, &run.plan.policy.limits);
+        let resolve = checksum_file::resolve(file, &run.plan.input.source, run.net, &run.plan.policy.limits);
         all.push(tokio::select! {
             resolved = resolve => resolved?,
             error = run.interrupted.error() => return Err(error),
@@ -96,40 +98,50 @@ async fn checksums(run: &Run<'_>) -> Result<Vec<Checksum>> {
     Ok(all)
 }
 
-async fn open_source(run: &Run<'_>) -> Result<Disk> {
-    let plan = run.plan;
-    let grant = match &plan.source {
+/// Opens SOURCE with the component that was chosen for it.
+pub(super) async fn open_source(
+    input: &Input,
+    engine: &Engine,
+    component: &Component,
+    net: &Net,
+    interrupted: &Interrupted,
+) -> Result<Disk> {
+    let grant = match &input.source {
         Source::Http(_) => {
-            let origin = plan.source.origin()?;
-            let client = run.net.client(Side::Source, origin.iter().cloned().collect());
+            let origin = input.source.origin()?;
+            let client = net.client(Side::Source, origin.iter().cloned().collect());
             SourceGrant { fetch: Some(FetchGrant::new(GrantedClient::new(client, origin))), local: None }
         }
         Source::File(path) => SourceGrant { fetch: None, local: Some(LocalGrant::file(path)?) },
-        Source::StandardInput => SourceGrant { fetch: None, local: Some(LocalGrant::standard_input(plan.size)) },
+        Source::StandardInput => SourceGrant { fetch: None, local: Some(LocalGrant::standard_input(input.size)) },
     };
-    let open = stages::open(run.engine, &run.components.source, grant, plan.source.location());
+    let open = stages::open(engine, component, grant, input.source.location());
     tokio::select! {
         opened = open => opened,
-        error = run.interrupted.error() => Err(error),
+        error = interrupted.error() => Err(error),
     }
 }
 
 /// What will stand in the layer: its length must be known before the upload opens.
 fn entry(plan: &Plan, facts: &Facts) -> Result<Entry> {
-    let size = match (facts.size, plan.size) {
+    let size = known_size(&plan.input, facts)?.ok_or_else(|| {
+        let message = format!("{} does not say how long it is", plan.input.source.shown());
+        Error::new(Code::SourceLengthUnknown, Stage::Source, message)
+            .hint("if you know the length, name it: --size BYTES")
+    })?;
+    let name = disk_name(plan.name.as_deref(), facts.name.as_deref(), &plan.input.source)?;
+    Ok(Entry { name, size, owner: plan.owner })
+}
+
+/// The size of the disk as the source and the user have it, who must not contradict each other.
+pub(super) fn known_size(input: &Input, facts: &Facts) -> Result<Option<u64>> {
+    match (facts.size, input.size) {
         (Some(announced), Some(demanded)) if announced != demanded => {
             let message = format!("the source announces {announced} bytes, expected {demanded} as --size says");
-            return Err(Error::new(Code::SourceLengthMismatch, Stage::Source, message));
+            Err(Error::new(Code::SourceLengthMismatch, Stage::Source, message))
         }
-        (Some(size), _) | (None, Some(size)) => size,
-        (None, None) => {
-            let message = format!("{} does not say how long it is", plan.source.shown());
-            return Err(Error::new(Code::SourceLengthUnknown, Stage::Source, message)
-                .hint("if you know the length, name it: --size BYTES"));
-        }
-    };
-    let name = disk_name(plan.name.as_deref(), facts.name.as_deref(), &plan.source)?;
-    Ok(Entry { name, size, owner: plan.owner })
+        (announced, demanded) => Ok(announced.or(demanded)),
+    }
 }
 
 /// Sends and probes at the same time: the flow advances as the probe asks, and freely once it has its verdict.
@@ -195,7 +207,7 @@ fn describe(plan: &Plan, facts: &Facts, entry: &Entry, verdict: &Verdict, layer:
     labels.extend(verdict.virtual_size.map(|size| ("source-image-virtual-size", size.to_string())));
     let mut annotations = vec![("org.opencontainers.image.created", created.clone())];
     // A path or an inode of this machine means nothing to whoever pulls the image.
-    if let Source::Http(url) = &plan.source {
+    if let Source::Http(url) = &plan.input.source {
         let mut shown = url.clone();
         shown.set_query(None);
         annotations.push(("org.opencontainers.image.source", redacted(&shown)));
