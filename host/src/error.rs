@@ -76,6 +76,8 @@ codes! {
     SourceChanged = "source-changed", 11, Content, Yes;
     /// The source contradicts itself.
     SourceInvalid = "source-invalid", 11, Content, No;
+    /// The source streams other bytes than it answered by range to the probe.
+    SourceInconsistent = "source-inconsistent", 11, Content, No;
     /// The bytes received or the disk do not have a checksum that was demanded.
     ChecksumMismatch = "checksum-mismatch", 11, Content, No;
     /// The checksum file is malformed, or does not name the disk exactly once.

@@ -63,7 +63,7 @@ async fn carry(
     let received = metered(source.read(0, None).await?, run.progress.source.clone());
     let (disk, received) = demanded(received, checksums, Place::Received);
     let (disk, of_disk) = demanded(disk, checksums, Place::Disk);
-    let (disk, window) = windowed(disk, Some(entry.size), seek(source.facts().access));
+    let (disk, window) = windowed(disk, Some(entry.size), seek(source));
     let (bytes, digest) = hashed(framed(&layer.layer, disk));
     let bytes = metered(bytes, run.progress.layer.clone());
 
@@ -218,9 +218,10 @@ fn describe(plan: &Plan, facts: &Facts, entry: &Entry, verdict: &Verdict, layer:
     image(&facts).map_err(|why| Error::internal(Stage::Publish, format!("config and manifest cannot be made: {why}")))
 }
 
-const fn seek(access: Access) -> Seek {
-    match access {
-        Access::Ranged => Seek::Ranged,
+/// How a window can look at a disk that flows as it comes from its source.
+fn seek(source: &Disk) -> Seek {
+    match source.facts().access {
+        Access::Ranged => Seek::Ranged(source.ranges()),
         Access::Once | Access::Restart => Seek::InOrder,
     }
 }

@@ -7,7 +7,7 @@ use crate::bindings::window::{self, Window};
 use crate::bindings::{Failure, probe};
 use crate::engine::{Component, Engine, Guest, Kind, StoreState, host_future};
 use crate::error::{Code, Error, Result, Stage};
-use crate::stream::{self, Pulse, WindowError};
+use crate::stream::{self, MAX_RANGED_BYTES, Pulse, WindowError};
 
 /// How grave a hazard is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,10 +101,12 @@ pub async fn detect(engine: &Engine, component: &Component, disk: &stream::Windo
         .map_err(|why| Error::internal(Stage::Probe, why.to_string()))?;
     pulse.owes();
     let lent = Resource::new_borrow(resource.rep());
-    let verdict = guest
-        .run(async |accessor| interface.call_detect(accessor, lent).await)
-        .await?
-        .map_err(|why| failure::error(&why, Kind::Probe, component.name()))?;
+    let ended = guest.run(async |accessor| interface.call_detect(accessor, lent).await).await;
+    // A range that could not be read is the source's failure, whatever the probe made of it: it has not seen the disk.
+    if let Some(error) = disk.take_error() {
+        return Err(error);
+    }
+    let verdict = ended?.map_err(|why| failure::error(&why, Kind::Probe, component.name()))?;
     let verdict = convert(verdict, described).map_err(|words| {
         let message = format!("the probe `{}` gave a verdict with {words}", component.name());
         Error::new(Code::ComponentContract, Stage::Probe, message)
@@ -134,13 +136,8 @@ impl window::HostWindowWithStore<StoreState<ProbeState>> for ProbeView {
         len: u32,
     ) -> wasmtime::Result<FutureReader<Result<Vec<u8>, Failure>>> {
         let state = host.get();
-        let answer = state.stage.window(&disk)?.read_at(offset, len);
-        let helping = state.pulse.helping();
-        host_future(&mut host, async move {
-            let answer = answer.await;
-            drop(helping);
-            answer.map_err(refusal)
-        })
+        let answer = state.stage.window(&disk)?.read_at(offset, len, state.pulse.helping());
+        host_future(&mut host, async move { answer.await.map_err(refusal) })
     }
 
     fn read_tail(
@@ -148,8 +145,9 @@ impl window::HostWindowWithStore<StoreState<ProbeState>> for ProbeView {
         disk: Resource<Window>,
         len: u32,
     ) -> wasmtime::Result<FutureReader<Result<Vec<u8>, Failure>>> {
-        let answer = host.get().stage.window(&disk)?.read_tail(len).map_err(refusal);
-        host_future(&mut host, std::future::ready(answer))
+        let state = host.get();
+        let answer = state.stage.window(&disk)?.read_tail(len, state.pulse.helping());
+        host_future(&mut host, async move { answer.await.map_err(refusal) })
     }
 }
 
@@ -158,7 +156,8 @@ fn refusal(error: WindowError) -> Failure {
         WindowError::Invalid(why) => Failure::Invalid(why.to_owned()),
         WindowError::Gone => Failure::Gone("the disk has flowed past that offset".to_owned()),
         WindowError::Unsupported(why) => Failure::Unsupported(why.to_owned()),
-        WindowError::Io => Failure::Io("the disk could not be read to there".to_owned()),
+        WindowError::Limit => Failure::Limit(format!("more than {MAX_RANGED_BYTES} bytes were asked for by range")),
+        WindowError::Io => Failure::Io("the disk could not be read there".to_owned()),
     }
 }
 

@@ -1,12 +1,16 @@
 //! A source component as a disk that can be read.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot, watch};
 use wasmtime::component::{Accessor, FutureReader, ResourceAny, StreamReader};
 
 use super::fetch::SourceView;
@@ -14,7 +18,7 @@ use super::{Described, FetchGrant, LocalGrant, failure};
 use crate::bindings::{Failure, fetch, local, source};
 use crate::engine::{Component, Engine, Guest, HostStream, Kind, LINGER, StoreState, bytes_into, outcome_into};
 use crate::error::{Code, Error, Result, Stage};
-use crate::stream::{Chunks, Flow, OutcomeSetter, Pulse, outcome, pipe};
+use crate::stream::{Chunks, Flow, OutcomeSetter, Pulse, Ranges, Reading, outcome, pipe};
 
 /// What one source component was granted; by default nothing.
 #[derive(Clone, Default)]
@@ -71,6 +75,9 @@ struct Read {
 
 /// The longest revision that is kept.
 const MAX_REVISION: usize = 1024;
+/// The most reads of one disk that may be under way: its flow, what a probe asks for beside it, and what was given up but
+/// has yet to end.
+const MAX_READS: usize = 8;
 
 pub(super) async fn instantiate(
     engine: &Engine,
@@ -103,9 +110,10 @@ pub async fn open(engine: &Engine, component: &Component, grant: SourceGrant, lo
         grant,
         pulse,
         keep: reads.downgrade(),
-        waiting: Rc::new(RefCell::new(Waiting::Open(reply))),
+        waiters: Rc::default(),
+        quiet: watch::Sender::new(false),
     };
-    tokio::task::spawn_local(actor.live(guest, location, requests));
+    tokio::task::spawn_local(actor.live(guest, location, reply, requests));
     let facts = opened.await.map_err(|_| Error::internal(Stage::Source, "the source's task ended"))??;
     Ok(Disk { facts, described, reads })
 }
@@ -123,16 +131,36 @@ impl Disk {
         &self.described
     }
 
-    /// Reads `length` bytes from `offset`, or to the end. One read at a time.
+    /// Reads `length` bytes from `offset`, or to the end. Where `access` is ranged, reads may overlap in time.
     ///
     /// # Errors
     /// As for [`open`]; failures on the way are the flow's.
     pub async fn read(&self, offset: u64, length: Option<u64>) -> Result<Flow> {
-        let ended = || Error::internal(Stage::Source, "the source's task ended");
-        let (reply, flow) = oneshot::channel();
-        self.reads.send(Read { offset, length, reply }).await.map_err(|_| ended())?;
-        flow.await.map_err(|_| ended())?
+        read(&self.reads, offset, length).await
     }
+
+    /// The disk as something of which ranges can be read, while its flow is read too.
+    #[must_use]
+    pub fn ranges(&self) -> Arc<dyn Ranges> {
+        Arc::new(Reads(self.reads.clone()))
+    }
+}
+
+/// The reads of a disk, without what is known of it.
+struct Reads(mpsc::Sender<Read>);
+
+impl Ranges for Reads {
+    fn read(&self, offset: u64, length: u64) -> Reading {
+        let reads = self.0.clone();
+        Box::pin(async move { read(&reads, offset, Some(length)).await })
+    }
+}
+
+async fn read(reads: &mpsc::Sender<Read>, offset: u64, length: Option<u64>) -> Result<Flow> {
+    let ended = || Error::internal(Stage::Source, "the source's task ended");
+    let (reply, flow) = oneshot::channel();
+    reads.send(Read { offset, length, reply }).await.map_err(|_| ended())?;
+    flow.await.map_err(|_| ended())?
 }
 
 /// The task that owns a source's store.
@@ -142,7 +170,9 @@ struct Actor {
     grant: SourceGrant,
     pulse: Pulse,
     keep: mpsc::WeakSender<Read>,
-    waiting: Rc<RefCell<Waiting>>,
+    waiters: Rc<Waiters>,
+    /// Whether none of the guest's tasks is left.
+    quiet: watch::Sender<bool>,
 }
 
 /// Who is to be told when the guest fails.
@@ -150,7 +180,6 @@ enum Waiting {
     Open(oneshot::Sender<Result<Facts>>),
     Read(oneshot::Sender<Result<Flow>>),
     Flow(OutcomeSetter),
-    Nobody,
 }
 
 impl Waiting {
@@ -160,7 +189,40 @@ impl Waiting {
             Self::Open(reply) => drop(reply.send(Err(error))),
             Self::Read(reply) => drop(reply.send(Err(error))),
             Self::Flow(outcome) => outcome.set(Err(error)),
-            Self::Nobody => {}
+        }
+    }
+}
+
+/// Everybody who waits for the guest, by a number of their own.
+#[derive(Default)]
+struct Waiters(RefCell<BTreeMap<u64, Waiting>>);
+
+impl Waiters {
+    fn enter(&self, waiting: Waiting) -> u64 {
+        let mut all = self.0.borrow_mut();
+        let number = all.last_key_value().map_or(0, |(last, _)| last + 1);
+        all.insert(number, waiting);
+        number
+    }
+
+    fn replace(&self, number: u64, waiting: Waiting) -> Option<Waiting> {
+        self.0.borrow_mut().insert(number, waiting)
+    }
+
+    fn take(&self, number: u64) -> Option<Waiting> {
+        self.0.borrow_mut().remove(&number)
+    }
+
+    fn fail(&self, number: u64, error: Error) {
+        if let Some(waiting) = self.take(number) {
+            waiting.fail(error);
+        }
+    }
+
+    /// The guest is no more: whoever waits hears the same.
+    fn fail_all(&self, error: &Error) {
+        for waiting in std::mem::take(&mut *self.0.borrow_mut()).into_values() {
+            waiting.fail(Error::new(error.code(), error.stage(), error.to_string()));
         }
     }
 }
@@ -169,59 +231,101 @@ type Store = StoreState<SourceState>;
 type Body = (StreamReader<u8>, FutureReader<Result<(), Failure>>);
 
 impl Actor {
-    async fn live(self, guest: Guest<SourceState>, location: String, mut requests: mpsc::Receiver<Read>) {
-        let waiting = Rc::clone(&self.waiting);
+    async fn live(
+        self,
+        guest: Guest<SourceState>,
+        location: String,
+        reply: oneshot::Sender<Result<Facts>>,
+        mut requests: mpsc::Receiver<Read>,
+    ) {
+        let waiters = Rc::clone(&self.waiters);
+        let opener = waiters.enter(Waiting::Open(reply));
         let ended = guest
             .run(async |accessor: &Accessor<Store>| {
-                let Some(disk) = self.open(accessor, location).await? else { return Ok(()) };
-                while let Some(read) = requests.recv().await {
-                    self.read(accessor, disk, read).await?;
-                }
-                Ok(())
+                let Some(disk) = self.open(accessor, location, opener).await? else { return Ok(()) };
+                self.serve(accessor, disk, &mut requests).await
             })
             .await;
         if let Err(error) = ended {
-            waiting.replace(Waiting::Nobody).fail(error);
+            waiters.fail_all(&error);
         }
     }
 
-    async fn open(&self, accessor: &Accessor<Store>, location: String) -> wasmtime::Result<Option<ResourceAny>> {
-        self.begin();
+    /// Serves reads side by side until nobody can ask for one any more.
+    async fn serve(
+        &self,
+        accessor: &Accessor<Store>,
+        disk: ResourceAny,
+        requests: &mut mpsc::Receiver<Read>,
+    ) -> wasmtime::Result<()> {
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            let busy = !*self.quiet.borrow();
+            tokio::select! {
+                read = requests.recv(), if under_way.len() < MAX_READS => match read {
+                    Some(read) => under_way.push(self.read(accessor, disk, read)),
+                    None => return Ok(()),
+                },
+                Some(ended) = under_way.next() => ended?,
+                // Here and nowhere else: a store wakes only the last who asked.
+                () = poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)), if busy => {
+                    self.quiet.send_replace(true);
+                }
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+        accessor: &Accessor<Store>,
+        location: String,
+        opener: u64,
+    ) -> wasmtime::Result<Option<ResourceAny>> {
+        self.begin(&self.pulse);
         let opened = self.interface.call_open(accessor, location, Vec::new()).await?;
         let disk = match opened {
             Ok(disk) => disk,
             Err(failure) => {
                 self.pulse.settled();
-                let error = self.error(&failure);
-                self.waiting.replace(Waiting::Nobody).fail(error);
+                self.waiters.fail(opener, self.error(&failure));
                 return Ok(None);
             }
         };
         let facts = self.interface.disk().func_facts().call_concurrent(accessor, (disk,)).await?.0;
         self.pulse.settled();
-        if let Waiting::Open(reply) = self.waiting.replace(Waiting::Nobody) {
+        if let Some(Waiting::Open(reply)) = self.waiters.take(opener) {
             let _ = reply.send(Ok(convert(facts)));
         }
         Ok(Some(disk))
     }
 
     async fn read(&self, accessor: &Accessor<Store>, disk: ResourceAny, read: Read) -> wasmtime::Result<()> {
-        self.begin();
-        *self.waiting.borrow_mut() = Waiting::Read(read.reply);
+        if read.reply.is_closed() {
+            return Ok(());
+        }
+        // What one read owes is not settled by what another delivers.
+        let pulse = self.pulse.beside();
+        self.begin(&pulse);
+        let reader = self.waiters.enter(Waiting::Read(read.reply));
         let body = self.interface.disk().call_read(accessor, disk, read.offset, read.length).await?;
-        self.pulse.settled();
+        pulse.settled();
         match body {
             Err(failure) => {
-                let error = self.error(&failure);
-                self.waiting.replace(Waiting::Nobody).fail(error);
+                self.waiters.fail(reader, self.error(&failure));
                 Ok(())
             }
-            Ok(body) => self.carry(accessor, body).await,
+            Ok(body) => self.carry(accessor, body, reader, pulse).await,
         }
     }
 
     /// Hands a flow to whoever asked, and stays until its outcome is known.
-    async fn carry(&self, accessor: &Accessor<Store>, (stream, future): Body) -> wasmtime::Result<()> {
+    async fn carry(
+        &self,
+        accessor: &Accessor<Store>,
+        (stream, future): Body,
+        reader: u64,
+        pulse: Pulse,
+    ) -> wasmtime::Result<()> {
         let (setter, settled) = outcome(Stage::Source, &format!("the source `{}`", self.name));
         let guests_outcome = outcome_into(accessor, future)?;
         let keep = self.keep.upgrade();
@@ -229,13 +333,13 @@ impl Actor {
             // The host's own stream: no byte of it enters the component.
             Ok(stream) => (Flow::new(Kept { chunks: stream, _keep: keep }, settled, Some(LINGER)), None),
             Err(stream) => {
-                let (writer, reader) = pipe(self.pulse.clone());
+                let (writer, chunks) = pipe(pulse);
                 let end = bytes_into(accessor, stream, writer)?;
-                (Flow::new(Kept { chunks: reader, _keep: keep }, settled, None), Some(end))
+                (Flow::new(Kept { chunks, _keep: keep }, settled, None), Some(end))
             }
         };
-        match self.waiting.replace(Waiting::Flow(setter)) {
-            Waiting::Read(reply) => drop(reply.send(Ok(flow))),
+        match self.waiters.replace(reader, Waiting::Flow(setter)) {
+            Some(Waiting::Read(reply)) => drop(reply.send(Ok(flow))),
             _ => return Ok(()),
         }
         let guest_writes = end.is_some();
@@ -254,25 +358,34 @@ impl Actor {
             if !guest_writes {
                 return std::future::pending().await;
             }
-            poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-            tokio::time::sleep(LINGER).await;
+            let mut quiet = self.quiet.subscribe();
+            loop {
+                if quiet.wait_for(|quiet| *quiet).await.is_err() {
+                    return std::future::pending().await;
+                }
+                tokio::time::sleep(LINGER).await;
+                if *quiet.borrow() {
+                    return;
+                }
+            }
         };
         let value = tokio::select! {
             biased;
             value = known => value,
             () = lingered => Err(self.broke("ended but left its output open")),
         };
-        if let Waiting::Flow(setter) = self.waiting.replace(Waiting::Nobody) {
+        if let Some(Waiting::Flow(setter)) = self.waiters.take(reader) {
             setter.set(value);
         }
         Ok(())
     }
 
-    fn begin(&self) {
+    fn begin(&self, pulse: &Pulse) {
         if let Some(fetch) = &self.grant.fetch {
             fetch.begin();
         }
-        self.pulse.owes();
+        self.quiet.send_replace(false);
+        pulse.owes();
     }
 
     fn error(&self, failure: &Failure) -> Error {

@@ -24,4 +24,4 @@ pub use meter::metered;
 pub use outcome::{Outcome, OutcomeSetter, outcome};
 pub use pipe::{PIPE_BYTES, PipeReader, PipeWriter, pipe};
 pub use pulse::{Helping, Pulse};
-pub use window::{MAX_WINDOW_READ, Seek, Window, WindowError, windowed};
+pub use window::{Answer, MAX_RANGED_BYTES, MAX_WINDOW_READ, Ranges, Reading, Seek, Window, WindowError, windowed};

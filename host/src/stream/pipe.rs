@@ -106,6 +106,8 @@ impl Chunks for PipeReader {
 
 impl Drop for PipeReader {
     fn drop(&mut self) {
+        // Nobody waits for the writer any more.
+        self.pulse.settled();
         let mut shared = lock(&self.shared);
         shared.reader_gone = true;
         shared.queue.clear();

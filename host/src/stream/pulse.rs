@@ -1,16 +1,22 @@
 //! Whether a component that is waited for is doing anything.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Shared between whoever waits for a component, the host calls it waits for itself, and the watch over it.
+/// Shared between whoever waits for a component, the host calls it waits for itself, and the watch over it. Clones share
+/// one debt; see [`Self::beside`].
 #[derive(Clone, Default)]
-pub struct Pulse(Arc<Mutex<State>>);
+pub struct Pulse {
+    state: Arc<Mutex<State>>,
+    debt: u64,
+}
 
 #[derive(Default)]
 struct State {
-    /// Since when it owes something without having given a sign.
-    owed_since: Option<Instant>,
+    /// Since when it owes something without having given a sign, by debt.
+    owed_since: BTreeMap<u64, Instant>,
+    debts: u64,
     /// Host operations it waits for: then it is not its fault.
     helping: usize,
     delivered: u64,
@@ -20,29 +26,36 @@ struct State {
 pub struct Helping(Pulse);
 
 impl Pulse {
+    /// The pulse of the same component with a debt of its own, for something that is waited for at the same time.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        let mut state = self.lock();
+        state.debts += 1;
+        Self { state: Arc::clone(&self.state), debt: state.debts }
+    }
+
     /// It owes something from now on, if it did not before.
     pub fn owes(&self) {
-        self.lock().owed_since.get_or_insert_with(Instant::now);
+        self.lock().owed_since.entry(self.debt).or_insert_with(Instant::now);
     }
 
     /// It gave a sign: what it owes next counts from then.
     pub fn sign(&self) {
-        let mut state = self.lock();
-        if state.owed_since.is_some() {
-            state.owed_since = Some(Instant::now());
+        for since in self.lock().owed_since.values_mut() {
+            *since = Instant::now();
         }
     }
 
     /// It delivered bytes.
     pub fn delivered(&self, bytes: usize) {
         let mut state = self.lock();
-        state.owed_since = None;
+        state.owed_since.remove(&self.debt);
         state.delivered = state.delivered.saturating_add(bytes as u64);
     }
 
     /// It owes nothing any more.
     pub fn settled(&self) {
-        self.lock().owed_since = None;
+        self.lock().owed_since.remove(&self.debt);
     }
 
     /// Bytes delivered so far.
@@ -62,14 +75,14 @@ impl Pulse {
     #[must_use]
     pub fn idle(&self) -> Duration {
         let state = self.lock();
-        match state.owed_since {
+        match state.owed_since.values().min() {
             Some(since) if state.helping == 0 => since.elapsed(),
             _ => Duration::ZERO,
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,5 +111,19 @@ mod tests {
         assert!(pulse.idle() < Duration::from_millis(2), "its time counts from the host's answer");
         pulse.delivered(5);
         assert_eq!((pulse.idle(), pulse.total()), (Duration::ZERO, 5));
+    }
+
+    #[test]
+    fn one_debt_is_not_settled_with_another() {
+        let pulse = Pulse::default();
+        let (one, other) = (pulse.beside(), pulse.beside());
+        one.owes();
+        other.owes();
+        other.delivered(5);
+        pulse.settled();
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(pulse.idle() >= Duration::from_millis(2));
+        one.clone().settled();
+        assert_eq!((pulse.idle(), one.total()), (Duration::ZERO, 5));
     }
 }
