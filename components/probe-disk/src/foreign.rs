@@ -3,7 +3,9 @@
 use crate::{Hazard, Severity};
 
 /// Offset, magic, and what has it there.
-const MAGICS: [(usize, &[u8], &str); 23] = [
+pub(crate) type Mark = (usize, &'static [u8], &'static str);
+
+const MAGICS: [Mark; 23] = [
     (0, b"QFI\xfb", "qcow of another version"),
     (0, b"QED\0", "QED"),
     (0, b"KDMV", "VMDK (hosted sparse)"),
@@ -31,12 +33,15 @@ const MAGICS: [(usize, &[u8], &str); 23] = [
 
 /// A refusing hazard for each magic found at its place.
 pub(crate) fn hazards(head: &[u8]) -> Vec<Hazard> {
-    let found =
-        |(offset, magic, _): &&(usize, &[u8], &str)| head.get(*offset..).is_some_and(|at| at.starts_with(magic));
-    MAGICS.iter().filter(found).map(|(offset, magic, name)| hazard(*offset, magic, name)).collect()
+    marks(head).map(hazard).collect()
 }
 
-fn hazard(offset: usize, magic: &[u8], name: &str) -> Hazard {
+/// Each magic found at its place.
+pub(crate) fn marks(head: &[u8]) -> impl Iterator<Item = Mark> {
+    MAGICS.into_iter().filter(|(offset, magic, _)| head.get(*offset..).is_some_and(|at| at.starts_with(magic)))
+}
+
+fn hazard((offset, magic, name): Mark) -> Hazard {
     Hazard {
         code: "format-not-inspected",
         severity: Severity::Refuse,

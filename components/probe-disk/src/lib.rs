@@ -7,6 +7,7 @@
 mod component;
 mod detect;
 mod foreign;
+mod iso9660;
 mod qcow2;
 mod raw;
 

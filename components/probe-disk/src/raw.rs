@@ -16,7 +16,7 @@ pub(crate) fn inspect(head: &[u8], size: Option<u64>, hazards: Vec<Hazard>) -> V
 }
 
 /// A GPT has `EFI PART` at the start of logical block 1 (UEFI 2.10 §5.3.2), an MBR 55 AA at 510 (UEFI 2.10 §5.2.1).
-fn partition_table(head: &[u8]) -> Option<&'static str> {
+pub(crate) fn partition_table(head: &[u8]) -> Option<&'static str> {
     let gpt = |sector: usize| head.get(sector..).is_some_and(|block| block.starts_with(b"EFI PART"));
     if gpt(512) || gpt(4096) {
         return Some("gpt");

@@ -1,0 +1,325 @@
+//! ISO 9660 (ECMA-119 §8 "Volume descriptors"), with Joliet and El Torito. A volume descriptor set begins at sector 16 of
+//! 2048 bytes; the 32 KiB before it may hold anything, a partition table among others ("hybrid").
+
+use crate::raw::partition_table;
+use crate::{Answer, Hazard, Malformed, Severity, Verdict};
+
+/// The standard identifier of every volume descriptor.
+pub(crate) const MARK: &[u8] = b"CD001";
+/// Where the mark of the first one stands.
+pub(crate) const MARK_OFFSET: usize = FIRST + 1;
+
+const FIRST: usize = 0x8000;
+const STEP: usize = 2048;
+/// The most descriptors that are walked; discs have three to five.
+const MAX_DESCRIPTORS: usize = 64;
+
+/// "EL TORITO SPECIFICATION" (El Torito 1.0, figure 7).
+const EL_TORITO: &[u8] = b"EL TORITO SPECIFICATION";
+/// The UCS-2 levels (Joliet, "Escape sequences").
+const JOLIET_ESCAPES: [&[u8]; 3] = [b"%/@", b"%/C", b"%/E"];
+
+/// Whether there is a volume descriptor where the first one stands.
+pub(crate) fn matches(head: &[u8]) -> bool {
+    head.get(MARK_OFFSET..).is_some_and(|at| at.starts_with(MARK))
+}
+
+/// What the volume descriptors say.
+#[derive(Debug, Default)]
+struct Volume {
+    primary: Option<Primary>,
+    joliet: bool,
+    boot_catalog: Option<u32>,
+    udf: Option<&'static str>,
+}
+
+#[derive(Debug)]
+struct Primary {
+    at: usize,
+    identifier: String,
+    blocks: u32,
+    block_size: u16,
+}
+
+enum Scan {
+    Done(Volume),
+    NeedHead(usize),
+}
+
+/// Looks at a head for which [`matches`] holds, of a file of `size` bytes (none = unknown); `whole` says that there is no
+/// more.
+pub(crate) fn inspect(head: &[u8], size: Option<u64>, whole: bool) -> Result<Answer, Malformed> {
+    let volume = match scan(head)? {
+        Scan::Done(volume) => volume,
+        Scan::NeedHead(_) if whole => return Err(malformed("the file ends inside the volume descriptors")),
+        Scan::NeedHead(need) => return Ok(Answer::NeedHead(need)),
+    };
+    let Some(primary) = &volume.primary else { return Err(malformed("there is no primary volume descriptor")) };
+    let volume_size = u64::from(primary.blocks) * u64::from(primary.block_size);
+    let mut details = vec![
+        ("volume-id", primary.identifier.clone()),
+        ("volume-size", volume_size.to_string()),
+        ("block-size", primary.block_size.to_string()),
+        ("joliet", volume.joliet.to_string()),
+    ];
+    if let Some(block) = volume.boot_catalog {
+        details.push(("el-torito", format!("boot catalog at block {block}")));
+    }
+    if let Some(version) = volume.udf {
+        details.push(("udf", version.to_owned()));
+    }
+    if let Some(table) = partition_table(head) {
+        details.push(("partition-table", table.to_owned()));
+    }
+    let hazards = size.map_or_else(Vec::new, |size| hazards(&volume, primary, volume_size, size));
+    Ok(Answer::Verdict(Verdict { format: "iso9660", virtual_size: size, hazards, details }))
+}
+
+fn hazards(volume: &Volume, primary: &Primary, volume_size: u64, size: u64) -> Vec<Hazard> {
+    let mut hazards = Vec::new();
+    if volume_size > size {
+        hazards.push(Hazard {
+            code: "iso9660-truncated",
+            severity: Severity::Refuse,
+            message: format!(
+                "the volume has {} blocks of {} bytes at {:#x}, which is {volume_size} bytes, and the file {size}",
+                primary.blocks,
+                primary.block_size,
+                primary.at + 80
+            ),
+        });
+    }
+    if let Some(block) = volume.boot_catalog.filter(|block| (u64::from(*block) + 1) * STEP as u64 > size) {
+        hazards.push(Hazard {
+            code: "iso9660-boot-catalog",
+            severity: Severity::Warning,
+            message: format!("the boot catalog at block {block} lies behind the end of the file"),
+        });
+    }
+    hazards
+}
+
+/// Walks the volume descriptor set to its terminator, and the UDF recognition sequence that may follow it
+/// (ECMA-167 2/9.1).
+fn scan(head: &[u8]) -> Result<Scan, Malformed> {
+    let mut volume = Volume::default();
+    let mut terminated = false;
+    for number in 0..MAX_DESCRIPTORS {
+        let at = FIRST + number * STEP;
+        let Some(descriptor) = head.get(at..at + STEP) else {
+            // Behind the terminator there need not be anything.
+            return Ok(if terminated { Scan::Done(volume) } else { Scan::NeedHead(at + STEP) });
+        };
+        if terminated {
+            match descriptor.get(1..6) {
+                Some(b"BEA01") => continue,
+                Some(b"NSR02") => volume.udf = Some("NSR02"),
+                Some(b"NSR03") => volume.udf = Some("NSR03"),
+                _ => {}
+            }
+            return Ok(Scan::Done(volume));
+        }
+        if descriptor.get(1..6) != Some(MARK) {
+            return Err(malformed(&format!("the volume descriptor at {at:#x} has no mark, expected `CD001`")));
+        }
+        match descriptor.first() {
+            Some(0) if text(descriptor, 7, 32).starts_with(EL_TORITO) => {
+                volume.boot_catalog = Some(le32(descriptor, 71)?);
+            }
+            Some(1) if volume.primary.is_none() => volume.primary = Some(primary(descriptor, at)?),
+            Some(2) => {
+                volume.joliet |= JOLIET_ESCAPES.iter().any(|escape| text(descriptor, 88, 32).starts_with(escape))
+            }
+            Some(255) => terminated = true,
+            _ => {}
+        }
+    }
+    match terminated {
+        true => Ok(Scan::Done(volume)),
+        false => Err(malformed(&format!("more than {MAX_DESCRIPTORS} volume descriptors"))),
+    }
+}
+
+/// The primary volume descriptor (ECMA-119 §8.4); numbers stand there in both byte orders, which must agree.
+fn primary(descriptor: &[u8], at: usize) -> Result<Primary, Malformed> {
+    let (blocks, blocks_be) = (le32(descriptor, 80)?, be32(descriptor, 84)?);
+    let (block_size, block_size_be) = (le16(descriptor, 128)?, be16(descriptor, 130)?);
+    let differ = |name: &str, offset: usize, little: u64, big: u64| {
+        Err(malformed(&format!("{name} at {:#x} is {little} in little and {big} in big endian", at + offset)))
+    };
+    if blocks != blocks_be {
+        return differ("the volume space size", 80, u64::from(blocks), u64::from(blocks_be));
+    }
+    if block_size != block_size_be {
+        return differ("the logical block size", 128, u64::from(block_size), u64::from(block_size_be));
+    }
+    if !matches!(block_size, 512 | 1024 | 2048) {
+        return Err(malformed(&format!(
+            "the logical block size at {:#x} is {block_size}, expected 512, 1024 or 2048",
+            at + 128
+        )));
+    }
+    let identifier = String::from_utf8_lossy(text(descriptor, 40, 32)).trim_end_matches([' ', '\0']).to_owned();
+    Ok(Primary { at, identifier, blocks, block_size })
+}
+
+fn text(descriptor: &[u8], offset: usize, length: usize) -> &[u8] {
+    descriptor.get(offset..offset + length).unwrap_or_default()
+}
+
+fn le32(bytes: &[u8], at: usize) -> Result<u32, Malformed> {
+    chunk(bytes, at).map(u32::from_le_bytes)
+}
+
+fn be32(bytes: &[u8], at: usize) -> Result<u32, Malformed> {
+    chunk(bytes, at).map(u32::from_be_bytes)
+}
+
+fn le16(bytes: &[u8], at: usize) -> Result<u16, Malformed> {
+    chunk(bytes, at).map(u16::from_le_bytes)
+}
+
+fn be16(bytes: &[u8], at: usize) -> Result<u16, Malformed> {
+    chunk(bytes, at).map(u16::from_be_bytes)
+}
+
+fn chunk<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Malformed> {
+    let chunk = bytes.get(at..).and_then(<[u8]>::first_chunk);
+    chunk.copied().ok_or_else(|| malformed("the file ends inside a volume descriptor"))
+}
+
+fn malformed(words: &str) -> Malformed {
+    Malformed(format!("iso9660: {words}"))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Primary, boot record, Joliet and terminator, as genisoimage writes them, in a file of 400 KiB.
+    pub(crate) fn sample() -> Vec<u8> {
+        let mut head = vec![0; 65_536];
+        for (number, kind) in [1, 0, 2, 255].into_iter().enumerate() {
+            let at = FIRST + number * STEP;
+            head[at] = kind;
+            head[at + 1..at + 6].copy_from_slice(MARK);
+            head[at + 6] = 1;
+        }
+        head[FIRST + 40..FIRST + 72].fill(b' ');
+        head[FIRST + 40..FIRST + 48].copy_from_slice(b"SAMPLE_1");
+        put_both(&mut head, 200);
+        head[FIRST + 128..FIRST + 132].copy_from_slice(&[0, 8, 8, 0]);
+        let boot = FIRST + STEP;
+        head[boot + 7..boot + 30].copy_from_slice(EL_TORITO);
+        head[boot + 71] = 33;
+        let joliet = FIRST + 2 * STEP;
+        head[joliet + 88..joliet + 91].copy_from_slice(b"%/E");
+        head
+    }
+
+    const FILE: u64 = 400 << 10;
+
+    fn put_both(head: &mut [u8], blocks: u32) {
+        head[FIRST + 80..FIRST + 84].copy_from_slice(&blocks.to_le_bytes());
+        head[FIRST + 84..FIRST + 88].copy_from_slice(&blocks.to_be_bytes());
+    }
+
+    fn verdict(head: &[u8], size: Option<u64>) -> Verdict {
+        match inspect(head, size, false).unwrap() {
+            Answer::Verdict(verdict) => verdict,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn words(head: &[u8]) -> String {
+        inspect(head, Some(FILE), true).unwrap_err().0
+    }
+
+    #[test]
+    fn what_the_descriptors_say_is_shown() {
+        let verdict = verdict(&sample(), Some(FILE));
+        assert_eq!((verdict.format, verdict.virtual_size), ("iso9660", Some(FILE)));
+        assert!(verdict.hazards.is_empty(), "{:?}", verdict.hazards);
+        let details: Vec<_> = verdict.details.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        assert_eq!(
+            details,
+            [
+                ("volume-id", "SAMPLE_1"),
+                ("volume-size", "409600"),
+                ("block-size", "2048"),
+                ("joliet", "true"),
+                ("el-torito", "boot catalog at block 33"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_hybrid_is_an_iso_with_a_partition_table() {
+        let mut head = sample();
+        head[510..512].copy_from_slice(&[0x55, 0xAA]);
+        let mbr = verdict(&head, Some(FILE));
+        assert_eq!((mbr.format, mbr.details.last().unwrap().1.as_str()), ("iso9660", "mbr"));
+        head[512..520].copy_from_slice(b"EFI PART");
+        assert_eq!(verdict(&head, Some(FILE)).details.last().unwrap().1, "gpt");
+    }
+
+    #[test]
+    fn udf_beside_it_is_named() {
+        let mut head = sample();
+        for (number, mark) in [b"BEA01", b"NSR02", b"TEA01"].into_iter().enumerate() {
+            let at = FIRST + (4 + number) * STEP;
+            head[at + 1..at + 6].copy_from_slice(mark);
+        }
+        assert!(verdict(&head, Some(FILE)).details.contains(&("udf", "NSR02".to_owned())));
+    }
+
+    #[test]
+    fn a_volume_larger_than_its_file_is_refused() {
+        let sized = |size| verdict(&sample(), size);
+        assert_eq!(sized(Some(FILE - 1)).hazards[0].code, "iso9660-truncated");
+        assert_eq!(sized(Some(FILE - 1)).hazards[0].severity, Severity::Refuse);
+        assert_eq!(sized(Some(65_536)).hazards[1].code, "iso9660-boot-catalog");
+        assert!(sized(Some(FILE + 1)).hazards.is_empty(), "more is padding");
+        let unknown = sized(None);
+        assert!(unknown.hazards.is_empty() && unknown.virtual_size.is_none());
+        let mut head = sample();
+        put_both(&mut head, u32::MAX);
+        let most = verdict(&head, Some(u64::MAX));
+        assert_eq!(most.details[1].1, (u64::from(u32::MAX) * 2048).to_string());
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_malformed() {
+        let cases: [(usize, u8, &str); 5] = [
+            (FIRST + 80, 201, "the volume space size at 0x8050 is 201 in little and 200 in big endian"),
+            (FIRST + 131, 1, "the logical block size at 0x8080 is 2048 in little and 2049 in big endian"),
+            (FIRST, 3, "there is no primary volume descriptor"),
+            (FIRST + STEP + 1, b'X', "the volume descriptor at 0x8800 has no mark"),
+            (FIRST + 3 * STEP, 3, "the volume descriptor at 0xa000 has no mark"),
+        ];
+        for (at, byte, expected) in cases {
+            let mut head = sample();
+            head[at] = byte;
+            assert!(words(&head).contains(expected), "{}", words(&head));
+        }
+        let mut head = sample();
+        head[FIRST + 128..FIRST + 132].copy_from_slice(&[0, 3, 3, 0]);
+        assert!(words(&head).contains("is 768, expected 512, 1024 or 2048"));
+    }
+
+    #[test]
+    fn a_long_set_is_walked_and_an_endless_one_is_not() {
+        let mut head = sample();
+        head.resize(FIRST + 70 * STEP, 0);
+        for number in 3..70 {
+            let at = FIRST + number * STEP;
+            head[at..at + 6].copy_from_slice(b"\x03CD001");
+        }
+        assert!(words(&head).contains("more than 64 volume descriptors"));
+        let short = &head[..65_536];
+        assert_eq!(inspect(short, None, false), Ok(Answer::NeedHead(65_536 + STEP)));
+        assert!(words(short).contains("the file ends inside the volume descriptors"));
+        head[FIRST + 63 * STEP] = 255;
+        assert_eq!(verdict(&head, None).format, "iso9660");
+    }
+}
