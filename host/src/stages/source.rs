@@ -260,17 +260,19 @@ impl Actor {
     ) -> wasmtime::Result<()> {
         let mut under_way = FuturesUnordered::new();
         loop {
-            let busy = !*self.quiet.borrow();
+            // Here and nowhere else: a store wakes only the last who asked. Asked after the reads: one may have begun.
+            let quiet = poll_fn(|cx| match *self.quiet.borrow() {
+                true => Poll::Pending,
+                false => accessor.poll_no_interesting_tasks(cx),
+            });
             tokio::select! {
+                biased;
                 read = requests.recv(), if under_way.len() < MAX_READS => match read {
                     Some(read) => under_way.push(self.read(accessor, disk, read)),
                     None => return Ok(()),
                 },
                 Some(ended) = under_way.next() => ended?,
-                // Here and nowhere else: a store wakes only the last who asked.
-                () = poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)), if busy => {
-                    self.quiet.send_replace(true);
-                }
+                () = quiet => drop(self.quiet.send_replace(true)),
             }
         }
     }
