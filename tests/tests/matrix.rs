@@ -116,8 +116,7 @@ fn into_a_registry_over_tls(version: Version) {
     let setup = Setup { version, tls: Some(&authority), ..Setup::default() };
     let registry = Registry::start(&scratch, "registry", setup);
     let (ca, certificates) = (authority.ca(), scratch.text("tls"));
-    let readers =
-        Readers { skopeo: &["--src-cert-dir", &certificates], crane: Crane::Trusts(Some(&authority.ca)) };
+    let readers = Readers { skopeo: &["--src-cert-dir", &certificates], crane: Crane::Trusts(Some(&authority.ca)) };
     all_sources(|tag| registry.reference(&format!("vm/disk:{tag}")), &["--ca", &ca], &readers);
 }
 

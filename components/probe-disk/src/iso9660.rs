@@ -127,9 +127,7 @@ fn scan(head: &[u8]) -> Result<Scan, Malformed> {
                 volume.boot_catalog = Some(le32(descriptor, 71)?);
             }
             Some(1) if volume.primary.is_none() => volume.primary = Some(primary(descriptor, at)?),
-            Some(2) => {
-                volume.joliet |= JOLIET_ESCAPES.iter().any(|escape| text(descriptor, 88, 32).starts_with(escape))
-            }
+            Some(2) => volume.joliet |= JOLIET_ESCAPES.contains(&text(descriptor, 88, 3)),
             Some(255) => terminated = true,
             _ => {}
         }

@@ -217,14 +217,15 @@ mod tests {
     /// A disk of which ranges can be read, and what was asked of it.
     struct Disk {
         bytes: Vec<u8>,
-        asked: Mutex<Vec<Range<u64>>>,
+        /// Offset and length.
+        asked: Mutex<Vec<(u64, u64)>>,
         broken: bool,
         sends: i64,
     }
 
     impl Ranges for Disk {
         fn read(&self, offset: u64, length: u64) -> Reading {
-            self.asked.lock().unwrap().push(offset..offset + length);
+            self.asked.lock().unwrap().push((offset, length));
             let at = (offset as usize).min(self.bytes.len());
             let end = ((offset + length) as i64 + self.sends) as usize;
             let part = self.bytes[at..end.min(self.bytes.len())].to_vec();
@@ -261,7 +262,7 @@ mod tests {
         assert_eq!(read(1990, 200).await.unwrap(), disk()[1990..2190]);
         assert_eq!(read(3000, 10).await.unwrap(), b"");
         assert_eq!(read(5, 0).await.unwrap(), b"");
-        let asked = [2000..2100, 0..10, 2993..3000, 2990..2993, 1990..2000, 2100..2190];
+        let asked = [(2000, 100), (0, 10), (2993, 7), (2990, 3), (1990, 10), (2100, 90)];
         assert_eq!(*ranges.asked.lock().unwrap(), asked);
         assert!(!pulled.is_finished(), "nothing flows before the probe is done");
         window.release();
@@ -274,7 +275,7 @@ mod tests {
         let ranges = ranges(disk());
         let (_flow, window) = over(&ranges, &disk());
         assert_eq!(window.read_tail(MAX_WINDOW_READ, helping()).await.unwrap(), disk());
-        assert_eq!(*ranges.asked.lock().unwrap(), [0..3000]);
+        assert_eq!(*ranges.asked.lock().unwrap(), [(0, 3000)]);
     }
 
     #[tokio::test]
@@ -350,6 +351,6 @@ mod tests {
         assert_eq!(window.read_at(0, 10, helping()).await, Err(OUTSTANDING));
         drop(first);
         assert_eq!(window.read_at(0, 10, helping()).await.unwrap(), disk()[..10]);
-        assert_eq!(*ranges.asked.lock().unwrap(), [0..10, 0..10]);
+        assert_eq!(*ranges.asked.lock().unwrap(), [(0, 10), (0, 10)]);
     }
 }
