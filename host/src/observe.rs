@@ -1,7 +1,7 @@
 //! What is going on and what it cost: stage meters and progress. The bottleneck verdict comes with its own issue.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Bytes and times at one place of the flow. All times are of the wall clock.
@@ -76,6 +76,65 @@ pub enum Phase {
     Publishing,
 }
 
+impl Phase {
+    /// Every phase, in order.
+    pub const ALL: [Self; 4] = [Self::Opening, Self::Transferring, Self::Committing, Self::Publishing];
+
+    /// The phase as it is shown and reported.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Transferring => "transferring",
+            Self::Committing => "committing",
+            Self::Publishing => "publishing",
+        }
+    }
+}
+
+/// How far a run is. Everything is absolute, counted from its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Time since the start.
+    pub elapsed: Duration,
+    /// What it is doing.
+    pub phase: Phase,
+    /// Which attempt this is, counted from 1.
+    pub attempt: u32,
+    /// Bytes received from the source.
+    pub received: u64,
+    /// Bytes of the layer handed to the destination.
+    pub sent: u64,
+    /// Bytes of the whole layer, once known.
+    pub total: Option<u64>,
+}
+
+/// Something that happened at a moment, not to be missed by whoever looks later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// When and where.
+    pub at: Position,
+    /// What.
+    pub what: Noted,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Noted {
+    /// A phase began.
+    Phase,
+    /// Something to know about that does not end the run.
+    Warning {
+        /// A stable name.
+        code: String,
+        /// One sentence.
+        message: String,
+    },
+}
+
+/// The most notes that are kept; a run has a handful.
+const MAX_NOTES: usize = 256;
+
 /// The meters of one run, shared with the pipeline; a reader may look at any time.
 #[derive(Debug)]
 pub struct Progress {
@@ -86,30 +145,42 @@ pub struct Progress {
     /// At the destination's end of the flow.
     pub layer: Arc<Meter>,
     total: AtomicU64,
-    phase: AtomicU64,
+    phase: AtomicU8,
+    attempt: AtomicU32,
+    notes: Mutex<Vec<Note>>,
 }
 
 impl Progress {
     /// A run that begins now.
     #[must_use]
     pub fn start() -> Self {
-        Self {
+        let progress = Self {
             started: Instant::now(),
             source: Arc::default(),
             layer: Arc::default(),
             total: AtomicU64::new(u64::MAX),
-            phase: AtomicU64::new(0),
-        }
+            phase: AtomicU8::new(Phase::Opening as u8),
+            attempt: AtomicU32::new(1),
+            notes: Mutex::default(),
+        };
+        progress.note(Noted::Phase);
+        progress
     }
 
     /// The run goes on to `phase`.
     pub fn enter(&self, phase: Phase) {
-        self.phase.store(phase as u64, Relaxed);
+        self.phase.store(phase as u8, Relaxed);
+        self.note(Noted::Phase);
     }
 
     /// The layer has so many bytes.
     pub fn expect(&self, bytes: u64) {
         self.total.store(bytes, Relaxed);
+    }
+
+    /// Something to know about that does not end the run. `code` is a stable name, `message` one sentence.
+    pub fn warn(&self, code: &str, message: &str) {
+        self.note(Noted::Warning { code: code.to_owned(), message: message.to_owned() });
     }
 
     /// What the run is doing.
@@ -127,5 +198,57 @@ impl Progress {
     #[must_use]
     pub fn total(&self) -> Option<u64> {
         Some(self.total.load(Relaxed)).filter(|total| *total != u64::MAX)
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position {
+            elapsed: self.started.elapsed(),
+            phase: self.phase(),
+            attempt: self.attempt.load(Relaxed),
+            received: self.source.bytes(),
+            sent: self.layer.bytes(),
+            total: self.total(),
+        }
+    }
+
+    /// What happened, without the first `seen` notes.
+    #[must_use]
+    pub fn notes(&self, seen: usize) -> Vec<Note> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).iter().skip(seen).cloned().collect()
+    }
+
+    fn note(&self, what: Noted) {
+        let at = self.position();
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if notes.len() < MAX_NOTES {
+            notes.push(Note { at, what });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_and_warnings_are_kept_in_order_with_where_they_were() {
+        let progress = Progress::start();
+        progress.source.passed(3);
+        progress.warn("a-code", "a sentence");
+        for phase in Phase::ALL {
+            progress.enter(phase);
+            assert_eq!((progress.phase(), progress.position().phase), (phase, phase));
+        }
+        let notes = progress.notes(0);
+        assert_eq!(notes.len(), 2 + Phase::ALL.len());
+        assert_eq!((notes[0].at.received, notes[1].at.received), (0, 3));
+        assert_eq!(notes[1].what, Noted::Warning { code: "a-code".to_owned(), message: "a sentence".to_owned() });
+        assert_eq!(progress.notes(2), notes[2..]);
+        for _ in 0..2 * MAX_NOTES {
+            progress.warn("a", "b");
+        }
+        assert_eq!(progress.notes(0).len(), MAX_NOTES);
     }
 }

@@ -57,6 +57,7 @@ const PLACES: [(&[&str], &[&str]); 9] = [
         &[
             "policy/",
             "oci/",
+            "cli/progress/json.rs",
             "pipeline/report.rs",
             "pipeline/process.rs",
             "registry/wire.rs",

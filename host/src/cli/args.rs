@@ -3,19 +3,46 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use super::color::ColorWhen;
+use super::progress::Verbosity;
+use super::size;
+
+/// Where help has the flags that every command takes.
+const GENERAL: &str = "General options";
 
 /// Carries virtual machine disks into OCI registries.
 #[derive(Debug, Parser)]
-#[command(name = "longshore", version, max_term_width = 100)]
+#[command(
+    name = "longshore",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes and environment variables: longshore man"
+)]
 pub(super) struct Args {
     #[command(subcommand)]
     pub(super) command: Command,
     /// Say less: nothing but errors.
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = GENERAL)]
     pub(super) quiet: bool,
     /// Say more; twice for everything.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = GENERAL)]
     pub(super) verbose: u8,
+    /// When messages and progress are coloured.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = GENERAL)]
+    pub(super) color: ColorWhen,
+}
+
+impl Args {
+    /// How much is said on standard error.
+    pub(super) const fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Normal,
+            (false, times) => Verbosity::Verbose(times),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -28,6 +55,18 @@ pub(super) enum Command {
     Component {
         #[command(subcommand)]
         command: ComponentCommand,
+    },
+    /// Prints what a shell needs to complete longshore's commands and flags.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Prints the manual page of the program or of one command, with exit codes and environment.
+    ///
+    /// To read it: longshore man import | man -l -
+    Man {
+        /// The command, as in: longshore man component list.
+        command: Vec<String>,
     },
 }
 
@@ -71,6 +110,9 @@ pub(super) struct Import {
     /// How progress is shown.
     #[arg(long, value_enum, default_value_t = ProgressKind::Auto, value_name = "KIND")]
     pub(super) progress: ProgressKind,
+    /// Where --progress json goes instead of standard error: the number of a descriptor that is open for writing.
+    #[arg(long, value_name = "N")]
+    pub(super) progress_fd: Option<i32>,
 }
 
 /// SOURCE and how it is read and looked at: the same for every command that does.
@@ -80,7 +122,9 @@ pub(super) struct From {
     #[arg(value_name = "SOURCE")]
     pub(super) location: String,
     /// Size of the disk, for a source that does not say; a source that says otherwise is refused.
-    #[arg(long, value_name = "BYTES")]
+    ///
+    /// In bytes, or a whole number with KiB, MiB, GiB or TiB behind it.
+    #[arg(long, value_name = "BYTES", value_parser = size::bytes)]
     pub(super) size: Option<u64>,
     /// Source component: a built-in name or a file.
     #[arg(long, value_name = "SPEC")]
@@ -101,10 +145,12 @@ pub(super) struct From {
 pub(super) enum ProgressKind {
     /// A bar on a terminal, plain lines elsewhere.
     Auto,
-    /// A bar.
+    /// A bar; plain lines where nothing can be redrawn.
     Bar,
     /// A line every few seconds.
     Plain,
+    /// JSON lines for programs; docs/progress.md has their fields.
+    Json,
     /// Nothing.
     None,
 }

@@ -2,37 +2,94 @@
 
 use std::path::PathBuf;
 
-/// A policy document; none is read yet, so one that is named is refused.
-const POLICY: &str = "LONGSHORE_POLICY";
-/// Seconds since 1970 for reproducible builds (reproducible-builds.org).
-const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
-/// The credentials file of podman, skopeo and buildah.
-const REGISTRY_AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
-/// The folder of docker's config.json.
-const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
+/// A variable, as the manual has it.
+#[derive(Debug)]
+pub(super) struct Variable {
+    pub(super) name: &'static str,
+    pub(super) meaning: &'static str,
+}
+
+/// Every variable, in the order of the manual.
+pub(super) const VARIABLES: [Variable; 8] =
+    [POLICY, SOURCE_DATE_EPOCH, REGISTRY_AUTH_FILE, DOCKER_CONFIG, HOME, SSL_CERT_FILE, NO_COLOR, TERM];
+
+const POLICY: Variable = Variable {
+    name: "LONGSHORE_POLICY",
+    meaning: "A policy document. None is read yet, so one that is named is refused.",
+};
+const SOURCE_DATE_EPOCH: Variable = Variable {
+    name: "SOURCE_DATE_EPOCH",
+    meaning: "Seconds since 1970: the image's date where the source has none (reproducible-builds.org).",
+};
+const REGISTRY_AUTH_FILE: Variable = Variable {
+    name: "REGISTRY_AUTH_FILE",
+    meaning: "The registry's credentials, without --auth-file: the file of podman, skopeo and buildah.",
+};
+const DOCKER_CONFIG: Variable = Variable {
+    name: "DOCKER_CONFIG",
+    meaning: "The folder of docker's config.json, where credentials are looked for next.",
+};
+const HOME: Variable =
+    Variable { name: "HOME", meaning: "The folder of .docker/config.json, where credentials are looked for last." };
+/// Read by the library that finds the system's trust anchors.
+const SSL_CERT_FILE: Variable = Variable {
+    name: "SSL_CERT_FILE",
+    meaning: "Certificates to trust instead of the system's; so does SSL_CERT_DIR for a folder of them.",
+};
+const NO_COLOR: Variable =
+    Variable { name: "NO_COLOR", meaning: "With any value, nothing is coloured unless --color always is given." };
+const TERM: Variable =
+    Variable { name: "TERM", meaning: "Nothing is coloured or redrawn on a terminal that is dumb or has no name." };
 
 pub(super) fn policy() -> Option<PathBuf> {
-    std::env::var_os(POLICY).filter(|path| !path.is_empty()).map(PathBuf::from)
+    std::env::var_os(POLICY.name).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// Whether colours are unwelcome (no-color.org).
+pub(super) fn no_color() -> bool {
+    std::env::var_os(NO_COLOR.name).is_some_and(|value| !value.is_empty())
+}
+
+/// Whether the terminal can do nothing but text.
+pub(super) fn dumb_terminal() -> bool {
+    std::env::var_os(TERM.name).is_none_or(|value| value.is_empty() || value == "dumb")
 }
 
 pub(super) fn source_date_epoch() -> Option<Result<u64, String>> {
-    let value = std::env::var(SOURCE_DATE_EPOCH).ok().filter(|value| !value.is_empty())?;
-    Some(value.parse().map_err(|_| format!("{SOURCE_DATE_EPOCH} is `{value}`, expected seconds since 1970")))
+    let name = SOURCE_DATE_EPOCH.name;
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
+    Some(value.parse().map_err(|_| format!("{name} is `{value}`, expected seconds since 1970")))
 }
 
 /// Where credentials are looked for when no file is named, and whether it was somebody's explicit wish.
 pub(super) fn auth_file() -> Option<(PathBuf, bool)> {
-    let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(file) = path(REGISTRY_AUTH_FILE) {
+    let path =
+        |variable: &Variable| std::env::var_os(variable.name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(file) = path(&REGISTRY_AUTH_FILE) {
         return Some((file, true));
     }
-    if let Some(folder) = path(DOCKER_CONFIG) {
+    if let Some(folder) = path(&DOCKER_CONFIG) {
         return Some((folder.join("config.json"), false));
     }
-    path("HOME").map(|home| (home.join(".docker").join("config.json"), false))
+    path(&HOME).map(|home| (home.join(".docker").join("config.json"), false))
 }
 
 /// This program.
 pub(super) fn program() -> std::io::Result<PathBuf> {
     std::env::current_exe()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_has_every_variable() {
+        let constants = include_str!("env.rs").matches(": Variable =").count();
+        // This line is the one that is none.
+        assert_eq!(constants - 1, VARIABLES.len());
+        for variable in &VARIABLES {
+            assert!(variable.meaning.ends_with('.'), "{}", variable.name);
+        }
+    }
 }

@@ -9,67 +9,85 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
 use super::args::Import;
-use super::progress::{Shown, rate, show, shown};
+use super::color::Color;
+use super::progress::{Shown, Verbosity, rate, shown};
 use super::{messages, plan};
 use crate::error::{Code, Error, Result, Stage};
 use crate::observe::Progress;
-use crate::pipeline::{self, Finished, Interrupt, Plan, Report};
+use crate::pipeline::{self, Finished, Imported, Interrupt, Plan, Report};
 
 /// The file name that means standard output.
 const STANDARD_OUTPUT: &str = "-";
 
 /// Runs an import.
-pub(super) fn run(import: &Import, quiet: bool) -> Result<()> {
+pub(super) fn run(import: &Import, verbosity: Verbosity, color: Color) -> Result<()> {
+    let shown = shown(import.progress, import.progress_fd, verbosity, color)?;
+    if !shown.owns_standard_error() {
+        messages::start_log(verbosity);
+    }
+    let progress = Progress::start();
+    let done = imported(import, &progress, &shown);
+    shown.end(&progress, done.as_ref());
+    done.map(|_| ())
+}
+
+fn imported(import: &Import, progress: &Progress, shown: &Shown) -> Result<Imported> {
     let plan = plan::plan(import)?;
+    shown.begin(&plan, progress);
     // One thread: download, digest and upload share the cache, and a second thread costs more CPU than it saves time.
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|why| Error::internal(Stage::Plan, format!("there is no runtime: {why}")))?;
-    let how = shown(import.progress, quiet);
-    let finished = LocalSet::new().block_on(&runtime, carry_out(&plan, how));
+    let finished = LocalSet::new().block_on(&runtime, carry_out(&plan, progress, shown));
     // A read of standard input may still be blocked; nothing waits for it.
     runtime.shutdown_background();
     let Finished { outcome, report } = finished?;
     let reported = write_report(import.report.as_deref(), &report);
     let imported = outcome?;
-    reported?;
-    if how != Shown::Nothing {
+    if shown.tells_people() {
         summary(&report);
     }
+    // The image stands there, whatever becomes of the words about it.
+    let stands = |error: Error| {
+        let tags: Vec<_> = plan.tags.iter().map(ToString::to_string).collect();
+        error.left(format!("the image {}, tagged {}", imported.reference(), tags.join(", ")))
+    };
     if import.report.as_deref() != Some(Path::new(STANDARD_OUTPUT)) {
-        messages::data(&format!("{}@{}", imported.name, imported.digest));
+        messages::data(&imported.reference()).map_err(stands)?;
     }
-    Ok(())
+    reported.map_err(stands)?;
+    Ok(imported)
 }
 
-async fn carry_out(plan: &Plan, how: Shown) -> Result<Finished> {
-    let progress = Progress::start();
+async fn carry_out(plan: &Plan, progress: &Progress, shown: &Shown) -> Result<Finished> {
     let (interrupt, interrupted) = pipeline::interrupt();
     let signals = signals(interrupt)?;
     tokio::select! {
-        finished = pipeline::import(plan, &progress, interrupted) => Ok(finished),
-        never = show(&progress, how) => never_ends(never),
-        never = signals => never_ends(never),
+        // What is finished is finished, whatever arrives with it.
+        biased;
+        finished = pipeline::import(plan, progress, interrupted) => Ok(finished),
+        error = signals => Err(error.left(format!("perhaps an unfinished upload in {}", plan.target.shown()))),
+        () = shown.follow(progress) => Err(Error::internal(Stage::Plan, "a task that never ends has ended")),
     }
 }
 
-fn never_ends<T>((): ()) -> Result<T> {
-    Err(Error::internal(Stage::Plan, "a task that never ends has ended"))
-}
-
-/// Ends the import on SIGINT and SIGTERM, in order: it still gives its upload up.
-fn signals(interrupt: Interrupt) -> Result<impl Future<Output = ()>> {
+/// Ends the import on SIGINT and SIGTERM, in order: it still gives its upload up. Resolves at the second signal of either
+/// kind, which is meant to end it at once.
+fn signals(interrupt: Interrupt) -> Result<impl Future<Output = Error>> {
     let failed = |why| Error::internal(Stage::Plan, format!("signals cannot be received: {why}"));
     let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut term = signal(SignalKind::terminate()).map_err(failed)?;
     Ok(async move {
-        loop {
+        let mut next = async || {
             tokio::select! {
-                _ = int.recv() => interrupt.end(Code::Interrupted),
-                _ = term.recv() => interrupt.end(Code::Terminated),
+                _ = int.recv() => Code::Interrupted,
+                _ = term.recv() => Code::Terminated,
             }
-        }
+        };
+        interrupt.end(next().await);
+        let code = next().await;
+        Error::new(code, Stage::Upload, "the import was ended by a second signal, before it had cleaned up")
     })
 }
 
@@ -78,8 +96,7 @@ fn write_report(path: Option<&Path>, report: &Report) -> Result<()> {
     let text = serde_json::to_string_pretty(report)
         .map_err(|why| Error::internal(Stage::Report, format!("the report cannot be written: {why}")))?;
     if path == Path::new(STANDARD_OUTPUT) {
-        messages::data(&text);
-        return Ok(());
+        return messages::data(&text);
     }
     fs::write(path, text + "\n").map_err(|why| {
         let message = format!("the report cannot be written to `{}`: {why}", path.display());

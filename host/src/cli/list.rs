@@ -17,7 +17,7 @@ pub(super) fn run() -> Result<()> {
     let listed = LocalSet::new().block_on(&runtime, pipeline::list_built_in(&Limits::default()))?;
     for component in listed {
         let pipeline::Listed { name, version, kind, digest, declares } = component;
-        messages::data(&format!("{name} {version} {kind} {digest} {declares}"));
+        messages::data(&format!("{name} {version} {kind} {digest} {declares}"))?;
     }
     Ok(())
 }

@@ -4,11 +4,28 @@ use std::io::{self, Write as _};
 
 use tracing::Level;
 
-use crate::error::Error;
+use super::color::Color;
+use super::progress::Verbosity;
+use crate::error::{Code, Error, Result, Stage};
 
 /// Writes a line of data to standard output. A reader that went away is nobody's problem.
-pub(super) fn data(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
+///
+/// # Errors
+/// `local-file` if it cannot be written: nobody must take what is missing for an empty answer.
+pub(super) fn data(line: &str) -> Result<()> {
+    bytes(format!("{line}\n").as_bytes())
+}
+
+/// The same for bytes as they are.
+pub(super) fn bytes(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(why) if why.kind() != io::ErrorKind::BrokenPipe => {
+            let message = format!("standard output cannot be written to: {why}");
+            Err(Error::new(Code::LocalFile, Stage::Report, message).caused_by(why))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes a line to standard error.
@@ -18,16 +35,25 @@ pub(super) fn line(line: &str) {
 }
 
 /// Tells an error: what, why, what is left, and what to do.
-pub(super) fn error(error: &Error) {
-    line(&rendered(error));
+pub(super) fn error(error: &Error, color: Color) {
+    line(&rendered(error, color));
+}
+
+/// Tells what the parser of the command line has to say about it.
+pub(super) fn usage(text: &str, color: Color) {
+    match text.strip_prefix("error: ") {
+        Some(rest) => line(&format!("{}: {}", head(Code::Usage, color), rest.trim_end())),
+        None => line(text.trim_end()),
+    }
 }
 
 /// Components and the host log to standard error from now on.
-pub(super) fn start_log(verbose: u8) {
-    let level = match verbose {
-        0 => Level::WARN,
-        1 => Level::INFO,
-        _ => Level::DEBUG,
+pub(super) fn start_log(verbosity: Verbosity) {
+    let level = match verbosity {
+        Verbosity::Quiet => Level::ERROR,
+        Verbosity::Normal => Level::WARN,
+        Verbosity::Verbose(1) => Level::INFO,
+        Verbosity::Verbose(_) => Level::DEBUG,
     };
     let log = tracing_subscriber::fmt()
         .with_writer(io::stderr)
@@ -40,8 +66,12 @@ pub(super) fn start_log(verbose: u8) {
     let _ = tracing::subscriber::set_global_default(log);
 }
 
-fn rendered(error: &Error) -> String {
-    let mut text = format!("error[{}]: {error}", error.code().as_str());
+fn head(code: Code, color: Color) -> String {
+    color.error(&format!("error[{}]", code.as_str()))
+}
+
+fn rendered(error: &Error, color: Color) -> String {
+    let mut text = format!("{}: {error}", head(error.code(), color));
     for cause in error.causes() {
         text.push_str("\n  caused by: ");
         text.push_str(&cause);
@@ -51,8 +81,7 @@ fn rendered(error: &Error) -> String {
         text.push_str(left);
     }
     if let Some(hint) = error.advice() {
-        text.push_str("\nhint: ");
-        text.push_str(hint);
+        text.push_str(&format!("\n{}: {hint}", color.hint("hint")));
     }
     text
 }
@@ -60,7 +89,6 @@ fn rendered(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Code, Stage};
 
     #[test]
     fn an_error_says_what_why_what_is_left_and_what_to_do() {
@@ -70,9 +98,12 @@ mod tests {
                 .left("nothing in r.example/x")
                 .hint("try later");
         assert_eq!(
-            rendered(&error),
+            rendered(&error, Color::Never),
             "error[registry-failed]: PUT https://r.example/x: the registry answered 500\n  caused by: disk full\n  \
              left behind: nothing in r.example/x\nhint: try later"
         );
+        let colored = rendered(&error, Color::Always);
+        assert!(colored.starts_with("\x1b[1;31merror[registry-failed]\x1b[0m: PUT "), "{colored}");
+        assert!(colored.ends_with("\n\x1b[1;36mhint\x1b[0m: try later"), "{colored}");
     }
 }

@@ -4,20 +4,24 @@
 
 mod args;
 mod auth;
+mod color;
 mod env;
 mod import;
 mod list;
 mod locate;
+mod manual;
 mod messages;
 mod not_yet;
 mod plan;
 mod progress;
+mod size;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use args::{Args, Command, ComponentCommand};
 use clap::{CommandFactory as _, FromArgMatches as _};
+use color::ColorWhen;
 
 use crate::error::{Code, Error, Stage};
 use crate::pipeline;
@@ -36,15 +40,20 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(args) => args,
         Err(why) => return refuse(&why),
     };
-    messages::start_log(args.verbose);
+    let (verbosity, color) = (args.verbosity(), args.color.decide());
     let done = match args.command {
-        Command::Import(import) => import::run(&import, args.quiet),
-        Command::Component { command: ComponentCommand::List } => list::run(),
+        Command::Import(import) => import::run(&import, verbosity, color),
+        Command::Component { command: ComponentCommand::List } => {
+            messages::start_log(verbosity);
+            list::run()
+        }
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { command } => manual::man(&command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            messages::error(&error);
+            messages::error(&error, color);
             ExitCode::from(error.code().exit())
         }
     }
@@ -65,15 +74,19 @@ fn compile_child(arguments: &[OsString]) -> Option<ExitCode> {
 /// Help and version are no errors; what the contract has but we do not is refused by name.
 fn refuse(why: &clap::Error) -> ExitCode {
     if !why.use_stderr() {
-        // A closed pipe is nobody's problem.
-        let _ = why.print();
-        return ExitCode::SUCCESS;
+        return match messages::bytes(why.to_string().as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                messages::error(&error, ColorWhen::Auto.decide());
+                ExitCode::from(error.code().exit())
+            }
+        };
     }
     if let Some(what) = not_yet::named_in(why) {
         let error = Error::new(Code::Unsupported, Stage::Plan, format!("`{what}` is not supported yet"));
-        messages::error(&error);
+        messages::error(&error, ColorWhen::Auto.decide());
     } else {
-        let _ = why.print();
+        messages::usage(&why.to_string(), ColorWhen::Auto.decide());
     }
     ExitCode::from(Code::Usage.exit())
 }

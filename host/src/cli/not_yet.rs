@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Flags of `import`.
-const FLAGS: [&str; 22] = [
+const FLAGS: [&str; 20] = [
     "--format",
     "--filter",
     "--compressor",
@@ -24,27 +24,10 @@ const FLAGS: [&str; 22] = [
     "--spool",
     "--spool-max",
     "--checkpoint",
-    "--progress-fd",
-    "--color",
 ];
 /// Commands.
-const COMMANDS: [&str; 13] = [
-    "probe",
-    "export",
-    "inspect",
-    "list",
-    "delete",
-    "gc",
-    "serve",
-    "policy",
-    "doctor",
-    "completions",
-    "man",
-    "check",
-    "inspect",
-];
-/// Values of flags that exist.
-const VALUES: [(&str, &str); 1] = [("--progress", "json")];
+const COMMANDS: [&str; 11] =
+    ["probe", "export", "inspect", "list", "delete", "gc", "serve", "policy", "doctor", "check", "inspect"];
 
 /// The name of what a parse error is about, if it is part of the contract.
 pub(super) fn named_in(why: &clap::Error) -> Option<String> {
@@ -56,11 +39,6 @@ pub(super) fn named_in(why: &clap::Error) -> Option<String> {
         ErrorKind::UnknownArgument => text(ContextKind::InvalidArg).filter(|flag| FLAGS.contains(&flag.as_str())),
         ErrorKind::InvalidSubcommand => {
             text(ContextKind::InvalidSubcommand).filter(|name| COMMANDS.contains(&name.as_str()))
-        }
-        ErrorKind::InvalidValue => {
-            let (flag, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
-            let named = |(f, v): &&(&str, &str)| flag.starts_with(*f) && value == *v;
-            VALUES.iter().find(named).map(|(flag, value)| format!("{flag} {value}"))
         }
         _ => None,
     }
@@ -82,11 +60,10 @@ mod tests {
         for flag in FLAGS {
             assert_eq!(named(&["longshore", "import", "a", "b", flag, "x"]).as_deref(), Some(flag));
         }
-        for command in ["probe", "serve", "doctor", "man"] {
+        for command in ["probe", "serve", "doctor"] {
             assert_eq!(named(&["longshore", command]).as_deref(), Some(command));
         }
         assert_eq!(named(&["longshore", "component", "check"]).as_deref(), Some("check"));
-        assert_eq!(named(&["longshore", "import", "a", "b", "--progress", "json"]).as_deref(), Some("--progress json"));
     }
 
     #[test]

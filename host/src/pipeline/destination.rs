@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use crate::error::{Code, Error, Result, Stage};
+use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::layout;
 use crate::net::Net;
 use crate::oci::{Descriptor, Image, Repository, Tag};
@@ -19,6 +19,8 @@ pub(super) struct Destination {
     committed: Vec<Descriptor>,
     manifest: Option<Descriptor>,
     tagged: Vec<Tag>,
+    /// What was asked for last, as long as nobody knows whether it was done.
+    in_doubt: Option<String>,
     shown: String,
 }
 
@@ -28,23 +30,33 @@ enum Place {
 }
 
 impl Destination {
-    /// Opens the destination up to the point where it takes the layer's first byte.
-    pub(super) async fn open(target: &Target, policy: &Policy, net: &Net) -> Result<Self> {
+    /// The destination of a plan. Nothing is touched yet.
+    pub(super) fn new(target: &Target, policy: &Policy, net: &Net) -> Result<Self> {
         let place = match target {
             Target::Registry { repository, credentials } => {
                 let (origin, url) = registry_at(repository, policy)?;
                 let client = net.client(Side::Registry, vec![origin]);
-                let mut push = registry::Push::new(client, &url, repository.clone(), credentials.clone())?;
-                push.open().await?;
+                let push = registry::Push::new(client, &url, repository.clone(), credentials.clone())?;
                 Place::Registry(Box::new(push))
             }
-            Target::Layout(path) => {
-                let mut push = layout::Push::new(path.clone());
-                push.open()?;
-                Place::Layout(push)
-            }
+            Target::Layout(path) => Place::Layout(layout::Push::new(path.clone())),
         };
-        Ok(Self { place, committed: Vec::new(), manifest: None, tagged: Vec::new(), shown: target.shown() })
+        Ok(Self {
+            place,
+            committed: Vec::new(),
+            manifest: None,
+            tagged: Vec::new(),
+            in_doubt: None,
+            shown: target.shown(),
+        })
+    }
+
+    /// Opens it up to the point where it takes the layer's first byte.
+    pub(super) async fn open(&mut self) -> Result<()> {
+        match &mut self.place {
+            Place::Registry(push) => push.open().await,
+            Place::Layout(push) => push.open(),
+        }
     }
 
     /// Sends the layer. It is not committed.
@@ -57,31 +69,39 @@ impl Destination {
 
     /// Commits the layer by its digest.
     pub(super) async fn commit(&mut self, layer: &Descriptor) -> Result<()> {
-        match &mut self.place {
-            Place::Registry(push) => push.commit(layer).await?,
-            Place::Layout(push) => push.commit(layer)?,
-        }
+        self.in_doubt = Some(self.blob_shown(layer));
+        let committed = match &mut self.place {
+            Place::Registry(push) => push.commit(layer).await,
+            Place::Layout(push) => push.commit(layer),
+        };
+        self.answered(committed)?;
         self.committed.push(layer.clone());
         Ok(())
     }
 
     /// Puts config, manifest by digest, and each tag, in this order.
     pub(super) async fn publish(&mut self, image: &Image, tags: &[Tag]) -> Result<()> {
-        match &mut self.place {
-            Place::Registry(push) => push.put_blob(&image.config, &image.config_bytes).await?,
-            Place::Layout(push) => push.put_blob(&image.config, &image.config_bytes)?,
-        }
+        self.in_doubt = Some(self.blob_shown(&image.config));
+        let put = match &mut self.place {
+            Place::Registry(push) => push.put_blob(&image.config, &image.config_bytes).await,
+            Place::Layout(push) => push.put_blob(&image.config, &image.config_bytes),
+        };
+        self.answered(put)?;
         self.committed.push(image.config.clone());
-        match &mut self.place {
-            Place::Registry(push) => push.put_manifest(&image.manifest, &image.manifest_bytes).await?,
-            Place::Layout(push) => push.put_blob(&image.manifest, &image.manifest_bytes)?,
-        }
+        self.in_doubt = Some(self.manifest_shown(&image.manifest));
+        let put = match &mut self.place {
+            Place::Registry(push) => push.put_manifest(&image.manifest, &image.manifest_bytes).await,
+            Place::Layout(push) => push.put_blob(&image.manifest, &image.manifest_bytes),
+        };
+        self.answered(put)?;
         self.manifest = Some(image.manifest.clone());
         for tag in tags {
-            match &mut self.place {
-                Place::Registry(push) => push.tag(tag, &image.manifest, &image.manifest_bytes).await?,
-                Place::Layout(push) => push.tag(tag, &image.manifest)?,
-            }
+            self.in_doubt = Some(self.tag_shown(tag));
+            let tagged = match &mut self.place {
+                Place::Registry(push) => push.tag(tag, &image.manifest, &image.manifest_bytes).await,
+                Place::Layout(push) => push.tag(tag, &image.manifest),
+            };
+            self.answered(tagged)?;
             self.tagged.push(tag.clone());
         }
         Ok(())
@@ -94,13 +114,38 @@ impl Destination {
             Place::Layout(push) => push.cancel(),
         };
         let mut left: Vec<String> = unfinished.into_iter().collect();
-        left.extend(self.committed.iter().map(|blob| format!("the blob {} in {}", blob.digest, self.shown)));
-        left.extend(self.manifest.iter().map(|manifest| format!("the manifest {}@{}", self.shown, manifest.digest)));
-        left.extend(self.tagged.iter().map(|tag| format!("the tag {}:{tag}", self.shown)));
+        left.extend(self.committed.iter().map(|blob| self.blob_shown(blob)));
+        left.extend(self.manifest.iter().map(|manifest| self.manifest_shown(manifest)));
+        left.extend(self.tagged.iter().map(|tag| self.tag_shown(tag)));
+        left.extend(self.in_doubt.iter().map(|what| format!("perhaps {what}")));
         if left.is_empty() {
             left.push(format!("nothing in {}", self.shown));
         }
         left.into_iter().fold(error, Error::left)
+    }
+
+    /// What was in doubt is settled, unless the answer is missing or says that something went wrong on the way.
+    fn answered(&mut self, result: Result<()>) -> Result<()> {
+        let settled = match &result {
+            Ok(()) => true,
+            Err(error) => error.retryable() == Retryable::No && error.code() != Code::RegistryMismatch,
+        };
+        if settled {
+            self.in_doubt = None;
+        }
+        result
+    }
+
+    fn blob_shown(&self, blob: &Descriptor) -> String {
+        format!("the blob {} in {}", blob.digest, self.shown)
+    }
+
+    fn manifest_shown(&self, manifest: &Descriptor) -> String {
+        format!("the manifest {}@{}", self.shown, manifest.digest)
+    }
+
+    fn tag_shown(&self, tag: &Tag) -> String {
+        format!("the tag {}:{tag}", self.shown)
     }
 }
 

@@ -53,7 +53,10 @@ async fn carry_out(
 ) -> Result<Imported> {
     let engine = Engine::new(&plan.policy.limits)?;
     let _ticker = engine.ticker()?;
-    let components = Components::load(&engine, &plan.chosen, &plan.program).await?;
+    let components = tokio::select! {
+        loaded = Components::load(&engine, &plan.chosen, &plan.program) => loaded?,
+        error = interrupted.error() => return Err(error),
+    };
     ledger.components(&components);
     run(&Run { plan, engine: &engine, components: &components, net, progress, ledger, interrupted }).await
 }

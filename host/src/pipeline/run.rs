@@ -29,6 +29,14 @@ pub struct Imported {
     pub digest: Digest,
 }
 
+impl Imported {
+    /// `repository@digest`.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        format!("{}@{}", self.name, self.digest)
+    }
+}
+
 /// source → checksums → probe's window → framing → digest → upload → config → manifest → tags.
 pub(super) async fn run(run: &Run<'_>) -> Result<Imported> {
     let checksums = checksums(run).await?;
@@ -39,7 +47,7 @@ pub(super) async fn run(run: &Run<'_>) -> Result<Imported> {
     let layer = stages::frame(run.engine, &run.components.framing, &entry).await?;
     run.ledger.framed(&layer);
 
-    let mut destination = Destination::open(&run.plan.target, &run.plan.policy, run.net).await?;
+    let mut destination = Destination::new(&run.plan.target, &run.plan.policy, run.net)?;
     let done = tokio::select! {
         done = carry(run, &disk, &entry, &checksums, &layer, &mut destination) => done,
         error = run.interrupted.error() => Err(error),
@@ -58,6 +66,7 @@ async fn carry(
     layer: &FramedLayer,
     destination: &mut Destination,
 ) -> Result<Digest> {
+    destination.open().await?;
     run.progress.expect(layer.layer.total_bytes());
     run.progress.enter(Phase::Transferring);
     let received = metered(source.read(0, None).await?, run.progress.source.clone());
@@ -69,7 +78,7 @@ async fn carry(
 
     let send = destination.send(bytes, layer.layer.total_bytes());
     let probe = stages::detect(run.engine, &run.components.probe, &window);
-    let together = together(send, probe, &window, |verdict| run.ledger.verdict(verdict)).await;
+    let together = together(send, probe, &window, |verdict| found(run, verdict)).await;
     run.ledger.probed(window.answered());
     run.ledger.checksums(received.computed(), of_disk.computed());
     let verdict = together?;
@@ -174,6 +183,14 @@ async fn together(
             },
             Err(error) => Err(error),
         },
+    }
+}
+
+/// Notes what the probe found, and says at once what is dangerous about it.
+fn found(run: &Run<'_>, verdict: &Verdict) {
+    run.ledger.verdict(verdict);
+    for hazard in verdict.hazards.iter().filter(|hazard| hazard.severity == Severity::Warning) {
+        run.progress.warn(&hazard.code, &hazard.message);
     }
 }
 

@@ -1,0 +1,219 @@
+//! Progress as JSON lines, for programs: `docs/progress.md` is their documentation.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::lines::Lines;
+use crate::error::{Error, Result};
+use crate::observe::{Noted, Position, Progress};
+use crate::pipeline::{Imported, Plan};
+
+/// The version of the lines.
+const SCHEMA: &str = "longshore.progress/v1";
+/// The least time between two `progress` events.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+/// How often it is looked for phases and warnings.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// JSON lines to somebody.
+pub(in crate::cli) struct Json {
+    lines: Lines,
+    /// Notes that are written already.
+    seen: AtomicUsize,
+}
+
+/// One line.
+#[derive(Serialize)]
+struct Event<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    kind: Kind<'a>,
+    elapsed_seconds: f64,
+    phase: &'static str,
+    attempt: u32,
+    bytes_received: u64,
+    bytes_sent: u64,
+    bytes_total: Option<u64>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Kind<'a> {
+    Start { version: &'static str, source: &'a str, destination: &'a str },
+    Phase,
+    Progress,
+    Warning { code: &'a str, message: &'a str },
+    End { outcome: &'static str, reference: Option<String>, error: Option<Failure> },
+}
+
+#[derive(Serialize)]
+struct Failure {
+    code: &'static str,
+    exit: u8,
+    stage: &'static str,
+    message: String,
+}
+
+impl Json {
+    /// Starts writing.
+    ///
+    /// # Errors
+    /// If there can be no more threads.
+    pub(super) fn start(to: Box<dyn Write + Send>) -> io::Result<Self> {
+        Ok(Self { lines: Lines::start(to)?, seen: AtomicUsize::new(0) })
+    }
+
+    /// The first line.
+    pub(super) fn begin(&self, plan: &Plan, at: &Position) {
+        let (source, destination) = (plan.input.source.shown(), plan.target.shown());
+        let kind = Kind::Start { version: env!("CARGO_PKG_VERSION"), source: &source, destination: &destination };
+        self.lines.offer(line(kind, at));
+    }
+
+    /// Writes what happens, until it is dropped.
+    pub(super) async fn follow(&self, progress: &Progress) {
+        let mut every = tokio::time::interval(LOOK_EVERY);
+        let mut said = Duration::ZERO;
+        loop {
+            every.tick().await;
+            self.notes(progress);
+            let at = progress.position();
+            if at.elapsed >= said + PROGRESS_EVERY {
+                said = at.elapsed;
+                self.lines.offer(line(Kind::Progress, &at));
+            }
+        }
+    }
+
+    /// The last line.
+    pub(super) fn end(self, progress: &Progress, outcome: Result<&Imported, &Error>) {
+        self.notes(progress);
+        let kind = match outcome {
+            Ok(imported) => Kind::End { outcome: "done", reference: Some(imported.reference()), error: None },
+            Err(error) => Kind::End { outcome: "failed", reference: None, error: Some(failure(error)) },
+        };
+        let last = line(kind, &progress.position());
+        self.lines.finish(last);
+    }
+
+    fn notes(&self, progress: &Progress) {
+        for note in progress.notes(self.seen.load(Relaxed)) {
+            self.seen.fetch_add(1, Relaxed);
+            let kind = match &note.what {
+                Noted::Phase => Kind::Phase,
+                Noted::Warning { code, message } => Kind::Warning { code, message },
+            };
+            self.lines.offer(line(kind, &note.at));
+        }
+    }
+}
+
+fn failure(error: &Error) -> Failure {
+    Failure {
+        code: error.code().as_str(),
+        exit: error.code().exit(),
+        stage: error.stage().as_str(),
+        message: error.to_string(),
+    }
+}
+
+fn line(kind: Kind<'_>, at: &Position) -> String {
+    let event = Event {
+        schema: SCHEMA,
+        kind,
+        elapsed_seconds: at.elapsed.as_millis() as f64 / 1000.0,
+        phase: at.phase.as_str(),
+        attempt: at.attempt,
+        bytes_received: at.received,
+        bytes_sent: at.sent,
+        bytes_total: at.total,
+    };
+    // Names are text and numbers finite: this does not fail.
+    serde_json::to_string(&event).unwrap_or_default() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::error::{Code, Stage};
+    use crate::observe::Phase;
+
+    fn kinds() -> Vec<Value> {
+        let progress = Progress::start();
+        progress.expect(10);
+        let error = Error::new(Code::SourceFailed, Stage::Source, "no");
+        let kinds = [
+            Kind::Start { version: "0", source: "a", destination: "b" },
+            Kind::Phase,
+            Kind::Progress,
+            Kind::Warning { code: "c", message: "m" },
+            Kind::End { outcome: "failed", reference: None, error: Some(failure(&error)) },
+        ];
+        kinds.map(|kind| serde_json::from_str(&line(kind, &progress.position())).unwrap()).to_vec()
+    }
+
+    /// Rows of the page's tables: under which heading, the field, its description.
+    fn documented() -> BTreeMap<String, Vec<String>> {
+        let mut fields: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut heading = String::new();
+        for line in include_str!("../../../../docs/progress.md").lines() {
+            if let Some(title) = line.strip_prefix("## ") {
+                heading = title.trim_matches('`').to_owned();
+                fields.entry(heading.clone()).or_default();
+            } else if let Some((field, _)) = line.strip_prefix("| `").and_then(|row| row.split_once("` |")) {
+                fields.entry(heading.clone()).or_default().push(field.to_owned());
+            }
+        }
+        fields
+    }
+
+    #[test]
+    fn the_page_has_every_event_and_field_and_no_others() {
+        let documented = documented();
+        let common = &documented["Every event"];
+        let mut types = Vec::new();
+        for event in kinds() {
+            assert_eq!(event["schema"], SCHEMA);
+            let kind = event["type"].as_str().unwrap().to_owned();
+            let own = documented.get(&kind).unwrap_or_else(|| panic!("docs/progress.md has no `{kind}`"));
+            let mut expected: Vec<&String> =
+                common.iter().chain(own.iter().filter(|field| !field.contains('.'))).collect();
+            expected.sort();
+            let found: Vec<&String> =
+                event.as_object().unwrap().keys().collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+            assert_eq!(found, expected, "{kind}");
+            if kind == "end" {
+                let mut inner: Vec<String> =
+                    event["error"].as_object().unwrap().keys().map(|key| format!("error.{key}")).collect();
+                let mut expected: Vec<String> = own.iter().filter(|field| field.contains('.')).cloned().collect();
+                inner.sort();
+                expected.sort();
+                assert_eq!(inner, expected);
+            }
+            types.push(kind);
+        }
+        types.push("Every event".to_owned());
+        types.sort();
+        let headings: Vec<String> = documented.keys().cloned().collect();
+        assert_eq!(headings, types, "docs/progress.md has events that do not exist");
+        let page = include_str!("../../../../docs/progress.md");
+        for phase in Phase::ALL {
+            assert!(page.contains(&format!("`{}`", phase.as_str())), "docs/progress.md lacks {}", phase.as_str());
+        }
+        assert!(page.contains(SCHEMA));
+    }
+
+    #[test]
+    fn a_line_is_one_line() {
+        let text = line(Kind::Warning { code: "c", message: "a\nb" }, &Progress::start().position());
+        assert_eq!(text.matches('\n').count(), 1);
+        assert!(text.starts_with(r#"{"schema":"longshore.progress/v1","type":"warning","#), "{text}");
+    }
+}

@@ -1,0 +1,45 @@
+//! A line every few seconds, for logs.
+
+use std::time::Duration;
+
+use super::super::messages;
+use super::rate::Rate;
+use crate::observe::{Phase, Position, Progress};
+
+/// How often a line is written.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+pub(super) async fn follow(progress: &Progress) {
+    let mut rate = Rate::default();
+    let mut every = tokio::time::interval(LINE_EVERY);
+    rate.sample(&progress.position());
+    every.tick().await;
+    loop {
+        every.tick().await;
+        let at = progress.position();
+        rate.sample(&at);
+        messages::line(&line(&rate, &at));
+    }
+}
+
+fn line(rate: &Rate, at: &Position) -> String {
+    match at.phase {
+        Phase::Transferring => format!("{}: {}", at.phase.as_str(), rate.words(at)),
+        _ => rate.words(at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_it_does_and_how_far_it_is() {
+        let progress = Progress::start();
+        assert_eq!(line(&Rate::default(), &progress.position()), "opening");
+        progress.enter(Phase::Transferring);
+        progress.expect(4 << 20);
+        progress.layer.passed(1 << 20);
+        assert_eq!(line(&Rate::default(), &progress.position()), "transferring: 1.00 MiB of 4.00 MiB (25 %)");
+    }
+}
