@@ -83,6 +83,11 @@ impl Registry {
         &self.storage
     }
 
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.peer.port
+    }
+
     /// `127.0.0.1:port`.
     pub fn host(&self) -> String {
         format!("127.0.0.1:{}", self.peer.port)

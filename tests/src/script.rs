@@ -1,6 +1,5 @@
 //! A scripted HTTP/1.1 server, plain or TLS, in a thread of its own.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
@@ -82,7 +81,13 @@ impl Drop for Script {
 async fn connection(tcp: TcpStream, acceptor: Option<TlsAcceptor>, handler: Handler) {
     let service = service_fn(move |request| {
         let answer = handler(request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        async move {
+            let answer = answer.await;
+            match answer.extensions().get::<Broken>() {
+                None => Ok(answer),
+                Some(Broken) => Err(std::io::Error::other("the script breaks off")),
+            }
+        }
     });
     let http = hyper::server::conn::http1::Builder::new();
     // A client that breaks off is what half the tests are about.
@@ -94,6 +99,24 @@ async fn connection(tcp: TcpStream, acceptor: Option<TlsAcceptor>, handler: Hand
             }
         }
     }
+}
+
+/// Marks an answer that never comes: the connection is closed instead.
+#[derive(Clone, Copy)]
+struct Broken;
+
+/// No answer: the connection is closed.
+pub fn broken() -> Response<Body> {
+    let mut answer = empty(500);
+    answer.extensions_mut().insert(Broken);
+    answer
+}
+
+/// An answer without a body, with one field.
+pub fn with(status: u16, name: &'static str, value: &str) -> Response<Body> {
+    let mut answer = empty(status);
+    answer.headers_mut().insert(name, value.parse().expect("a field's value"));
+    answer
 }
 
 /// An answer without a body.

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use rustls::ServerConfig;
 
-use crate::script::{Body, Handler, Script, empty, full};
+use crate::script::{Body, Handler, Script, broken, empty, full, with};
 
 /// What a sink has seen.
 #[derive(Default)]
@@ -20,19 +21,60 @@ pub struct Seen {
     /// Requests, as `METHOD path`, queries left out.
     pub requests: Mutex<Vec<String>>,
     blobs: Mutex<BTreeMap<String, u64>>,
+    /// Blobs that came with their commit, as small ones do.
+    small: Mutex<BTreeMap<String, Bytes>>,
     manifests: Mutex<BTreeMap<String, (String, Bytes)>>,
 }
 
 /// Where a sink fails, and with what: `("PATCH", 500)`.
 pub type Failing = Option<(&'static str, u16)>;
 
+/// What becomes of a request that a test has its hands in.
+pub enum Turn {
+    /// The sink answers.
+    Sink,
+    /// This is the answer; the sink does not see the request. A body is read before: an answer to half a body may be lost.
+    Answer(Response<Body>),
+    /// The sink does what it is asked, and then the connection breaks.
+    LoseAnswer,
+}
+
+/// A test's hands: a request without its body, and how often one of that method was seen, this one included.
+pub type Turning = Arc<dyn Fn(&Parts, usize) -> Turn + Send + Sync>;
+
 /// Starts a sink.
 pub fn start(tls: Option<Arc<ServerConfig>>, failing: Failing) -> (Script, Arc<Seen>) {
+    let said = r#"{"errors":[{"code":"UNKNOWN","message":"the script says no"}]}"#;
+    let turning: Turning = Arc::new(move |request, _| match failing {
+        Some((at, status)) if request.method.as_str() == at => Turn::Answer(full(status, said)),
+        _ => Turn::Sink,
+    });
+    start_turned(tls, turning)
+}
+
+/// Starts a sink whose requests go through a test's hands first.
+pub fn start_turned(tls: Option<Arc<ServerConfig>>, turning: Turning) -> (Script, Arc<Seen>) {
     let seen = Arc::new(Seen::default());
     let shared = Arc::clone(&seen);
     let handler: Handler = Arc::new(move |request| {
-        let seen = Arc::clone(&shared);
-        Box::pin(async move { answer(&seen, failing, request).await })
+        let (seen, turning) = (Arc::clone(&shared), Arc::clone(&turning));
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let method = parts.method.as_str();
+            seen.requests.lock().unwrap().push(format!("{method} {}", parts.uri.path()));
+            match turning(&parts, seen.count(method)) {
+                Turn::Sink => answer(&seen, Request::from_parts(parts, body)).await,
+                Turn::Answer(answer) => {
+                    let mut body = body;
+                    while let Some(Ok(_)) = body.frame().await {}
+                    answer
+                }
+                Turn::LoseAnswer => {
+                    answer(&seen, Request::from_parts(parts, body)).await;
+                    broken()
+                }
+            }
+        })
     });
     (Script::start(tls, handler), seen)
 }
@@ -43,21 +85,21 @@ impl Seen {
         !self.blobs.lock().unwrap().is_empty() || !self.manifests.lock().unwrap().is_empty()
     }
 
+    /// Starts counting anew; what was pushed stays.
+    pub fn forget_requests(&self) {
+        self.requests.lock().unwrap().clear();
+        self.received.store(0, SeqCst);
+    }
+
     /// Requests with that method.
     pub fn count(&self, method: &str) -> usize {
-        self.requests.lock().unwrap().iter().filter(|request| request.starts_with(method)).count()
+        self.requests.lock().unwrap().iter().filter(|request| request.split(' ').next() == Some(method)).count()
     }
 }
 
-async fn answer(seen: &Seen, failing: Failing, request: Request<Incoming>) -> Response<Body> {
+async fn answer(seen: &Seen, request: Request<Incoming>) -> Response<Body> {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let path = uri.path().to_owned();
-    seen.requests.lock().unwrap().push(format!("{method} {path}"));
-    if let Some((at, status)) = failing
-        && method.as_str() == at
-    {
-        return full(status, r#"{"errors":[{"code":"UNKNOWN","message":"the script says no"}]}"#);
-    }
     let digest = uri.query().and_then(|query| query.split("digest=").nth(1)).map(|digest| digest.replace("%3A", ":"));
     let last = path.rsplit('/').next().unwrap_or_default().to_owned();
     match method {
@@ -77,9 +119,10 @@ async fn answer(seen: &Seen, failing: Failing, request: Request<Incoming>) -> Re
             with(202, "location", "/v2/vm/blobs/uploads/1?state=y")
         }
         Method::PUT if path.contains("/blobs/") => {
-            let sent = collect(request).await.len() as u64;
-            let size = if sent > 0 { sent } else { seen.received.load(SeqCst) };
-            seen.blobs.lock().unwrap().insert(digest.unwrap_or_default(), size);
+            let (digest, sent) = (digest.unwrap_or_default(), collect(request).await);
+            let size = if sent.is_empty() { seen.received.load(SeqCst) } else { sent.len() as u64 };
+            seen.blobs.lock().unwrap().insert(digest.clone(), size);
+            seen.small.lock().unwrap().insert(digest, sent);
             empty(201)
         }
         Method::HEAD => match seen.blobs.lock().unwrap().get(&last) {
@@ -92,6 +135,10 @@ async fn answer(seen: &Seen, failing: Failing, request: Request<Incoming>) -> Re
             seen.manifests.lock().unwrap().insert(last, (kind, bytes));
             empty(201)
         }
+        Method::GET if path.contains("/blobs/") => match seen.small.lock().unwrap().get(&last) {
+            Some(bytes) => full(200, bytes.clone()),
+            None => empty(404),
+        },
         Method::GET => match seen.manifests.lock().unwrap().get(&last) {
             Some((_, bytes)) => full(200, bytes.clone()),
             None => empty(404),
@@ -103,10 +150,4 @@ async fn answer(seen: &Seen, failing: Failing, request: Request<Incoming>) -> Re
 
 async fn collect(request: Request<Incoming>) -> Bytes {
     request.into_body().collect().await.map(|all| all.to_bytes()).unwrap_or_default()
-}
-
-fn with(status: u16, name: &'static str, value: &str) -> Response<Body> {
-    let mut answer = empty(status);
-    answer.headers_mut().insert(name, value.parse().unwrap());
-    answer
 }

@@ -98,6 +98,21 @@ pub(super) struct Import {
     /// Another tag. May be repeated.
     #[arg(long)]
     pub(super) tag: Vec<String>,
+    /// Label of the config. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) label: Vec<String>,
+    /// Annotation of the manifest; wins over the one that longshore would set. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) annotation: Vec<String>,
+    /// Whose media types the image has: oci or docker.
+    #[arg(long, value_name = "FAMILY", default_value = "oci")]
+    pub(super) media_types: String,
+    /// Owner of the disk in the image, in numbers [default: 107:107, qemu in container disks].
+    #[arg(long, value_name = "UID:GID")]
+    pub(super) owner: Option<String>,
+    /// What the image is for [default: linux/amd64].
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(super) platform: Option<String>,
     /// Framing component: a built-in name or a file.
     #[arg(long, value_name = "SPEC")]
     pub(super) framing: Option<String>,

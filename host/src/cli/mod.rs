@@ -6,6 +6,7 @@ mod args;
 mod auth;
 mod color;
 mod env;
+mod image;
 mod import;
 mod list;
 mod locate;

@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Flags of `import`.
-const FLAGS: [&str; 20] = [
+const FLAGS: [&str; 15] = [
     "--format",
     "--filter",
     "--compressor",
@@ -14,11 +14,6 @@ const FLAGS: [&str; 20] = [
     "--policy",
     "--cert",
     "--key",
-    "--label",
-    "--annotation",
-    "--media-types",
-    "--owner",
-    "--platform",
     "--check",
     "--limit-rate",
     "--spool",

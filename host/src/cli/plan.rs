@@ -1,17 +1,16 @@
 //! From arguments, environment and files to a plan that has nothing left to ask.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::args::{From, Import};
 use super::locate::{self, Destination};
-use super::{auth, env};
+use super::{auth, env, image};
 use crate::error::{Code, Error, Result, Stage};
-use crate::oci::{Platform, Tag};
+use crate::oci::Tag;
 use crate::pipeline::{Choice, Chosen, Input, Plan, Source, Target};
 use crate::policy::{Egress, Policy, TlsPolicy};
 
-/// The container-disk convention (KubeVirt: qemu runs as 107).
-const OWNER: (u32, u32) = (107, 107);
 /// Where a policy would lie that nobody named.
 const SYSTEM_POLICY: &str = "/etc/longshore/policy.toml";
 
@@ -27,7 +26,8 @@ pub(super) fn plan(import: &Import) -> Result<Plan> {
     if tags.is_empty() {
         tags.push(Tag::latest());
     }
-    tags.dedup();
+    let mut seen = HashSet::new();
+    tags.retain(|tag| seen.insert(tag.clone()));
     let (source, probe) = readers(&import.from, &input.source);
     Ok(Plan {
         chosen: Chosen { source, probe, framing: choice(import.framing.as_deref(), "framing-tar") },
@@ -37,8 +37,7 @@ pub(super) fn plan(import: &Import) -> Result<Plan> {
         name: import.name.clone(),
         checksums: import.checksum.iter().map(|text| text.parse()).collect::<Result<_>>()?,
         checksum_files: import.checksum_file.iter().map(|text| locate::checksum_file(text)).collect::<Result<_>>()?,
-        owner: OWNER,
-        platform: Platform::linux_amd64(),
+        image: image::wishes(import)?,
         epoch: env::source_date_epoch().transpose().map_err(usage)?,
         policy,
         program: program()?,
@@ -139,6 +138,7 @@ mod tests {
     fn without_any_tag_it_is_latest() {
         assert_eq!(tags(&[]), ["latest"]);
         assert_eq!(tags(&["--tag", "a", "--tag", "b"]), ["a", "b"]);
+        assert_eq!(tags(&["--tag", "b", "--tag", "a", "--tag", "b"]), ["b", "a"], "in order, each once");
     }
 
     #[test]

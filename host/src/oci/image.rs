@@ -1,6 +1,7 @@
-//! Config and manifest of a container disk (OCI image-spec, config.md and manifest.md).
+//! Config and manifest of a container disk (OCI image-spec, config.md and manifest.md; Docker's image manifest version 2,
+//! schema 2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use oci_spec::OciSpecError;
 use oci_spec::image::{
@@ -10,14 +11,7 @@ use oci_spec::image::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Digest;
-
-/// The media type of a manifest.
-pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-/// The media type of a config.
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-/// The media type of an uncompressed tar layer.
-pub const LAYER_TAR: &str = "application/vnd.oci.image.layer.v1.tar";
+use super::{Digest, MediaTypes};
 
 /// A stored blob: what it is, which, how long (OCI image-spec, descriptor.md).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,14 +31,29 @@ pub struct Platform {
     pub os: String,
     /// `amd64`, …
     pub architecture: String,
+    /// `v8`, … where the architecture has some.
+    pub variant: Option<String>,
 }
 
-/// An annotation or a label.
-pub type Annotation = (&'static str, String);
+/// Labels of the config that say what the disk is; nobody but longshore sets them.
+pub mod label {
+    /// Bytes of the disk.
+    pub const SIZE: &str = "source-image-size";
+    /// Bytes as a guest machine would see them.
+    pub const VIRTUAL_SIZE: &str = "source-image-virtual-size";
+    /// The format.
+    pub const FORMAT: &str = "source-image-format";
+    /// That the layers are fit for EROFS: one uncompressed tar, as its consumers look for.
+    pub const EROFS: &str = "erofs-compatible-layers";
+    /// All of them.
+    pub const ALL: [&str; 4] = [SIZE, VIRTUAL_SIZE, FORMAT, EROFS];
+}
 
 /// What goes into config and manifest.
 #[derive(Clone, Debug)]
 pub struct ImageFacts {
+    /// Whose media types they have.
+    pub media_types: MediaTypes,
     /// The one layer.
     pub layer: Descriptor,
     /// Its digest uncompressed; the same for an uncompressed layer.
@@ -54,9 +63,9 @@ pub struct ImageFacts {
     /// RFC 3339; never the clock.
     pub created: String,
     /// Labels of the config.
-    pub labels: Vec<Annotation>,
-    /// Annotations of the manifest.
-    pub annotations: Vec<Annotation>,
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the manifest; Docker's has none.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A config and the manifest that names it: the same facts give the same bytes.
@@ -76,7 +85,7 @@ impl Platform {
     /// What a container disk is for unless somebody says otherwise; never the machine that imports it.
     #[must_use]
     pub fn linux_amd64() -> Self {
-        Self { os: "linux".to_owned(), architecture: "amd64".to_owned() }
+        Self { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: None }
     }
 }
 
@@ -85,36 +94,39 @@ impl Platform {
 /// # Errors
 /// If the facts do not fit the documents' types, which is a bug of the caller.
 pub fn image(facts: &ImageFacts) -> Result<Image, OciSpecError> {
-    let labels: std::collections::HashMap<_, _> =
-        facts.labels.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let types = facts.media_types;
     let rootfs = RootFsBuilder::default().typ("layers").diff_ids(vec![facts.diff_id.to_string()]).build()?;
     let history = HistoryBuilder::default().created(&*facts.created).created_by("longshore import").build()?;
-    let config = ImageConfigurationBuilder::default()
+    let labels: HashMap<_, _> = facts.labels.clone().into_iter().collect();
+    let mut config = ImageConfigurationBuilder::default()
         .created(&*facts.created)
         .os(&*facts.platform.os)
         .architecture(&*facts.platform.architecture)
         .config(ConfigBuilder::default().labels(labels).build()?)
         .rootfs(rootfs)
-        .history(vec![history])
-        .build()?;
+        .history(vec![history]);
+    if let Some(variant) = &facts.platform.variant {
+        config = config.variant(&**variant);
+    }
+    let config = config.build()?;
     let config_bytes = canonical(&config)?;
     let config = Descriptor {
-        media_type: CONFIG.to_owned(),
+        media_type: types.config().to_owned(),
         digest: Digest::of(&config_bytes),
         size: config_bytes.len() as u64,
     };
-    let annotations: std::collections::HashMap<_, _> =
-        facts.annotations.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-    let manifest = ImageManifestBuilder::default()
+    let mut manifest = ImageManifestBuilder::default()
         .schema_version(2_u32)
-        .media_type(MediaType::ImageManifest)
+        .media_type(MediaType::from(types.manifest()))
         .config(descriptor(&config)?)
-        .layers(vec![descriptor(&facts.layer)?])
-        .annotations(annotations)
-        .build()?;
+        .layers(vec![descriptor(&facts.layer)?]);
+    if types == MediaTypes::Oci {
+        manifest = manifest.annotations(facts.annotations.clone().into_iter().collect::<HashMap<_, _>>());
+    }
+    let manifest = manifest.build()?;
     let manifest_bytes = canonical(&manifest)?;
     let manifest = Descriptor {
-        media_type: MANIFEST.to_owned(),
+        media_type: types.manifest().to_owned(),
         digest: Digest::of(&manifest_bytes),
         size: manifest_bytes.len() as u64,
     };
@@ -148,17 +160,23 @@ fn sorted(value: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LAYER_TAR;
     use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
 
     fn facts() -> ImageFacts {
         let layer = Descriptor { media_type: LAYER_TAR.to_owned(), digest: Digest::of(b"layer"), size: 5 };
         ImageFacts {
+            media_types: MediaTypes::Oci,
             diff_id: layer.digest,
             layer,
             platform: Platform::linux_amd64(),
             created: "1970-01-01T00:00:00Z".to_owned(),
-            labels: vec![("b", "2".to_owned()), ("a", "1".to_owned()), ("c", "3".to_owned())],
-            annotations: vec![("z", "26".to_owned()), ("y", "25".to_owned())],
+            labels: map(&[("b", "2"), ("a", "1"), ("c", "3")]),
+            annotations: map(&[("z", "26"), ("y", "25")]),
         }
     }
 
@@ -181,9 +199,22 @@ mod tests {
         assert_eq!(config["config"]["Labels"]["a"], "1");
         let manifest: Value = serde_json::from_slice(&image.manifest_bytes).unwrap();
         assert_eq!(manifest["schemaVersion"], 2);
-        assert_eq!(manifest["mediaType"], MANIFEST);
-        assert_eq!(manifest["config"]["mediaType"], CONFIG);
+        assert_eq!(manifest["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+        assert_eq!(manifest["config"]["mediaType"], "application/vnd.oci.image.config.v1+json");
         assert_eq!(manifest["layers"][0]["mediaType"], LAYER_TAR);
         assert_eq!(manifest["annotations"]["y"], "25");
+    }
+
+    #[test]
+    fn dockers_documents_have_dockers_media_types_and_no_annotations() {
+        let platform = Platform { variant: Some("v8".to_owned()), ..Platform::linux_amd64() };
+        let image = image(&ImageFacts { media_types: MediaTypes::Docker, platform, ..facts() }).unwrap();
+        let manifest: Value = serde_json::from_slice(&image.manifest_bytes).unwrap();
+        assert_eq!(manifest["mediaType"], "application/vnd.docker.distribution.manifest.v2+json");
+        assert_eq!(image.manifest.media_type, manifest["mediaType"]);
+        assert_eq!(manifest["config"]["mediaType"], "application/vnd.docker.container.image.v1+json");
+        assert_eq!(manifest.get("annotations"), None);
+        let config: Value = serde_json::from_slice(&image.config_bytes).unwrap();
+        assert_eq!(config["variant"], "v8");
     }
 }

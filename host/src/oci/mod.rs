@@ -2,8 +2,12 @@
 
 mod digest;
 mod image;
+mod media_types;
 mod reference;
 
 pub use digest::{Digest, MalformedDigest};
-pub use image::{Annotation, Descriptor, Image, ImageFacts, LAYER_TAR, MANIFEST, Platform, image};
+pub use image::{Descriptor, Image, ImageFacts, Platform, image, label};
+pub use media_types::{
+    DOCKER_LAYER_TAR, DOCKER_LIST, DOCKER_MANIFEST, INDEX, LAYER_TAR, MANIFEST, MalformedMediaTypes, MediaTypes,
+};
 pub use reference::{MalformedReference, Reference, Repository, Tag};

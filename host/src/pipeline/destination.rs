@@ -59,6 +59,14 @@ impl Destination {
         }
     }
 
+    /// Opens it up to the point where it takes the layer's first byte.
+    pub(super) async fn open(&mut self) -> Result<()> {
+        match &mut self.place {
+            Place::Registry(push) => push.open().await,
+            Place::Layout(push) => push.open(),
+        }
+    }
+
     /// Sends the layer. It is not committed.
     pub(super) async fn send(&mut self, layer: Flow, total_bytes: u64) -> Result<()> {
         match &mut self.place {
@@ -150,7 +158,7 @@ impl Destination {
 }
 
 /// Where a repository's registry is reached: over TLS unless the policy allows plain HTTP for it.
-fn registry_at(repository: &Repository, policy: &Policy) -> Result<(Origin, Url)> {
+pub(super) fn registry_at(repository: &Repository, policy: &Policy) -> Result<(Origin, Url)> {
     let at = |scheme: Scheme| {
         let url = Url::parse(&format!("{}://{}/", scheme.as_str(), repository.registry())).ok();
         url.and_then(|url| Some((Origin::of(&url).ok()?, url))).ok_or_else(|| {

@@ -19,9 +19,9 @@ pub use checksum_file::ChecksumFile;
 pub use components::{Components, Listed, built_in_digests, compile_child, list_built_in};
 pub use import::{Finished, import};
 pub use interrupt::{Interrupt, Interrupted, interrupt};
-pub use plan::{Choice, Chosen, Input, Plan, Source, Target};
+pub use plan::{Choice, Chosen, ImageWishes, Input, Plan, Source, Target};
 pub use report::{Report, SCHEMA};
 pub use run::Imported;
 
 /// Credentials for a registry, as [`Plan`] takes them.
-pub type Credentials = crate::net::Basic;
+pub use crate::registry::Credentials;

@@ -1,13 +1,14 @@
 //! What will be done: everything resolved, nothing left to ask.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use url::Url;
 
-use super::{Checksum, ChecksumFile};
+use super::{Checksum, ChecksumFile, Credentials};
 use crate::error::{Error, Result, Stage};
-use crate::net::{Basic, redacted};
-use crate::oci::{Platform, Repository, Tag};
+use crate::net::redacted;
+use crate::oci::{MediaTypes, Platform, Repository, Tag};
 use crate::policy::{Origin, Policy};
 
 /// One import.
@@ -25,10 +26,8 @@ pub struct Plan {
     pub checksums: Vec<Checksum>,
     /// Files that name more of them.
     pub checksum_files: Vec<ChecksumFile>,
-    /// Who owns the file in the layer.
-    pub owner: (u32, u32),
-    /// What the image is for.
-    pub platform: Platform,
+    /// What the image is to be like.
+    pub image: ImageWishes,
     /// Seconds since 1970 that stand in for an unknown date (`SOURCE_DATE_EPOCH`).
     pub epoch: Option<u64>,
     /// The components.
@@ -46,6 +45,21 @@ pub struct Input {
     pub source: Source,
     /// The size of the disk, if the user said so.
     pub size: Option<u64>,
+}
+
+/// What the user wants of the image.
+#[derive(Clone, Debug)]
+pub struct ImageWishes {
+    /// Whose media types it has.
+    pub media_types: MediaTypes,
+    /// Labels besides ours, none of which is among ours.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations, which win over ours.
+    pub annotations: BTreeMap<String, String>,
+    /// Who owns the file in the layer.
+    pub owner: (u32, u32),
+    /// What the image is for.
+    pub platform: Platform,
 }
 
 /// Where the disk is.
@@ -67,7 +81,7 @@ pub enum Target {
         /// Which.
         repository: Repository,
         /// Credentials for its registry.
-        credentials: Option<Basic>,
+        credentials: Option<Credentials>,
     },
     /// An OCI image layout directory.
     Layout(PathBuf),

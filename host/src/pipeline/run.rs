@@ -1,5 +1,7 @@
 //! The flow. Everything else is detail.
 
+use std::collections::BTreeMap;
+
 use tokio::pin;
 
 use super::checksum::{Demanded, demanded, verify};
@@ -13,7 +15,7 @@ use crate::engine::{Component, Engine};
 use crate::error::{Code, Error, Result, Stage};
 use crate::net::{GrantedClient, Net, redacted};
 use crate::observe::Phase;
-use crate::oci::{Descriptor, Digest, Image, ImageFacts, image};
+use crate::oci::{Descriptor, Digest, Image, ImageFacts, MediaTypes, image, label};
 use crate::policy::Side;
 use crate::stages::{
     self, Access, Disk, Entry, Facts, FetchGrant, FramedLayer, LocalGrant, Severity, SourceGrant, Verdict,
@@ -82,7 +84,7 @@ async fn carry(
     run.ledger.probed(window.answered());
     run.ledger.checksums(received.computed(), of_disk.computed());
     let verdict = together?;
-    let layer = verified(&[&received, &of_disk], &digest, layer)?;
+    let layer = verified(&[&received, &of_disk], &digest, layer, run.plan.image.media_types)?;
 
     run.progress.enter(Phase::Committing);
     destination.commit(&layer).await?;
@@ -139,7 +141,7 @@ fn entry(plan: &Plan, facts: &Facts) -> Result<Entry> {
             .hint("if you know the length, name it: --size BYTES")
     })?;
     let name = disk_name(plan.name.as_deref(), facts.name.as_deref(), &plan.input.source)?;
-    Ok(Entry { name, size, owner: plan.owner })
+    Ok(Entry { name, size, owner: plan.image.owner })
 }
 
 /// The size of the disk as the source and the user have it, who must not contradict each other.
@@ -204,11 +206,20 @@ fn refuse(verdict: Verdict) -> Result<Verdict> {
 }
 
 /// The layer's descriptor, once every checksum that was demanded holds.
-fn verified(checksums: &[&Demanded], digest: &DigestHandle, layer: &FramedLayer) -> Result<Descriptor> {
+fn verified(
+    checksums: &[&Demanded],
+    digest: &DigestHandle,
+    layer: &FramedLayer,
+    types: MediaTypes,
+) -> Result<Descriptor> {
     verify(checksums)?;
     match digest.get() {
         Some((digest, size)) if size == layer.layer.total_bytes() => {
-            Ok(Descriptor { media_type: layer.media_type.clone(), digest, size })
+            let media_type = types.layer(&layer.media_type).ok_or_else(|| {
+                let message = format!("no {types} image has a layer of media type `{}`", layer.media_type);
+                Error::internal(Stage::Upload, message)
+            })?;
+            Ok(Descriptor { media_type, digest, size })
         }
         _ => Err(Error::internal(Stage::Upload, "the layer was sent but not hashed to its end")),
     }
@@ -216,22 +227,32 @@ fn verified(checksums: &[&Demanded], digest: &DigestHandle, layer: &FramedLayer)
 
 fn describe(plan: &Plan, facts: &Facts, entry: &Entry, verdict: &Verdict, layer: Descriptor) -> Result<Image> {
     let created = created(facts.modified.as_deref(), plan.epoch);
-    let mut labels = vec![
-        ("source-image-size", entry.size.to_string()),
-        ("source-image-format", verdict.format.clone()),
-        ("erofs-compatible-layers", "true".to_owned()),
-    ];
-    labels.extend(verdict.virtual_size.map(|size| ("source-image-virtual-size", size.to_string())));
-    let mut annotations = vec![("org.opencontainers.image.created", created.clone())];
+    let wanted = &plan.image;
+    let mut labels = wanted.labels.clone();
+    labels.insert(label::SIZE.to_owned(), entry.size.to_string());
+    labels.insert(label::FORMAT.to_owned(), verdict.format.clone());
+    labels.insert(label::EROFS.to_owned(), "true".to_owned());
+    labels.extend(verdict.virtual_size.map(|size| (label::VIRTUAL_SIZE.to_owned(), size.to_string())));
+    let mut annotations = BTreeMap::from([("org.opencontainers.image.created".to_owned(), created.clone())]);
     // A path or an inode of this machine means nothing to whoever pulls the image.
     if let Source::Http(url) = &plan.input.source {
         let mut shown = url.clone();
         shown.set_query(None);
-        annotations.push(("org.opencontainers.image.source", redacted(&shown)));
-        annotations.extend(facts.revision.clone().map(|revision| ("org.opencontainers.image.revision", revision)));
+        annotations.insert("org.opencontainers.image.source".to_owned(), redacted(&shown));
+        let revision = facts.revision.clone();
+        annotations.extend(revision.map(|revision| ("org.opencontainers.image.revision".to_owned(), revision)));
     }
-    let facts =
-        ImageFacts { diff_id: layer.digest, layer, platform: plan.platform.clone(), created, labels, annotations };
+    // What the user says about the image is better than what we know of it.
+    annotations.extend(wanted.annotations.clone());
+    let facts = ImageFacts {
+        media_types: wanted.media_types,
+        diff_id: layer.digest,
+        layer,
+        platform: wanted.platform.clone(),
+        created,
+        labels,
+        annotations,
+    };
     image(&facts).map_err(|why| Error::internal(Stage::Publish, format!("config and manifest cannot be made: {why}")))
 }
 

@@ -10,6 +10,15 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::net::{Basic, Secret};
 use crate::oci::Repository;
 
+/// What a user has for a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// A user name and a password or access token.
+    Basic(Basic),
+    /// An identity token, which a token server exchanges for bearer tokens (OAuth2's refresh token).
+    Identity(Secret),
+}
+
 #[derive(Deserialize)]
 struct Document {
     #[serde(default)]
@@ -35,8 +44,13 @@ struct Entry {
 /// The credentials for the repository's registry in a docker config file; none if it has none. `path` is for messages.
 ///
 /// # Errors
-/// `credentials-unreadable` if the file is malformed or what it has for this registry is not a user name and a password.
-pub fn credentials_from_docker_config(config: &[u8], path: &str, repository: &Repository) -> Result<Option<Basic>> {
+/// `credentials-unreadable` if the file is malformed or what it has for this registry is neither a user name and a password
+/// nor an identity token.
+pub fn credentials_from_docker_config(
+    config: &[u8],
+    path: &str,
+    repository: &Repository,
+) -> Result<Option<Credentials>> {
     let registry = repository.registry();
     let unreadable = |why: String| {
         Error::new(
@@ -48,18 +62,18 @@ pub fn credentials_from_docker_config(config: &[u8], path: &str, repository: &Re
     // The parser's words could quote a secret: only the place is told.
     let document: Document = serde_json::from_slice(config)
         .map_err(|why| unreadable(format!("malformed JSON at line {} column {}", why.line(), why.column())))?;
-    let entry = document.auths.iter().find(|(key, _)| names(key, &registry)).map(|(_, entry)| entry);
-    if let Some(helper) = document.helpers.iter().find(|(key, _)| names(key, &registry)).map(|(_, helper)| helper) {
+    let entry = best(&document.auths, repository);
+    if let Some(helper) = best(&document.helpers, repository) {
         return Err(unreadable(format!("{registry} has the credential helper `{helper}`, which is not supported yet")));
     }
     let Some(entry) = entry else { return Ok(None) };
-    if entry.identitytoken.as_ref().is_some_and(|token| !token.is_empty()) {
-        return Err(unreadable(format!("{registry} has an identity token, which is not supported yet")));
+    if let Some(token) = entry.identitytoken.as_ref().filter(|token| !token.is_empty()) {
+        return Ok(Some(Credentials::Identity(Secret::new(token.clone()))));
     }
     if let (Some(user), Some(password)) = (&entry.username, &entry.password) {
-        return Ok(Some(Basic { user: user.clone(), password: Secret::new(password.clone()) }));
+        return Ok(pair(user, password));
     }
-    let Some(auth) = entry.auth.as_deref().filter(|auth| !auth.is_empty()) else {
+    let Some(auth) = entry.auth.as_deref().map(str::trim).filter(|auth| !auth.is_empty()) else {
         // Docker leaves an empty entry behind for a registry whose credentials are in a store.
         return match document.store {
             Some(store) => {
@@ -69,30 +83,56 @@ pub fn credentials_from_docker_config(config: &[u8], path: &str, repository: &Re
         };
     };
     let decoded = STANDARD.decode(auth).or_else(|_| STANDARD_NO_PAD.decode(auth)).ok();
-    let pair = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
-    match pair.as_deref().and_then(|pair| pair.split_once(':')) {
-        Some((user, password)) => {
-            let password = password.trim_end_matches('\0').to_owned();
-            Ok(Some(Basic { user: user.to_owned(), password: Secret::new(password) }))
-        }
+    let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+    match decoded.as_deref().and_then(|decoded| decoded.split_once(':')) {
+        Some((user, password)) => Ok(pair(user, password.trim_end_matches('\0'))),
         None => Err(unreadable(format!("the `auth` of {registry} is not base64 of user:password"))),
     }
 }
 
-/// Whether a key of the file names the registry: `host[:port]`, or a URL of it as old versions of docker wrote.
-fn names(key: &str, registry: &str) -> bool {
-    let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-    let host = key.split('/').next().unwrap_or(key);
-    host.eq_ignore_ascii_case(registry)
+/// Neither name nor password is what an anonymous login leaves behind.
+fn pair(user: &str, password: &str) -> Option<Credentials> {
+    let some = !user.is_empty() || !password.is_empty();
+    some.then(|| Credentials::Basic(Basic { user: user.to_owned(), password: Secret::new(password.to_owned()) }))
+}
+
+/// The entry that names the repository most closely.
+fn best<'a, T>(entries: &'a BTreeMap<String, T>, repository: &Repository) -> Option<&'a T> {
+    let fitting = entries.iter().filter_map(|(key, entry)| Some((closeness(key, repository)?, entry)));
+    fitting.max_by_key(|(closeness, _)| *closeness).map(|(_, entry)| entry)
+}
+
+/// How closely a key of the file names the repository: `host[:port]`, a URL of it as old versions of docker wrote, or with
+/// a path behind it, as podman has for the credentials of a namespace (containers-auth.json(5)).
+fn closeness(key: &str, repository: &Repository) -> Option<usize> {
+    let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
+    let name = bare.unwrap_or(key);
+    let (host, path) = name.split_once('/').unwrap_or((name, ""));
+    if !host.eq_ignore_ascii_case(&repository.registry()) {
+        return None;
+    }
+    let path = path.trim_end_matches('/');
+    if path.is_empty() || bare.is_some() || matches!(path, "v1" | "v2") {
+        return Some(0);
+    }
+    let rest = repository.path().strip_prefix(path)?;
+    (rest.is_empty() || rest.starts_with('/')).then_some(path.len())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn lookup(config: &str) -> Result<Option<Basic>> {
-        let reference: crate::oci::Reference = "r.example:5000/vm".parse().unwrap();
+    fn lookup(config: &str) -> Result<Option<Credentials>> {
+        let reference: crate::oci::Reference = "r.example:5000/vm/disk".parse().unwrap();
         credentials_from_docker_config(config.as_bytes(), "config.json", &reference.repository)
+    }
+
+    fn found(config: &str) -> (String, String) {
+        match lookup(config).unwrap().unwrap() {
+            Credentials::Basic(basic) => (basic.user, basic.password.expose().to_owned()),
+            Credentials::Identity(token) => (String::new(), token.expose().to_owned()),
+        }
     }
 
     #[test]
@@ -100,16 +140,45 @@ mod tests {
         for key in
             ["r.example:5000", "https://r.example:5000", "https://R.example:5000/v1/", "http://r.example:5000/v2/"]
         {
-            let basic = lookup(&format!(r#"{{"auths":{{"{key}":{{"auth":"dTpwOng="}}}}}}"#)).unwrap().unwrap();
-            assert_eq!((basic.user.as_str(), basic.password.expose()), ("u", "p:x"));
+            let pair = found(&format!(r#"{{"auths":{{"{key}":{{"auth":"dTpwOng="}}}}}}"#));
+            assert_eq!(pair, ("u".to_owned(), "p:x".to_owned()));
         }
-        let plain = lookup(r#"{"auths":{"r.example:5000":{"username":"u","password":"p"}}}"#).unwrap().unwrap();
-        assert_eq!(plain.user, "u");
+        assert_eq!(found(r#"{"auths":{"r.example:5000":{"username":"u","password":"p"}}}"#).0, "u");
+        assert_eq!(
+            found(r#"{"auths":{"r.example:5000":{"auth":" dTpwOng\n"}}}"#).1,
+            "p:x",
+            "unpadded, with a line's end"
+        );
+        assert_eq!(found(r#"{"auths":{"r.example:5000":{"auth":"dTo="}}}"#), ("u".to_owned(), String::new()));
+    }
+
+    #[test]
+    fn the_closest_key_counts() {
+        let all = r#"{"auths":{
+            "r.example:5000":{"auth":"YTpw"},
+            "r.example:5000/vm":{"auth":"Yjpw"},
+            "r.example:5000/vm/dis":{"auth":"Yzpw"},
+            "r.example:5000/other":{"auth":"ZDpw"}
+        }}"#;
+        assert_eq!(found(all).0, "b");
+        assert_eq!(lookup(r#"{"auths":{"r.example:5000/other":{"auth":"ZDpw"}}}"#).unwrap(), None);
+    }
+
+    #[test]
+    fn an_identity_token_is_more_than_the_pair_beside_it() {
+        let config = r#"{"auths":{"r.example:5000":{"auth":"PHRva2VuPjo=","identitytoken":"hunter2"}}}"#;
+        assert_eq!(lookup(config).unwrap(), Some(Credentials::Identity(Secret::new("hunter2".to_owned()))));
+        assert!(!format!("{:?}", lookup(config)).contains("hunter2"));
     }
 
     #[test]
     fn other_registries_have_none() {
-        for config in ["{}", r#"{"auths":{"r.example":{"auth":"dTpw"}}}"#, r#"{"auths":{"r.example:5000":{}}}"#] {
+        for config in [
+            "{}",
+            r#"{"auths":{"r.example":{"auth":"dTpw"}}}"#,
+            r#"{"auths":{"r.example:5000":{}}}"#,
+            r#"{"auths":{"r.example:5000":{"auth":"Og=="}}}"#,
+        ] {
             assert!(lookup(config).unwrap().is_none(), "{config}");
         }
     }
@@ -120,7 +189,7 @@ mod tests {
             "",
             r#"{"auths":{"r.example:5000":{"auth":"aHVudGVyMg=="}}}"#,
             r#"{"auths":{"r.example:5000":{"auth":"hunter2!"}}}"#,
-            r#"{"auths":{"r.example:5000":{"identitytoken":"hunter2"}}}"#,
+            r#"{"auths":{"r.example:5000":{"auth":"/////w=="}}}"#,
             r#"{"auths":{"r.example:5000":{"auth":hunter2}}}"#,
             r#"{"credHelpers":{"r.example:5000":"ecr-login"}}"#,
             r#"{"auths":{"r.example:5000":{}},"credsStore":"pass"}"#,

@@ -1,16 +1,25 @@
 //! Pushing into an OCI registry (distribution-spec 1.1). Knows no wasm.
 //!
 //! In the phases of the specification: open an upload session, stream the layer in one PATCH, commit it by its digest; the
-//! config as one blob; the manifest by digest, read back, then under each tag. Only what can be replayed is repeated: a
-//! request whose body is a stream never is.
+//! config as one blob, read back; the manifest by digest, read back, then under each tag. What the registry has already is
+//! not sent again. Only what can be replayed is repeated: a request whose body is a stream never is.
+//!
+//! Credentials go to the registry's own origin and to the token server that it names, tokens to the registry alone.
 
 mod answer;
+mod authorizer;
+mod challenge;
+mod conversation;
 mod credentials;
 mod flow_body;
+mod publish;
 mod push;
+mod retry;
 mod session;
+mod token;
 mod wire;
 
-pub use credentials::credentials_from_docker_config;
+pub use challenge::{Challenge, challenges};
+pub use credentials::{Credentials, credentials_from_docker_config};
 pub use push::Push;
 pub use session::{Refused, UploadSession};

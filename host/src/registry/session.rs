@@ -132,20 +132,44 @@ impl UploadSession {
         Ok(())
     }
 
+    /// The request that asks where a session stands whose location is out of date, after a request that broke off.
+    #[must_use]
+    pub fn locate_request(&self) -> Option<(Method, Url)> {
+        self.location().map(|location| (Method::GET, location.clone()))
+    }
+
+    /// The answer to it: the session is there, at this location.
+    ///
+    /// # Errors
+    /// Unless it is 204 with a Location.
+    pub fn located(&mut self, answer: Answer<'_>) -> Result<(), Refused> {
+        let (State::Open(old) | State::Received(old) | State::Committing(old)) = &mut self.state else {
+            return Err(Refused::Order);
+        };
+        if answer.status != 204 {
+            return Err(Refused::Status);
+        }
+        let location = answer.location.ok_or_else(|| Refused::Location("there is none".to_owned()))?;
+        *old = follow(old, location)?;
+        Ok(())
+    }
+
     /// The request that gives the session up, if there is one to give up.
     #[must_use]
     pub fn cancel_request(&self) -> Option<(Method, Url)> {
+        self.location().map(|location| (Method::DELETE, location.clone()))
+    }
+
+    const fn location(&self) -> Option<&Url> {
         match &self.state {
-            State::Open(location) | State::Received(location) | State::Committing(location) => {
-                Some((Method::DELETE, location.clone()))
-            }
+            State::Open(location) | State::Received(location) | State::Committing(location) => Some(location),
             State::Closed | State::Committed => None,
         }
     }
 }
 
 /// Resolves a Location against the URL that was asked (RFC 3986 §5); it may be absolute or relative and name another host.
-fn follow(asked: &Url, location: &str) -> Result<Url, Refused> {
+pub(super) fn follow(asked: &Url, location: &str) -> Result<Url, Refused> {
     let next = asked.join(location).map_err(|why| Refused::Location(format!("it is malformed: {why}")))?;
     match (asked.scheme(), next.scheme()) {
         ("https", "http") => Err(Refused::Location(
@@ -225,13 +249,25 @@ mod tests {
     }
 
     #[test]
+    fn a_session_whose_location_is_out_of_date_is_located_again() {
+        let mut session = opened("/u?_state=a");
+        assert_eq!(session.locate_request().unwrap().0, Method::GET);
+        assert_eq!(session.located(answer(404, None)), Err(Refused::Status));
+        assert!(matches!(session.located(answer(204, None)), Err(Refused::Location(_))));
+        assert_eq!(session.cancel_request().unwrap().1.query(), Some("_state=a"));
+        session.located(answer(204, Some("/u?_state=b"))).unwrap();
+        assert_eq!(session.cancel_request().unwrap().1.query(), Some("_state=b"));
+    }
+
+    #[test]
     fn steps_out_of_order_are_refused() {
         assert_eq!(session().send_request(), Err(Refused::Order));
         assert_eq!(session().commit_request(&Digest::of(b""), false), Err(Refused::Order));
         assert_eq!(opened("/u").commit_request(&Digest::of(b""), false), Err(Refused::Order));
         assert!(opened("/u").commit_request(&Digest::of(b""), true).is_ok());
         assert_eq!(opened("/u").committed(answer(201, None)), Err(Refused::Order));
-        assert_eq!(session().cancel_request(), None);
+        assert_eq!((session().cancel_request(), session().locate_request()), (None, None));
+        assert_eq!(session().located(answer(204, Some("/u"))), Err(Refused::Order));
         assert_eq!(opened("/u").cancel_request().unwrap().0, Method::DELETE);
     }
 }

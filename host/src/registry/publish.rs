@@ -1,0 +1,153 @@
+//! The requests of a push behind the layer: config, manifest by digest, tags.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method};
+use url::Url;
+
+use super::Push;
+use super::answer::failure;
+use super::conversation::{Replay, what};
+use super::push::{Deleted, Session};
+use super::retry::pause;
+use crate::error::{Code, Error, Result, Retryable, Stage};
+use crate::net::{Request, Response};
+use crate::oci::{Descriptor, Tag};
+
+/// The most bytes of a manifest or a config that are read back; registries accept manifests up to 4 MiB.
+const MAX_DOCUMENT: usize = 4 << 20;
+/// What the registry gives back of a small blob.
+enum ReadBack {
+    Absent,
+    Bytes(Vec<u8>),
+    /// It is there, but in a storage that the policy does not let us reach.
+    OutOfReach,
+}
+
+impl Push {
+    /// Puts a small blob unless the registry has it, reads it back and compares.
+    ///
+    /// # Errors
+    /// The registry's; `registry-mismatch` if it gives back something else.
+    pub async fn put_blob(&mut self, blob: &Descriptor, bytes: &[u8]) -> Result<()> {
+        let stage = Stage::Publish;
+        if self.reads_back(blob, bytes).await? {
+            return Ok(());
+        }
+        let body = Bytes::copy_from_slice(bytes);
+        let mut attempt = 1;
+        loop {
+            let put = async {
+                let session = self.open_session(stage).await?;
+                self.session = Session::Open(session);
+                self.commit_session(blob, Some(body.clone()), stage).await
+            };
+            let Err(error) = put.await else { break };
+            let temporary = error.retryable() == Retryable::Yes && error.code() != Code::RegistryUnreachable;
+            let Some(waits) = pause(attempt, None).filter(|_| temporary) else { return Err(error) };
+            // All of it is in memory: it is sent once more through a session of its own.
+            if self.delete_session().await == Some(Deleted::Yes) {
+                self.session = Session::None;
+            }
+            tracing::info!(why = %error, "a blob is put again");
+            tokio::time::sleep(waits).await;
+            attempt += 1;
+        }
+        match self.reads_back(blob, bytes).await? {
+            true => Ok(()),
+            false => Err(self.mismatch(blob, "nothing")),
+        }
+    }
+
+    /// Puts the manifest by its digest unless the registry has it, reads it back and compares.
+    ///
+    /// # Errors
+    /// The registry's; `registry-mismatch` if it gives back something else.
+    pub async fn put_manifest(&mut self, manifest: &Descriptor, bytes: &[u8]) -> Result<()> {
+        let url = self.manifest_url(&manifest.digest.to_string())?;
+        let accept = HeaderMap::from_iter([(ACCEPT, header(&manifest.media_type)?)]);
+        // Whatever else it answers, it does not have it: the PUT will tell.
+        if let Ok(response) = self.conversation.get(Stage::Publish, &url, &accept).await
+            && response.status == 200
+        {
+            return self.compare(manifest, bytes, response).await;
+        }
+        self.put_manifest_at(&url, manifest, bytes).await?;
+        let response = self.conversation.get(Stage::Publish, &url, &accept).await?;
+        match response.status {
+            200 => self.compare(manifest, bytes, response).await,
+            _ => Err(failure(Stage::Publish, &what(&Method::GET, &url), response).await),
+        }
+    }
+
+    /// Puts the manifest under a tag.
+    ///
+    /// # Errors
+    /// The registry's.
+    pub async fn tag(&mut self, tag: &Tag, manifest: &Descriptor, bytes: &[u8]) -> Result<()> {
+        let url = self.manifest_url(tag.as_str())?;
+        self.put_manifest_at(&url, manifest, bytes).await
+    }
+
+    /// Whether the registry has a small blob and gives it back as it is.
+    async fn reads_back(&mut self, blob: &Descriptor, bytes: &[u8]) -> Result<bool> {
+        match self.read_back(blob).await? {
+            ReadBack::Absent => Ok(false),
+            ReadBack::Bytes(found) if found == bytes => Ok(true),
+            ReadBack::Bytes(_) => Err(self.mismatch(blob, "other bytes")),
+            ReadBack::OutOfReach => Ok(self.stored(blob, Stage::Publish).await? == Some(blob.size)),
+        }
+    }
+
+    async fn read_back(&mut self, blob: &Descriptor) -> Result<ReadBack> {
+        let url = self.blob_url(blob)?;
+        let response = match self.conversation.get(Stage::Publish, &url, &HeaderMap::new()).await {
+            Ok(response) => response,
+            // The registry itself may be within the policy and its storage not: its own word must do then.
+            Err(error) if matches!(error.code(), Code::EgressDenied | Code::PlainHttpDenied) => {
+                tracing::warn!(why = %error, "the config cannot be read back from where the registry has it");
+                return Ok(ReadBack::OutOfReach);
+            }
+            Err(error) => return Err(error),
+        };
+        match response.status {
+            200 => {
+                self.same_digest(blob, &response)?;
+                Ok(ReadBack::Bytes(response.body.collect(MAX_DOCUMENT).await?))
+            }
+            404 => Ok(ReadBack::Absent),
+            _ => Err(failure(Stage::Publish, &what(&Method::GET, &url), response).await),
+        }
+    }
+
+    async fn compare(&self, expected: &Descriptor, bytes: &[u8], response: Response) -> Result<()> {
+        self.same_digest(expected, &response)?;
+        match response.body.collect(MAX_DOCUMENT).await? == bytes {
+            true => Ok(()),
+            false => Err(self.mismatch(expected, "other bytes")),
+        }
+    }
+
+    async fn put_manifest_at(&mut self, url: &Url, manifest: &Descriptor, bytes: &[u8]) -> Result<()> {
+        let what = what(&Method::PUT, url);
+        let (media_type, bytes) = (header(&manifest.media_type)?, Bytes::copy_from_slice(bytes));
+        let put = || {
+            let mut request = Request::new(Method::PUT, url.clone()).with_bytes(bytes.clone());
+            request.headers.insert(CONTENT_TYPE, media_type.clone());
+            request
+        };
+        let response = self.conversation.call(Stage::Publish, Replay::Always, put).await?;
+        match response.status {
+            200..=204 => self.same_digest(manifest, &response),
+            _ => Err(failure(Stage::Publish, &what, response).await),
+        }
+    }
+
+    fn manifest_url(&self, reference: &str) -> Result<Url> {
+        self.conversation.url(&format!("manifests/{reference}"))
+    }
+}
+
+fn header(text: &str) -> Result<HeaderValue> {
+    HeaderValue::try_from(text).map_err(|why| Error::internal(Stage::Publish, why.to_string()))
+}

@@ -1,0 +1,470 @@
+//! Registries as they are met: tokens, errors, lost answers, what is there already, full disks.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use longshore_tests::layers::pull;
+use longshore_tests::program::{Ran, import};
+use longshore_tests::proxy::{Fault, Proxy};
+use longshore_tests::registry::{Registry, Setup, VERSIONS, Version};
+use longshore_tests::scratch::{Scratch, raw, run};
+use longshore_tests::script::{Script, empty, full, with};
+use longshore_tests::sink::{self, Seen, Turn, Turning};
+use longshore_tests::tls::Authority;
+use longshore_tests::tokens::{Manner, Tokens, turning};
+
+const DISK: usize = 3_000_000;
+
+/// A disk, and a sink over TLS.
+struct Stage {
+    scratch: Scratch,
+    authority: Authority,
+    sink: Script,
+    seen: Arc<Seen>,
+}
+
+impl Stage {
+    fn new(turning: Turning) -> Self {
+        let scratch = Scratch::new();
+        let authority = Authority::new(&scratch);
+        raw(&scratch.path("disk.raw"), DISK);
+        let (sink, seen) = sink::start_turned(Some(authority.server_config()), turning);
+        Self { scratch, authority, sink, seen }
+    }
+
+    fn with_tokens(manner: Manner) -> (Self, Arc<Tokens>) {
+        let (turning, tokens) = turning(manner);
+        (Self::new(turning), tokens)
+    }
+
+    fn import(&self, more: &[&str]) -> Ran {
+        let (disk, to, ca) =
+            (self.scratch.text("disk.raw"), format!("docker://{}/vm:1", self.sink.host()), self.authority.ca());
+        import([&[&*disk, &to, "--ca", &ca], more].concat())
+    }
+
+    /// With this entry in docker's configuration.
+    fn import_as(&self, entry: &str, more: &[&str]) -> Ran {
+        let path = self.scratch.path("config.json");
+        fs::write(&path, format!(r#"{{"auths":{{"{}":{entry}}}}}"#, self.sink.host())).unwrap();
+        self.import(&[&["--auth-file", &path.display().to_string()], more].concat())
+    }
+}
+
+const PORTER: &str = r#"{"username":"porter","password":"hunter2"}"#;
+/// `porter:hunter2` in base64.
+const PORTER_BASIC: &str = "Basic cG9ydGVyOmh1bnRlcjI=";
+
+#[test]
+fn a_bearer_token_is_fetched_once_and_used_for_everything() {
+    let (stage, tokens) = Stage::with_tokens(Manner::default());
+    let ran = stage.import_as(PORTER, &["-vv"]).done();
+    let asked = tokens.asked.lock().unwrap();
+    let [asked] = &asked[..] else { panic!("{asked:?}") };
+    assert_eq!(asked.method, "GET");
+    assert_eq!(asked.query, "a=1&service=the+%22sink%22&scope=repository%3Avm%3Apull%2Cpush");
+    assert_eq!(asked.authorization.as_deref(), Some(PORTER_BASIC));
+    let bearers = tokens.bearers.lock().unwrap();
+    for method in ["GET", "POST", "PATCH", "PUT", "HEAD"] {
+        assert!(bearers.contains(&format!("{method} 1")), "{method} in {bearers:?}");
+    }
+    for secret in ["hunter2", "cG9ydGVy", "token-1"] {
+        assert!(!ran.stderr.contains(secret), "{secret} in {}", ran.stderr);
+    }
+}
+
+#[test]
+fn without_credentials_a_token_is_asked_for_all_the_same() {
+    let (stage, tokens) = Stage::with_tokens(Manner { answer: r#"{"access_token":"token-{n}"}"#, ..Manner::default() });
+    stage.import(&[]).done();
+    let asked = tokens.asked.lock().unwrap();
+    assert!(asked.iter().all(|asked| asked.authorization.is_none()));
+    // A token that does not say how long it lives lives a minute, and is renewed before each request.
+    let bearers = tokens.bearers.lock().unwrap();
+    assert!(asked.len() > 5 && bearers.last() == Some(&format!("PUT {}", asked.len())), "{bearers:?}");
+}
+
+#[test]
+fn an_identity_token_is_exchanged_in_the_body_of_a_request() {
+    let answer = r#"{"access_token":"token-{n}","expires_in":300,"refresh_token":"next"}"#;
+    let (stage, tokens) = Stage::with_tokens(Manner { answer, newest_from: Some("PUT"), ..Manner::default() });
+    let ran = stage.import_as(r#"{"auth":"PHRva2VuPjo=","identitytoken":"hunter2"}"#, &["-vv"]).done();
+    assert!(!ran.stderr.contains("hunter2"));
+    let asked = tokens.asked.lock().unwrap();
+    assert_eq!(asked.len(), 2);
+    for asked in asked.iter() {
+        assert_eq!((asked.method.as_str(), asked.query.as_str()), ("POST", "a=1"), "no secret in a URL");
+        assert_eq!(asked.authorization, None);
+    }
+}
+
+#[test]
+fn a_token_that_is_not_taken_any_more_is_renewed_but_a_stream_is_not_sent_again() {
+    for method in ["POST", "HEAD", "PUT"] {
+        let (stage, tokens) = Stage::with_tokens(Manner { newest_from: Some(method), ..Manner::default() });
+        stage.import_as(PORTER, &[]).done();
+        assert!(tokens.bearers.lock().unwrap().contains(&format!("{method} 2")), "{method}");
+        assert_eq!(tokens.asked.lock().unwrap().len(), 2, "{method}");
+    }
+    let (stage, _) = Stage::with_tokens(Manner { newest_from: Some("PATCH"), ..Manner::default() });
+    stage.import_as(PORTER, &[]).failed(16, "registry-denied", &["PATCH https://", "401", "left behind: nothing"]);
+    assert_eq!((stage.seen.count("PATCH"), stage.seen.count("DELETE")), (1, 1));
+    assert!(!stage.seen.committed());
+}
+
+#[test]
+fn to_cancel_an_upload_the_token_gets_the_right_to_delete() {
+    let (turning, tokens) = turning(Manner { wants_delete: true, ..Manner::default() });
+    let stage = Stage::new(Arc::new(move |request, count| match turning(request, count) {
+        Turn::Sink if request.method == "PATCH" => Turn::Answer(empty(500)),
+        other => other,
+    }));
+    stage.import_as(PORTER, &[]).failed(12, "registry-failed", &["PATCH", "500", "left behind: nothing"]);
+    let asked = tokens.asked.lock().unwrap();
+    assert!(asked.last().unwrap().query.ends_with("scope=repository%3Avm%3Apull%2Cpush%2Cdelete"), "{asked:?}");
+    assert_eq!(stage.seen.count("DELETE"), 2);
+}
+
+#[test]
+fn a_token_server_that_gives_no_token_is_named() {
+    let no = r#"{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}"#;
+    for (status, answer, exit, code, says) in [
+        (401, no, 16, "registry-denied", "answered 401 UNAUTHORIZED: who are you"),
+        (403, "{}", 16, "registry-denied", "answered 403"),
+        (500, "{}", 12, "registry-failed", "answered 500"),
+        (302, "{}", 12, "registry-protocol", "answered 302"),
+        (200, "<html>", 12, "registry-protocol", "its answer is not a token document"),
+        (200, "{}", 12, "registry-protocol", "its answer has no token"),
+    ] {
+        let (stage, tokens) = Stage::with_tokens(Manner { status, answer, ..Manner::default() });
+        let server = format!("the token server GET {}", stage.sink.url("token?<redacted>"));
+        let ran = stage.import_as(PORTER, &["-vv"]).failed(exit, code, &[&server, says, "left behind: nothing"]);
+        assert!(!ran.stderr.contains("hunter2") && !ran.stderr.contains("cG9ydGVy"));
+        assert_eq!(tokens.asked.lock().unwrap().len(), 1);
+        assert_eq!(stage.seen.count("POST"), 0);
+    }
+}
+
+#[test]
+fn credentials_do_not_go_where_the_policy_does_not_let_them() {
+    let elsewhere = Script::start(None, Arc::new(|_| Box::pin(async { full(200, r#"{"token":"token-1"}"#) })));
+    let realm: &'static str = Box::leak(elsewhere.url("token").replace("http:", "https:").into_boxed_str());
+    let clear: &'static str = Box::leak(elsewhere.url("token").into_boxed_str());
+    for (realm, exit, code, says) in [
+        (realm, 13, "egress-denied", "not public"),
+        ("https://169.254.169.254/token", 13, "egress-denied", "link-local"),
+        (clear, 13, "plain-http-denied", "names a token server that does not"),
+        ("/token", 12, "registry-protocol", "the realm is not a URL"),
+        ("https://user:pass@{own}/token", 12, "registry-protocol", "the realm"),
+    ] {
+        let (stage, tokens) = Stage::with_tokens(Manner { realm, ..Manner::default() });
+        // Not even if plain HTTP is allowed there.
+        let ran = stage.import_as(PORTER, &["--plain-http", &elsewhere.host()]).failed(exit, code, &[says]);
+        assert!(!ran.stderr.contains("hunter2"));
+        assert_eq!(tokens.asked.lock().unwrap().len(), 0);
+    }
+}
+
+#[test]
+fn an_upload_that_moves_to_an_address_only_a_user_may_name() {
+    let elsewhere = Script::start(None, Arc::new(|_| Box::pin(async { empty(202) })));
+    let location = elsewhere.url("upload").replace("http:", "https:");
+    let stage = Stage::new(Arc::new(move |request, _| match request.method.as_str() {
+        "POST" => Turn::Answer(with(202, "location", &location)),
+        _ => Turn::Sink,
+    }));
+    stage.import(&[]).failed(13, "egress-denied", &["not public"]);
+    assert!(!stage.seen.committed());
+}
+
+#[test]
+fn every_error_of_a_registry_says_what_to_do() {
+    let said = |code: &str| format!(r#"{{"errors":[{{"code":"{code}","message":"no","detail":null}}]}}"#);
+    let page = "<html>\n<head><title>413 Request Entity Too Large</title></head>\n</html>".to_owned();
+    let rows = [
+        ("POST", 403, said("DENIED"), 16, "registry-denied", "403 DENIED: no", "right to push"),
+        ("POST", 401, said("UNAUTHORIZED"), 16, "registry-denied", "401 UNAUTHORIZED: no", "docker login"),
+        ("POST", 404, said("NAME_UNKNOWN"), 12, "registry-failed", "404 NAME_UNKNOWN", "created before a push"),
+        ("POST", 400, said("NAME_INVALID"), 12, "registry-failed", "400 NAME_INVALID", "this name"),
+        ("POST", 405, said("UNSUPPORTED"), 12, "registry-failed", "405 UNSUPPORTED", "read-only"),
+        ("POST", 405, String::new(), 12, "registry-failed", "answered 405", "read-only"),
+        ("PATCH", 413, page, 12, "registry-failed", "413 with a page of a proxy: `413", "client_max_body_size"),
+        ("PATCH", 404, said("BLOB_UPLOAD_UNKNOWN"), 12, "registry-failed", "BLOB_UPLOAD_UNKNOWN", "lost the upload"),
+        ("PATCH", 400, said("SIZE_INVALID"), 12, "registry-failed", "400 SIZE_INVALID", "counted other bytes"),
+        ("PATCH", 507, String::new(), 12, "registry-failed", "answered 507", "storage is full"),
+        ("PUT", 400, said("DIGEST_INVALID"), 12, "registry-failed", "400 DIGEST_INVALID", "changed on their way"),
+        ("PUT", 404, said("BLOB_UPLOAD_INVALID"), 12, "registry-failed", "BLOB_UPLOAD_INVALID", "http.secret"),
+    ];
+    std::thread::scope(|scope| {
+        for (method, status, body, exit, code, says, hint) in rows {
+            scope.spawn(move || {
+                let stage = Stage::new(Arc::new(move |request, _| match request.method.as_str() == method {
+                    true => Turn::Answer(full(status, body.clone())),
+                    false => Turn::Sink,
+                }));
+                let ran = stage.import(&[]).failed(exit, code, &[&format!("{method} https://"), says]);
+                let advice = ran.stderr.lines().find(|line| line.starts_with("hint: ")).unwrap_or_default();
+                assert!(advice.contains(hint), "{status} {says}: {}", ran.stderr);
+                assert!(!stage.seen.committed());
+                assert_eq!(stage.seen.count(method), 1, "{says}: what the registry decided is not asked again");
+                assert_eq!(stage.seen.count("DELETE"), usize::from(method != "POST"), "{says}");
+            });
+        }
+    });
+}
+
+#[test]
+fn manifests_that_are_refused_leave_blobs_without_a_tag_and_say_so() {
+    for (code, hint) in [("MANIFEST_INVALID", "--media-types"), ("MANIFEST_BLOB_UNKNOWN", "garbage collection")] {
+        let body = format!(r#"{{"errors":[{{"code":"{code}","message":"no"}}]}}"#);
+        let stage = Stage::new(Arc::new(move |request, _| {
+            match request.method == "PUT" && request.uri.path().contains("/manifests/") {
+                true => Turn::Answer(full(400, body.clone())),
+                false => Turn::Sink,
+            }
+        }));
+        let ran = stage.import(&[]).failed(12, "registry-failed", &[code, hint, "left behind: the blob sha256:"]);
+        assert_eq!(ran.stderr.matches("left behind: the blob sha256:").count(), 2, "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn what_is_temporary_is_asked_again_and_not_for_ever() {
+    let turning = |method: &'static str, until: usize, status: u16, after: &'static str| -> Turning {
+        Arc::new(move |request, count| match request.method.as_str() == method && count <= until {
+            true => Turn::Answer(with(status, "retry-after", after)),
+            false => Turn::Sink,
+        })
+    };
+    for (method, status) in [("GET", 503), ("POST", 429), ("HEAD", 500), ("PUT", 429)] {
+        let stage = Stage::new(turning(method, 2, status, "0"));
+        stage.import(&[]).done();
+        assert!(stage.seen.count(method) > 2, "{method}");
+    }
+    let stage = Stage::new(turning("POST", 100, 503, "0"));
+    stage.import(&[]).failed(12, "registry-failed", &["503", "after 0 s"]);
+    assert_eq!(stage.seen.count("POST"), 3);
+    // Longer than anybody should be kept waiting: told instead.
+    let stage = Stage::new(turning("POST", 100, 429, "3600"));
+    stage.import(&[]).failed(12, "registry-failed", &["429", "hint: the registry limits", "after 3600 s"]);
+    assert_eq!(stage.seen.count("POST"), 1);
+    let stage = Stage::new(turning("PATCH", 100, 503, "0"));
+    stage.import(&[]).failed(12, "registry-failed", &["PATCH", "503"]);
+    assert_eq!(stage.seen.count("PATCH"), 1, "a stream is sent once");
+}
+
+#[test]
+fn an_answer_that_is_lost_is_looked_for() {
+    // The layer's commit, the config's commit, the manifest and the tag.
+    for number in 1..=4 {
+        let stage = Stage::new(Arc::new(move |request, count| match request.method == "PUT" && count == number {
+            true => Turn::LoseAnswer,
+            false => Turn::Sink,
+        }));
+        stage.import(&[]).done();
+        assert_eq!(stage.seen.count("PATCH"), 1);
+        assert!(stage.seen.committed());
+    }
+}
+
+#[test]
+fn what_gives_back_something_else_gets_no_tag() {
+    let rows: [(&str, Turning); 4] = [
+        // The second GET of a blob or manifest reads back what was put.
+        ("has other bytes", other_at("/blobs/", 2)),
+        ("has other bytes", other_at("/manifests/", 2)),
+        ("has other bytes", other_at("/manifests/", 1)),
+        (
+            "has the content sha256:e3b0",
+            Arc::new(|request, _| match request.method == "PUT" && request.uri.path().contains("/manifests/") {
+                true => {
+                    let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+                    Turn::Answer(with(201, "docker-content-digest", digest))
+                }
+                false => Turn::Sink,
+            }),
+        ),
+    ];
+    for (says, turning) in rows {
+        let stage = Stage::new(turning);
+        stage.import(&[]).failed(12, "registry-mismatch", &[says, "left behind: the blob"]);
+        let tagged = stage.seen.requests.lock().unwrap().iter().any(|request| request.ends_with("/manifests/1"));
+        assert!(!tagged, "{says}");
+    }
+}
+
+/// Other bytes at the `nth` GET of a path with that part.
+fn other_at(part: &'static str, nth: usize) -> Turning {
+    let count = AtomicUsize::new(0);
+    Arc::new(move |request, _| match request.method == "GET" && request.uri.path().contains(part) {
+        true if count.fetch_add(1, SeqCst) + 1 == nth => Turn::Answer(full(200, "{}")),
+        _ => Turn::Sink,
+    })
+}
+
+#[test]
+fn what_is_there_already_is_not_committed_again() {
+    let stage = Stage::new(Arc::new(|_, _| Turn::Sink));
+    let first = stage.import(&[]).done().digest();
+    stage.seen.forget_requests();
+    assert_eq!(stage.import(&[]).done().digest(), first);
+    let put: Vec<String> =
+        stage.seen.requests.lock().unwrap().iter().filter(|request| request.starts_with("PUT")).cloned().collect();
+    assert_eq!(put, ["PUT /v2/vm/manifests/1"], "the tag alone");
+    assert_eq!((stage.seen.count("POST"), stage.seen.count("DELETE")), (1, 1));
+
+    // A registry that does not let a session go gets its commit all the same.
+    let stage = Stage::new(Arc::new(|request, _| match request.method == "DELETE" {
+        true => Turn::Answer(empty(405)),
+        false => Turn::Sink,
+    }));
+    stage.import(&[]).done();
+    stage.seen.forget_requests();
+    stage.import(&[]).done();
+    assert_eq!(stage.seen.count("PUT"), 2, "the layer's commit and the tag");
+}
+
+/// A disk and a plain registry of either version.
+fn plain(scratch: &Scratch, version: Version) -> Registry {
+    raw(&scratch.path("disk.raw"), DISK);
+    Registry::start(scratch, &format!("{version:?}"), Setup { version, ..Setup::default() })
+}
+
+fn import_to(scratch: &Scratch, host: &str, more: &[&str]) -> Ran {
+    import([&[&*scratch.text("disk.raw"), &format!("docker://{host}/vm:1"), "--plain-http", host], more].concat())
+}
+
+#[test]
+fn a_second_import_into_a_real_registry_leaves_no_upload_behind() {
+    for version in VERSIONS {
+        let scratch = Scratch::new();
+        let registry = plain(&scratch, version);
+        let first = import_to(&scratch, &registry.host(), &[]).done().digest();
+        assert_eq!(import_to(&scratch, &registry.host(), &["--tag", "2"]).done().digest(), first);
+        assert!(registry.has_tag("vm", "2"));
+        assert_eq!(uploads(&registry), 0, "{version:?}");
+    }
+}
+
+/// Uploads whose bytes the registry keeps. Of one that was given up distribution keeps an empty folder.
+fn uploads(registry: &Registry) -> usize {
+    let folder = registry.storage().join("docker/registry/v2/repositories/vm/_uploads");
+    let all = fs::read_dir(folder).map_or_else(|_| Vec::new(), Iterator::collect);
+    all.into_iter().filter(|upload| upload.as_ref().unwrap().path().join("data").exists()).count()
+}
+
+#[test]
+fn a_real_registry_whose_answer_is_lost() {
+    for version in VERSIONS {
+        let scratch = Scratch::new();
+        let registry = plain(&scratch, version);
+        let proxy = Proxy::start(registry.port(), Fault::Answer("PUT"));
+        import_to(&scratch, &proxy.host(), &[]).done();
+        assert!(proxy.failed() && registry.has_tag("vm", "1"), "{version:?}");
+    }
+}
+
+#[test]
+fn a_real_registry_that_is_gone_before_the_commit() {
+    for version in VERSIONS {
+        let scratch = Scratch::new();
+        let mut registry = plain(&scratch, version);
+        let proxy = Proxy::start(registry.port(), Fault::Before("PUT"));
+        let ran = std::thread::scope(|scope| {
+            let importing = scope.spawn(|| import_to(&scratch, &proxy.host(), &[]));
+            while !proxy.failed() && !importing.is_finished() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            registry.kill();
+            importing.join().unwrap()
+        });
+        let says = ["left behind: an unfinished upload in", "it did not answer", "caused by: PUT http://"];
+        ran.failed(12, "registry-unreachable", &says);
+        registry.assert_empty();
+    }
+}
+
+#[test]
+fn an_upload_that_a_real_registry_sees_cut_off() {
+    for version in VERSIONS {
+        let scratch = Scratch::new();
+        let registry = plain(&scratch, version);
+        let proxy = Proxy::start(registry.port(), Fault::After("PATCH", 1_500_000));
+        let ran = import_to(&scratch, &proxy.host(), &[]);
+        // 2.8 forgets the session but keeps its bytes; 3 lets it go.
+        let left = match version {
+            Version::V2 => "left behind: an unfinished upload in",
+            Version::V3 => "left behind: nothing",
+        };
+        ran.failed(12, "registry-unreachable", &["PATCH http://", left]);
+        registry.assert_empty();
+        assert_eq!(uploads(&registry), usize::from(version == Version::V2), "{version:?}");
+    }
+}
+
+/// A file system of a few MiB, unmounted with the test.
+struct Small<'a>(&'a Path);
+
+impl<'a> Small<'a> {
+    fn mount(path: &'a Path, size: &str) -> Self {
+        fs::create_dir_all(path).unwrap();
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(path));
+        Self(path)
+    }
+}
+
+impl Drop for Small<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+#[test]
+fn a_real_registry_whose_disk_is_full() {
+    for version in VERSIONS {
+        let scratch = Scratch::new();
+        let storage = scratch.path(&format!("{version:?}/storage"));
+        let _small = Small::mount(&storage, "2m");
+        let registry = plain(&scratch, version);
+        let ran = import_to(&scratch, &registry.host(), &[]);
+        ran.failed(12, "registry-failed", &["PATCH http://", "answered 500", "hint: the registry's storage is full"]);
+        registry.assert_empty();
+    }
+}
+
+#[test]
+fn the_image_is_as_the_flags_say() {
+    for version in VERSIONS {
+        let scratch = Scratch::new();
+        let registry = plain(&scratch, version);
+        let host = registry.host();
+        let flags = ["--label", "a=b", "--owner", "0:1000", "--platform", "linux/arm64/v8", "--tag", "2", "--tag", "1"];
+        let annotations = ["--annotation", "x=y", "--annotation", "org.opencontainers.image.created=now"];
+        let oci = import_to(&scratch, &host, &[&flags[..], &annotations].concat()).done();
+        let pulled = |name: &str| pull(&scratch, name, &["--src-tls-verify=false"], &registry.reference("vm:2"));
+        let image = pulled("oci");
+        assert_eq!(image.manifest["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+        assert_eq!(image.config["config"]["Labels"]["a"], "b");
+        assert_eq!(image.config["config"]["Labels"]["source-image-format"], "raw");
+        assert_eq!((&image.config["architecture"], &image.config["variant"]), (&"arm64".into(), &"v8".into()));
+        assert_eq!(image.manifest["annotations"]["x"], "y");
+        assert_eq!(image.manifest["annotations"]["org.opencontainers.image.created"], "now", "the user wins");
+        assert!(image.listing().iter().all(|line| line.contains(" 0/1000 ")), "{:?}", image.listing());
+
+        let docker = import_to(&scratch, &host, &[&flags[..], &["--media-types", "docker"]].concat()).done();
+        assert_ne!(oci.digest(), docker.digest());
+        let image = pulled("docker");
+        assert_eq!(image.manifest["mediaType"], "application/vnd.docker.distribution.manifest.v2+json");
+        assert_eq!(image.manifest["config"]["mediaType"], "application/vnd.docker.container.image.v1+json");
+        let layer = &image.manifest["layers"][0];
+        assert_eq!(layer["mediaType"], "application/vnd.docker.image.rootfs.diff.tar");
+        assert_eq!(image.config["rootfs"]["diff_ids"][0], layer["digest"]);
+        assert_eq!(image.file("disk/disk.raw"), fs::read(scratch.path("disk.raw")).unwrap());
+        for tag in ["1", "2"] {
+            assert!(registry.has_tag("vm", tag));
+        }
+    }
+}
