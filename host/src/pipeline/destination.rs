@@ -59,14 +59,6 @@ impl Destination {
         }
     }
 
-    /// Opens it up to the point where it takes the layer's first byte.
-    pub(super) async fn open(&mut self) -> Result<()> {
-        match &mut self.place {
-            Place::Registry(push) => push.open().await,
-            Place::Layout(push) => push.open(),
-        }
-    }
-
     /// Sends the layer. It is not committed.
     pub(super) async fn send(&mut self, layer: Flow, total_bytes: u64) -> Result<()> {
         match &mut self.place {
