@@ -3,6 +3,7 @@
 
 pub mod fixtures;
 pub mod layers;
+pub mod memory;
 pub mod nginx;
 pub mod peer;
 pub mod program;
