@@ -100,6 +100,8 @@ codes! {
     EgressDenied = "egress-denied", 13, Policy, No;
     /// Plain HTTP was not allowed for that host.
     PlainHttpDenied = "plain-http-denied", 13, Policy, No;
+    /// The policy does not allow that flag.
+    FlagDenied = "flag-denied", 13, Policy, No;
     /// The policy is missing, unreadable or invalid.
     PolicyInvalid = "policy-invalid", 13, Policy, No;
     /// The component trapped.

@@ -68,12 +68,28 @@ pub(super) enum Command {
         /// The command, as in: longshore man component list.
         command: Vec<String>,
     },
+    /// Looks at policies.
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(super) enum ComponentCommand {
     /// Lists the built-in components with their digests.
     List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Whether a document is a valid policy; if not, exits with 13 and says where it goes wrong.
+    Check {
+        /// The document.
+        file: PathBuf,
+    },
+    /// Prints the policy in force as a document, with the origin of each value as a comment.
+    Show(PolicyFlags),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -147,12 +163,28 @@ pub(super) struct From {
     /// Probe component: a built-in name or a file.
     #[arg(long, value_name = "SPEC")]
     pub(super) probe: Option<String>,
+    #[command(flatten)]
+    pub(super) policy: PolicyFlags,
+}
+
+/// What is allowed.
+#[derive(Debug, ClapArgs)]
+pub(super) struct PolicyFlags {
+    /// Policy document [default: LONGSHORE_POLICY, else /etc/longshore/policy.toml, else what is built in].
+    #[arg(long, value_name = "FILE")]
+    pub(super) policy: Option<PathBuf>,
     /// Certificates to trust besides the system's: a PEM file or a directory of them. May be repeated.
     #[arg(long, value_name = "FILE|DIR")]
     pub(super) ca: Vec<PathBuf>,
     /// Host that may be spoken to without TLS. May be repeated.
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(super) plain_http: Vec<String>,
+    /// Client certificate for HOST, or for DESTINATION's registry without one. May be repeated, each with its --key.
+    #[arg(long, value_name = "[HOST[:PORT]=]FILE")]
+    pub(super) cert: Vec<String>,
+    /// The key of a client certificate. May be repeated.
+    #[arg(long, value_name = "[HOST[:PORT]=]FILE")]
+    pub(super) key: Vec<String>,
 }
 
 /// How progress is shown.

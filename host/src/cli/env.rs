@@ -13,10 +13,7 @@ pub(super) struct Variable {
 pub(super) const VARIABLES: [Variable; 8] =
     [POLICY, SOURCE_DATE_EPOCH, REGISTRY_AUTH_FILE, DOCKER_CONFIG, HOME, SSL_CERT_FILE, NO_COLOR, TERM];
 
-const POLICY: Variable = Variable {
-    name: "LONGSHORE_POLICY",
-    meaning: "A policy document. None is read yet, so one that is named is refused.",
-};
+const POLICY: Variable = Variable { name: "LONGSHORE_POLICY", meaning: "The policy document, without --policy." };
 const SOURCE_DATE_EPOCH: Variable = Variable {
     name: "SOURCE_DATE_EPOCH",
     meaning: "Seconds since 1970: the image's date where the source has none (reproducible-builds.org).",
@@ -42,7 +39,8 @@ const TERM: Variable =
     Variable { name: "TERM", meaning: "Nothing is coloured or redrawn on a terminal that is dumb or has no name." };
 
 pub(super) fn policy() -> Option<PathBuf> {
-    std::env::var_os(POLICY.name).filter(|path| !path.is_empty()).map(PathBuf::from)
+    // Empty is a name too, of no file: a variable that was meant to be filled must not open what a policy closes.
+    std::env::var_os(POLICY.name).map(PathBuf::from)
 }
 
 /// Whether colours are unwelcome (no-color.org).

@@ -4,6 +4,7 @@
 
 mod args;
 mod auth;
+mod certificates;
 mod color;
 mod env;
 mod image;
@@ -14,6 +15,7 @@ mod manual;
 mod messages;
 mod not_yet;
 mod plan;
+mod policy;
 mod progress;
 mod size;
 
@@ -44,6 +46,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (verbosity, color) = (args.verbosity(), args.color.decide());
     let done = match args.command {
         Command::Import(import) => import::run(&import, verbosity, color),
+        Command::Policy { command } => {
+            messages::start_log(verbosity);
+            policy::run(&command, verbosity)
+        }
         Command::Component { command: ComponentCommand::List } => {
             messages::start_log(verbosity);
             list::run()

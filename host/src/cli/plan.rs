@@ -5,18 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::args::{From, Import};
 use super::locate::{self, Destination};
-use super::{auth, env, image};
+use super::{auth, env, image, policy};
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Tag;
 use crate::pipeline::{Choice, Chosen, Input, Plan, Source, Target};
-use crate::policy::{Egress, Policy, TlsPolicy};
-
-/// Where a policy would lie that nobody named.
-const SYSTEM_POLICY: &str = "/etc/longshore/policy.toml";
 
 /// Resolves everything.
 pub(super) fn plan(import: &Import) -> Result<Plan> {
-    let policy = policy(&import.from)?;
     let input = input(&import.from)?;
     let (target, tag) = target(import)?;
     let mut tags: Vec<Tag> = tag.into_iter().collect();
@@ -29,6 +24,11 @@ pub(super) fn plan(import: &Import) -> Result<Plan> {
     let mut seen = HashSet::new();
     tags.retain(|tag| seen.insert(tag.clone()));
     let (source, probe) = readers(&import.from, &input.source);
+    let destination = match &target {
+        Target::Registry { repository, .. } => Some(repository),
+        Target::Layout(_) => None,
+    };
+    let policy = policy::effective(&import.from.policy, destination)?;
     Ok(Plan {
         chosen: Chosen { source, probe, framing: choice(import.framing.as_deref(), "framing-tar") },
         input,
@@ -50,18 +50,6 @@ fn usage(message: String) -> Error {
 
 fn input(from: &From) -> Result<Input> {
     Ok(Input { source: locate::source(&from.location)?, size: from.size })
-}
-
-/// The built-in policy with what the command line adds to it.
-fn policy(from: &From) -> Result<Policy> {
-    no_policy_document()?;
-    let plain_http =
-        from.plain_http.iter().map(|host| host.parse().map_err(|why| usage(format!("--plain-http: {why}"))));
-    Ok(Policy {
-        tls: TlsPolicy { anchors: auth::anchors(&from.ca)?, ..TlsPolicy::default() },
-        egress: Egress { plain_http: plain_http.collect::<Result<_>>()? },
-        ..Policy::default()
-    })
 }
 
 fn program() -> Result<PathBuf> {
@@ -97,24 +85,6 @@ fn choice(spec: Option<&str>, default: &str) -> Choice {
 
 fn is_file_name(spec: &str) -> bool {
     Path::new(spec).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("wasm"))
-}
-
-/// A policy that somebody wrote must not be passed over because this version cannot read it.
-fn no_policy_document() -> Result<()> {
-    let named = env::policy().or_else(|| {
-        let system = Path::new(SYSTEM_POLICY);
-        // Anything but a clear "not there" counts as there.
-        (!matches!(system.try_exists(), Ok(false))).then(|| system.to_owned())
-    });
-    match named {
-        None => Ok(()),
-        Some(path) => {
-            let message =
-                format!("there is a policy at `{}`, and policy documents are not supported yet", path.display());
-            Err(Error::new(Code::PolicyInvalid, Stage::Plan, message)
-                .hint("a policy is never ignored: remove it to run under the built-in default"))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The HTTP/1.1 client: one request, one answer, nothing followed, nothing retried behind anybody's back.
 
 use std::convert::Infallible;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use super::dial::Dialer;
 use super::{Body, Connections, redacted};
 use crate::error::{Code, Error, Result, Stage};
 use crate::policy::{Origin, Policy, Side};
-use crate::tls::TlsClient;
+use crate::tls::{self, TlsClient};
 
 /// How long an idle connection is kept for the next request to the same origin.
 const KEEP_IDLE: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ const AGENT: &str = concat!("longshore/", env!("CARGO_PKG_VERSION"));
 /// Whatever network a run has: policy, TLS, and the record of its connections.
 pub struct Net {
     policy: Arc<Policy>,
-    tls: Arc<OnceLock<TlsClient>>,
+    tls: TlsClient,
     record: Arc<Connections>,
 }
 
@@ -53,7 +53,8 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The body.
     pub body: RequestBody,
-    /// Time until the answer's head, after which the peer counts as stalled. None: whoever sends the body watches it.
+    /// Time until the answer's head, after which the peer counts as stalled. None: for a registry whoever sends the body
+    /// watches it; a source has the policy's `limits.answer`.
     pub answer_within: Option<Duration>,
 }
 
@@ -73,7 +74,8 @@ impl Net {
     /// The network under `policy`.
     #[must_use]
     pub fn new(policy: Arc<Policy>) -> Self {
-        Self { policy, tls: Arc::default(), record: Arc::default() }
+        let tls = TlsClient::new(&policy.tls);
+        Self { policy, tls, record: Arc::default() }
     }
 
     /// A client for `side`, whose user typed these origins.
@@ -88,7 +90,7 @@ impl Net {
             stage,
             policy: Arc::clone(&self.policy),
             typed: typed.into(),
-            tls: Arc::clone(&self.tls),
+            tls: self.tls.clone(),
             record: Arc::clone(&self.record),
         };
         let pooled = Pooled::builder(TokioExecutor::new())
@@ -104,6 +106,24 @@ impl Net {
     #[must_use]
     pub fn connections(&self) -> Arc<Connections> {
         Arc::clone(&self.record)
+    }
+
+    /// An error of a peer, with what the peer was told about our identity, if it asked: servers answer with a status, an
+    /// alert or a closed connection where they miss a client certificate.
+    #[must_use]
+    pub fn advise(&self, error: Error) -> Error {
+        let side = match error.code() {
+            Code::SourceFailed | Code::SourceDenied | Code::SourceUnreachable => Side::Source,
+            Code::RegistryFailed | Code::RegistryDenied | Code::RegistryUnreachable => Side::Registry,
+            Code::TlsHandshake if error.stage() <= Stage::Source => Side::Source,
+            Code::TlsHandshake => Side::Registry,
+            _ => return error,
+        };
+        match self.record.client_certificate(side).and_then(tls::client_certificate_advice) {
+            // It stands beside what the error itself advises: which of the two it was, only the peer knows.
+            Some(advice) if error.advice() != Some(advice) => error.context(advice),
+            _ => error,
+        }
     }
 }
 
@@ -134,7 +154,11 @@ impl Client {
         // A kept connection does not pass the dialler again; the URL itself is checked every time.
         self.dialer.check(&origin)?;
         let whose = redacted(&request.url);
-        let answer_within = request.answer_within.unwrap_or(Duration::MAX);
+        let answer_within = match (request.answer_within, self.dialer.side) {
+            (Some(within), _) => within,
+            (None, Side::Source) => self.dialer.policy.limits.answer,
+            (None, Side::Registry) => Duration::MAX,
+        };
         let method = request.method.clone();
         let answer = self.pooled.request(self.prepare(request)?);
         let answer = match tokio::time::timeout(answer_within, answer).await {
@@ -172,6 +196,10 @@ impl Client {
     fn error(&self, method: &Method, whose: &str, why: hyper_util::client::legacy::Error) -> Error {
         if let Some(error) = Carried::find(&why) {
             return error;
+        }
+        if let Some(alert) = tls::late_alert(&why) {
+            let message = format!("{method} {whose}: the peer ended the TLS session with the alert {alert}");
+            return Error::new(Code::TlsHandshake, self.stage(), message).caused_by(why);
         }
         let code = self.code(Code::SourceUnreachable, Code::RegistryUnreachable);
         Error::new(code, self.stage(), format!("{method} {whose}: the connection broke before there was an answer"))

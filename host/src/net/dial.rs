@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpStream, lookup_host};
@@ -25,7 +25,7 @@ pub(super) struct Dialer {
     pub(super) policy: Arc<Policy>,
     /// Origins the user typed for this side.
     pub(super) typed: Arc<[Origin]>,
-    pub(super) tls: Arc<OnceLock<TlsClient>>,
+    pub(super) tls: TlsClient,
     pub(super) record: Arc<Connections>,
 }
 
@@ -33,16 +33,24 @@ impl Dialer {
     /// Whether the policy allows to speak to `origin` at all, before anything is resolved.
     ///
     /// # Errors
-    /// `plain-http-denied`, or `egress-denied` for an address that stands in the URL itself.
+    /// `plain-http-denied`, or `egress-denied` for a host, or for an address that stands in the URL itself.
     pub(super) fn check(&self, origin: &Origin) -> Result<()> {
+        self.policy.egress.check_origin(self.side, origin).map_err(|why| {
+            Error::new(Code::EgressDenied, self.stage, format!("{origin} must not be connected to: {why}"))
+        })?;
         if !self.policy.egress.allows_scheme(origin) {
             let host = match (origin.scheme(), origin.port()) {
                 (Scheme::Http, 80) => origin.host().to_string(),
                 (_, port) => format!("{}:{port}", origin.host()),
             };
             let message = format!("plain HTTP to {origin} is not allowed");
-            return Err(Error::new(Code::PlainHttpDenied, self.stage, message)
-                .hint(format!("if it must be, name the host: --plain-http {host}")));
+            let error = Error::new(Code::PlainHttpDenied, self.stage, message);
+            return Err(match &self.policy.document {
+                Some(document) => {
+                    error.hint(format!("`egress.plain-http` of the policy `{document}` would have to list {host}"))
+                }
+                None => error.hint(format!("if it must be, name the host: --plain-http {host}")),
+            });
         }
         match origin.address() {
             Some(address) => self.check_address(origin, address),
@@ -65,7 +73,7 @@ impl Dialer {
             return Ok(Box::new(tcp));
         }
         let began = Instant::now();
-        let handshake = self.tls()?.connect(origin, tcp, self.stage);
+        let handshake = self.tls.connect(self.side, origin, tcp, self.stage);
         let (stream, negotiated) = match timeout(self.limit(), handshake).await {
             Ok(done) => done?,
             Err(_) => {
@@ -121,7 +129,7 @@ impl Dialer {
     }
 
     fn check_address(&self, origin: &Origin, address: IpAddr) -> Result<()> {
-        self.policy.egress.check_address(address, self.provenance(origin)).map_err(|why| {
+        self.policy.egress.check_address(self.side, origin, self.provenance(origin), address).map_err(|why| {
             Error::new(Code::EgressDenied, self.stage, format!("{origin} must not be connected to at {address}: {why}"))
         })
     }
@@ -129,15 +137,6 @@ impl Dialer {
     fn provenance(&self, origin: &Origin) -> Provenance {
         let typed = self.typed.iter().any(|typed| typed == origin || origin.is_upgrade_of(typed));
         if typed { Provenance::Typed } else { Provenance::Learned }
-    }
-
-    /// The TLS client, made at the first connection that needs it: reading the trust store takes a while.
-    fn tls(&self) -> Result<&TlsClient> {
-        if let Some(tls) = self.tls.get() {
-            return Ok(tls);
-        }
-        let tls = TlsClient::new(&self.policy.tls)?;
-        Ok(self.tls.get_or_init(|| tls))
     }
 
     fn limit(&self) -> Duration {

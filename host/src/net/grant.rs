@@ -8,9 +8,6 @@ use super::{Client, Request, Response, redacted};
 use crate::error::{Code, Error, Result, Stage};
 use crate::policy::Origin;
 
-/// The most redirects of one `open` or `read`.
-const MAX_HOPS: usize = 10;
-
 /// The network as it is granted to a source component.
 #[derive(Clone)]
 pub struct GrantedClient {
@@ -54,9 +51,13 @@ impl GrantedClient {
         let location = response.headers.get(LOCATION).and_then(|value| value.to_str().ok());
         if let (300..=399, Some(location)) = (response.status, location) {
             let target = url.join(location).ok().and_then(|target| Origin::of(&target).ok());
-            if !self.lock().redirected_to(target) {
-                let message = format!("{} redirects once more than the {MAX_HOPS} times allowed", redacted(&url));
-                return Err(Error::new(Code::SourceFailed, Stage::Source, message));
+            let policy = self.client.policy();
+            let most = policy.egress.redirects;
+            if !self.lock().redirected_to(target, most) {
+                let message = format!("{} redirects once more than the {most} times allowed", redacted(&url));
+                let site = policy.sites.of("egress.redirects");
+                return Err(Error::new(Code::SourceFailed, Stage::Source, message)
+                    .hint(format!("`egress.redirects` ({site}) bounds the redirects of one read")));
             }
         }
         Ok(response)
@@ -69,9 +70,9 @@ impl GrantedClient {
 
 impl Origins {
     /// Whether one more redirect is allowed; if it is, where it leads is granted.
-    fn redirected_to(&mut self, target: Option<Origin>) -> bool {
+    fn redirected_to(&mut self, target: Option<Origin>, most: usize) -> bool {
         self.hops = self.hops.saturating_add(1);
-        let allowed = self.hops <= MAX_HOPS;
+        let allowed = self.hops <= most;
         if let Some(target) = target.filter(|target| allowed && !self.granted.contains(target)) {
             self.granted.push(target);
         }
@@ -90,16 +91,16 @@ mod tests {
     #[test]
     fn a_redirect_grants_where_it_leads_and_nothing_else() {
         let mut origins = Origins { granted: vec![origin("https://a.example/")], hops: 0 };
-        assert!(origins.redirected_to(Some(origin("https://b.example/"))));
-        assert!(origins.redirected_to(None), "a malformed location is the component's to complain about");
+        assert!(origins.redirected_to(Some(origin("https://b.example/")), 2));
+        assert!(origins.redirected_to(None, 2), "a malformed location is the component's to complain about");
         assert_eq!(origins.granted, [origin("https://a.example/"), origin("https://b.example/")]);
     }
 
     #[test]
     fn the_hops_of_one_read_are_bounded() {
         let mut origins = Origins::default();
-        assert!((0..MAX_HOPS).all(|_| origins.redirected_to(Some(origin("https://b.example/")))));
-        assert!(!origins.redirected_to(Some(origin("https://c.example/"))));
+        assert!((0..3).all(|_| origins.redirected_to(Some(origin("https://b.example/")), 3)));
+        assert!(!origins.redirected_to(Some(origin("https://c.example/")), 3));
         assert_eq!(origins.granted, [origin("https://b.example/")]);
     }
 }

@@ -20,3 +20,5 @@ pub use grant::GrantedClient;
 pub use record::{Connection, Connections};
 pub use redact::redacted;
 pub use secret::{Basic, Secret};
+
+pub use crate::tls::{ClientCertificate, check as check_tls};

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::policy::{Origin, Side};
-use crate::tls::Negotiated;
+use crate::tls::{ClientCertificate, Negotiated};
 
 /// The most connections that are kept one by one; what comes after is only counted.
 const MAX_KEPT: usize = 256;
@@ -35,6 +35,14 @@ impl Connections {
         if kept.len() < MAX_KEPT {
             kept.push(connection);
         }
+    }
+
+    /// What the last peer on that side that asked for a client certificate got; none if nobody asked.
+    pub(super) fn client_certificate(&self, side: Side) -> Option<ClientCertificate> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = |connection: &Connection| connection.tls.as_ref()?.client_certificate;
+        let on_side = kept.iter().rev().filter(|connection| connection.side == side);
+        on_side.filter_map(asked).find(|asked| *asked != ClientCertificate::NotAsked)
     }
 
     /// All connections so far, in order, at most 256.

@@ -36,6 +36,7 @@ pub async fn import(plan: &Plan, progress: &Progress, interrupted: Interrupted) 
     let ledger = Ledger::default();
     let net = Net::new(Arc::new(plan.policy.clone()));
     let outcome = carry_out(plan, &net, progress, &ledger, interrupted).await.map_err(|error| {
+        let error = net.advise(error);
         // Whoever touched the destination has said what is left there.
         let untouched = error.leftovers().is_empty();
         if untouched { error.left(format!("nothing in {}", plan.target.shown())) } else { error }

@@ -12,7 +12,7 @@ use super::run::Imported;
 use super::{Checksum, Components, Place, Plan};
 use crate::engine::Component;
 use crate::error::{Error, Result, Retryable};
-use crate::net::{Connection, Net};
+use crate::net::{ClientCertificate, Connection, Net};
 use crate::observe::Progress;
 use crate::oci::{Descriptor, Image};
 use crate::policy::Side;
@@ -251,6 +251,12 @@ fn connection(connection: &Connection) -> ConnectionReport {
             cipher_suite: tls.suite.clone(),
             key_exchange_group: tls.group.clone(),
             resumed: tls.resumed,
+            verified: tls.verified,
+            client_certificate: tls.client_certificate.map(|state| match state {
+                ClientCertificate::NotAsked => "not-asked",
+                ClientCertificate::NotPresented => "not-presented",
+                ClientCertificate::Presented => "presented",
+            }),
             handshake_seconds: connection.handshake.map(|time| time.as_secs_f64()),
         }),
     }

@@ -23,5 +23,7 @@ pub use plan::{Choice, Chosen, ImageWishes, Input, Plan, Source, Target};
 pub use report::{Report, SCHEMA};
 pub use run::Imported;
 
+pub use crate::net::check_tls;
+
 /// Credentials for a registry, as [`Plan`] takes them.
 pub use crate::registry::Credentials;

@@ -175,6 +175,10 @@ pub struct TlsReport {
     pub key_exchange_group: Option<String>,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
+    /// Whether the peer's certificate was verified; false only where the policy says `insecure-skip-verification`.
+    pub verified: bool,
+    /// `not-asked`, `not-presented` or `presented`; null on a resumption.
+    pub client_certificate: Option<&'static str>,
     /// How long the handshake took.
     pub handshake_seconds: Option<f64>,
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Authority, Origin, Scheme};
+use super::{AddressRange, Authority, HostPattern, Origin, Rule, Scheme, Sited};
 
 /// Which end of the flow a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,15 +23,43 @@ pub enum Provenance {
     Learned,
 }
 
-/// The egress policy: the built-in rule and what the command line adds.
-#[derive(Clone, Debug, Default)]
+/// The egress policy: the built-in rule, what the document says, and what the command line adds.
+#[derive(Clone, Debug)]
 pub struct Egress {
     /// Hosts that may be spoken to without TLS.
-    pub plain_http: Vec<Authority>,
+    pub plain_http: Vec<Sited<Authority>>,
+    /// The most redirects of one `open` or `read` of a source.
+    pub redirects: usize,
+    /// Rules for the source's side.
+    pub source: Rules,
+    /// Rules for the registry's side.
+    pub registry: Rules,
+}
+
+/// What the document says about one side. Nothing, if it is empty.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Hosts that may be reached; if there are any, no other may.
+    pub hosts: Vec<Sited<HostPattern>>,
+    /// Hosts that may not.
+    pub denied_hosts: Vec<Sited<HostPattern>>,
+    /// Addresses that may be connected to; if there are any, no other may.
+    pub addresses: Vec<Sited<AddressRange>>,
+    /// Addresses that may not.
+    pub denied_addresses: Vec<Sited<AddressRange>>,
+}
+
+/// Why an origin is not spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginDenied {
+    /// The policy lists hosts, and not this one.
+    NotListed(Rule),
+    /// A pattern of the policy denies it.
+    Denied(HostPattern, Rule),
 }
 
 /// Why an address is not connected to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddressDenied {
     /// Link-local, which is where metadata services live: only a policy that names the address allows it.
     LinkLocal,
@@ -41,7 +69,14 @@ pub enum AddressDenied {
     NotPublic,
     /// Unspecified, broadcast or multicast: nobody's address.
     NotUnicast,
+    /// The policy lists addresses, and not this one.
+    NotListed(Rule),
+    /// A range of the policy denies it.
+    Denied(AddressRange, Rule),
 }
+
+/// Redirects of one `open` or `read` unless the document says otherwise.
+pub(super) const DEFAULT_REDIRECTS: usize = 10;
 
 /// Metadata services outside link-local: AWS over IPv6, Alibaba Cloud, Oracle Cloud, Azure's wire server.
 const METADATA: [IpAddr; 4] = [
@@ -55,38 +90,118 @@ impl Egress {
     /// Whether the scheme is allowed for that origin: TLS always is, plain HTTP where it was asked for.
     #[must_use]
     pub fn allows_scheme(&self, origin: &Origin) -> bool {
-        origin.scheme() == Scheme::Https || self.plain_http.iter().any(|authority| authority.covers(origin))
+        origin.scheme() == Scheme::Https || self.plain_http.iter().any(|authority| authority.value.covers(origin))
     }
 
-    /// Whether an address may be connected to.
+    /// Whether an origin may be spoken to at all. Its addresses are checked on their own.
+    ///
+    /// # Errors
+    /// With the rule of the document that forbids it; what is denied is denied even where it is allowed too.
+    pub fn check_origin(&self, side: Side, origin: &Origin) -> Result<(), OriginDenied> {
+        let rules = self.rules(side);
+        if let Some(denied) = rules.denied_hosts.iter().find(|pattern| pattern.value.covers(origin)) {
+            let key = side.key("egress.source.denied-hosts", "egress.registry.denied-hosts");
+            return Err(OriginDenied::Denied(denied.value.clone(), Rule { key, site: denied.site.clone() }));
+        }
+        match rules.hosts.first() {
+            Some(first) if !rules.hosts.iter().any(|pattern| pattern.value.covers(origin)) => {
+                let key = side.key("egress.source.hosts", "egress.registry.hosts");
+                Err(OriginDenied::NotListed(Rule { key, site: first.site.clone() }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether an address of `origin` may be connected to.
     ///
     /// # Errors
     /// With the reason why not.
-    pub fn check_address(&self, address: IpAddr, provenance: Provenance) -> Result<(), AddressDenied> {
+    pub fn check_address(
+        &self,
+        side: Side,
+        origin: &Origin,
+        provenance: Provenance,
+        address: IpAddr,
+    ) -> Result<(), AddressDenied> {
         let address = embedded(address);
+        if not_unicast(address) {
+            return Err(AddressDenied::NotUnicast);
+        }
+        let rules = self.rules(side);
+        if let Some(denied) = rules.denied_addresses.iter().find(|range| range.value.covers(address)) {
+            let key = side.key("egress.source.denied-addresses", "egress.registry.denied-addresses");
+            return Err(AddressDenied::Denied(denied.value, Rule { key, site: denied.site.clone() }));
+        }
+        let covering: Vec<AddressRange> =
+            rules.addresses.iter().map(|range| range.value).filter(|range| range.covers(address)).collect();
+        // Naming the address itself opens what no range does.
+        if covering.iter().any(AddressRange::is_one_address) {
+            return Ok(());
+        }
         if METADATA.contains(&address) {
             return Err(AddressDenied::Metadata);
         }
-        let (link_local, not_unicast) = match address {
-            IpAddr::V4(v4) => (v4.is_link_local(), v4.is_unspecified() || v4.is_broadcast() || v4.is_multicast()),
-            IpAddr::V6(v6) => (v6.is_unicast_link_local(), v6.is_unspecified() || v6.is_multicast()),
-        };
-        if link_local {
+        if link_local(address) {
             return Err(AddressDenied::LinkLocal);
         }
-        if not_unicast {
-            return Err(AddressDenied::NotUnicast);
+        if let (Some(first), true) = (rules.addresses.first(), covering.is_empty()) {
+            let key = side.key("egress.source.addresses", "egress.registry.addresses");
+            return Err(AddressDenied::NotListed(Rule { key, site: first.site.clone() }));
         }
-        match provenance {
-            Provenance::Typed => Ok(()),
-            Provenance::Learned if is_public(address) => Ok(()),
-            Provenance::Learned => Err(AddressDenied::NotPublic),
+        // A range like 0.0.0.0/0 does not mean that a peer may send us into the private networks.
+        let opened = covering.iter().any(AddressRange::is_not_public);
+        let named = rules.hosts.iter().any(|pattern| pattern.value.names_one_host() && pattern.value.covers(origin));
+        if provenance == Provenance::Typed || opened || named || is_public(address) {
+            Ok(())
+        } else {
+            Err(AddressDenied::NotPublic)
+        }
+    }
+
+    const fn rules(&self, side: Side) -> &Rules {
+        match side {
+            Side::Source => &self.source,
+            Side::Registry => &self.registry,
         }
     }
 }
 
+impl Default for Egress {
+    fn default() -> Self {
+        Self {
+            plain_http: Vec::new(),
+            redirects: DEFAULT_REDIRECTS,
+            source: Rules::default(),
+            registry: Rules::default(),
+        }
+    }
+}
+
+impl Side {
+    const fn key(self, source: &'static str, registry: &'static str) -> &'static str {
+        match self {
+            Self::Source => source,
+            Self::Registry => registry,
+        }
+    }
+}
+
+fn link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+fn not_unicast(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_unspecified() || v4.is_broadcast() || v4.is_multicast(),
+        IpAddr::V6(v6) => v6.is_unspecified() || v6.is_multicast(),
+    }
+}
+
 /// The IPv4 address inside an IPv6 one that only wraps it: mapped (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056).
-fn embedded(address: IpAddr) -> IpAddr {
+pub(super) fn embedded(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
     if let Some(v4) = v6.to_ipv4_mapped() {
         return v4.into();
@@ -100,7 +215,7 @@ fn embedded(address: IpAddr) -> IpAddr {
 }
 
 /// Globally reachable unicast (the IANA special-purpose registries, RFC 6890).
-fn is_public(address: IpAddr) -> bool {
+pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
             let [a, b, c, _] = v4.octets();
@@ -124,6 +239,15 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
+impl fmt::Display for OriginDenied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotListed(rule) => write!(f, "the policy's {rule} does not list it"),
+            Self::Denied(pattern, rule) => write!(f, "the policy's {rule} denies `{pattern}`"),
+        }
+    }
+}
+
 impl fmt::Display for AddressDenied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -131,16 +255,29 @@ impl fmt::Display for AddressDenied {
             Self::Metadata => "it is a metadata service",
             Self::NotPublic => "it is not public and was named by a peer, not by the user",
             Self::NotUnicast => "it is not an address of one host",
+            Self::NotListed(rule) => return write!(f, "the policy's {rule} does not list it"),
+            Self::Denied(range, rule) => return write!(f, "the policy's {rule} denies `{range}`"),
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Site;
     use super::*;
 
+    fn origin(url: &str) -> Origin {
+        Origin::of(&url::Url::parse(url).unwrap()).unwrap()
+    }
+
+    fn sited<T: std::str::FromStr>(texts: &[&str]) -> Vec<Sited<T>> {
+        let sited = |text: &&str| Sited::new(text.parse().unwrap_or_else(|_| panic!("{text}")), Site::BuiltIn);
+        texts.iter().map(sited).collect()
+    }
+
     fn check(address: &str, provenance: Provenance) -> Result<(), AddressDenied> {
-        Egress::default().check_address(address.parse().unwrap(), provenance)
+        let address = address.parse().unwrap();
+        Egress::default().check_address(Side::Source, &origin("https://a.example"), provenance, address)
     }
 
     #[test]
@@ -194,12 +331,64 @@ mod tests {
 
     #[test]
     fn plain_http_is_for_hosts_that_were_named() {
-        let origin = |url: &str| Origin::of(&url::Url::parse(url).unwrap()).unwrap();
         let none = Egress::default();
         assert!(none.allows_scheme(&origin("https://a.example/")));
         assert!(!none.allows_scheme(&origin("http://127.0.0.1/")), "loopback too");
-        let some = Egress { plain_http: vec!["127.0.0.1:5000".parse().unwrap()] };
+        let some = Egress { plain_http: sited(&["127.0.0.1:5000"]), ..Egress::default() };
         assert!(some.allows_scheme(&origin("http://127.0.0.1:5000/")));
         assert!(!some.allows_scheme(&origin("http://127.0.0.1:5001/")));
+    }
+
+    #[test]
+    fn hosts_are_those_listed_less_those_denied() {
+        let rules = Rules {
+            hosts: sited(&["*.example:443", "10.0.0.1"]),
+            denied_hosts: sited(&["old.example"]),
+            ..Rules::default()
+        };
+        let egress = Egress { source: rules, ..Egress::default() };
+        let allowed = |side, url| egress.check_origin(side, &origin(url));
+        for url in ["https://a.example/", "http://10.0.0.1:81/"] {
+            assert_eq!(allowed(Side::Source, url), Ok(()), "{url}");
+        }
+        for url in ["https://a.example:8443/", "https://example/", "https://10.0.0.2/"] {
+            assert!(matches!(allowed(Side::Source, url), Err(OriginDenied::NotListed(_))), "{url}");
+        }
+        for url in ["https://old.example/", "https://OLD.example./"] {
+            assert!(matches!(allowed(Side::Source, url), Err(OriginDenied::Denied(..))), "{url}");
+        }
+        assert_eq!(allowed(Side::Registry, "https://old.example/"), Ok(()), "the other side");
+    }
+
+    #[test]
+    fn addresses_are_those_listed_less_those_denied() {
+        let address = |rules: &Rules, provenance, address: &str| {
+            let egress = Egress { registry: rules.clone(), ..Egress::default() };
+            egress.check_address(Side::Registry, &origin("https://a.example"), provenance, address.parse().unwrap())
+        };
+        let rules = Rules {
+            addresses: sited(&["10.0.0.0/8", "169.254.169.254", "169.254.0.0/16", "0.0.0.0/0"]),
+            denied_addresses: sited(&["10.1.0.0/16", "127.0.0.0/8"]),
+            ..Rules::default()
+        };
+        let (typed, learned) = (Provenance::Typed, Provenance::Learned);
+        for allowed in ["10.0.0.1", "::ffff:10.0.0.1", "169.254.169.254", "8.8.8.8"] {
+            assert_eq!(address(&rules, learned, allowed), Ok(()), "{allowed}");
+        }
+        assert_eq!(address(&rules, typed, "192.168.0.1"), Ok(()));
+        assert_eq!(
+            address(&rules, learned, "192.168.0.1"),
+            Err(AddressDenied::NotPublic),
+            "0.0.0.0/0 opens no network"
+        );
+        assert_eq!(address(&rules, typed, "169.254.0.1"), Err(AddressDenied::LinkLocal), "a range is no name");
+        for denied in ["10.1.2.3", "127.0.0.1", "::ffff:127.0.0.1", "64:ff9b::7f00:1"] {
+            assert!(matches!(address(&rules, typed, denied), Err(AddressDenied::Denied(..))), "{denied}");
+        }
+        assert!(matches!(address(&rules, typed, "2001:4860::1"), Err(AddressDenied::NotListed(_))));
+        let named = Rules { hosts: sited(&["a.example", "*.b.example"]), ..Rules::default() };
+        assert_eq!(address(&named, learned, "10.0.0.1"), Ok(()), "the policy names the host");
+        let below = Rules { hosts: sited(&["*.example"]), ..Rules::default() };
+        assert_eq!(address(&below, learned, "10.0.0.1"), Err(AddressDenied::NotPublic), "a pattern does not");
     }
 }

@@ -37,3 +37,29 @@ impl Default for Limits {
         }
     }
 }
+
+/// What one limit is, and between which bounds a document may set it, both included.
+#[derive(Clone, Copy)]
+pub(super) enum Bounds {
+    /// A time.
+    Time(fn(&mut Limits) -> &mut Duration, Duration, Duration),
+    /// A number of bytes.
+    Size(fn(&mut Limits) -> &mut usize, usize, usize),
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The limits that a document may set, by key.
+pub(super) const LIMITS: [(&str, Bounds); 8] = [
+    ("limits.connect", Bounds::Time(|limits| &mut limits.connect, SECOND, Duration::from_secs(10 * 60))),
+    ("limits.answer", Bounds::Time(|limits| &mut limits.answer, SECOND, HOUR)),
+    ("limits.commit", Bounds::Time(|limits| &mut limits.commit, SECOND, DAY)),
+    ("limits.source-stall", Bounds::Time(|limits| &mut limits.source_stall, SECOND, HOUR)),
+    ("limits.registry-stall", Bounds::Time(|limits| &mut limits.registry_stall, SECOND, HOUR)),
+    ("limits.component-idle", Bounds::Time(|limits| &mut limits.component_idle, SECOND, HOUR)),
+    ("limits.component-cpu", Bounds::Time(|limits| &mut limits.component_cpu, SECOND, HOUR)),
+    // A component of an ordinary toolchain needs a few MiB to begin with; wasm addresses 4 GiB.
+    ("limits.component-memory", Bounds::Size(|limits| &mut limits.component_memory, 4 << 20, 4 << 30)),
+];

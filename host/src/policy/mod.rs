@@ -1,25 +1,68 @@
-//! What an import may do, as a value: TLS, egress, components, limits. Pure: no I/O.
+//! What an import may do, as a value: TLS, egress, limits. Pure: no I/O.
 //!
-//! The policy document is not read yet; the built-in default (DESIGN §8) and what the command line adds to it are all
-//! there is. A policy that is named is refused, never ignored.
+//! A [`Policy`] is the built-in default (DESIGN §8) or a document parsed once ([`Policy::parse`]), and what the command line
+//! adds ([`Policy::with_flags`]). A document holds against whoever types the command: flags that would widen it are refused
+//! unless it allows them.
 
+mod document;
 mod egress;
+mod flags;
+mod host;
 mod limits;
 mod origin;
+mod range;
+mod show;
+mod site;
 mod tls;
 
-pub use egress::{AddressDenied, Egress, Provenance, Side};
+use std::sync::Arc;
+
+pub use document::{Files, Invalid, KEYS, Key, Support};
+pub use egress::{AddressDenied, Egress, OriginDenied, Provenance, Rules, Side};
+pub use flags::{FlagDenied, Flags};
+pub use host::{HostPattern, MalformedHostPattern};
 pub use limits::Limits;
 pub use origin::{Authority, MalformedAuthority, MalformedOrigin, Origin, Scheme};
-pub use tls::{Group, Suite, TlsPolicy, TrustAnchor, Version};
+pub use range::{AddressRange, MalformedAddressRange};
+pub use site::{Rule, Site, Sited, Sites};
+pub use tls::{ClientIdentity, FlagIdentity, Group, HostTls, Suite, TlsPolicy, Trust, TrustAnchor, Version};
 
 /// The effective policy of one run.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    /// TLS, the same for every connection.
+    /// TLS, the same for every connection but where it names a host.
     pub tls: TlsPolicy,
     /// Where each side may connect.
     pub egress: Egress,
     /// Times and sizes.
     pub limits: Limits,
+    /// Flags that may add to a document.
+    pub allowed_flags: Vec<Sited<AllowedFlag>>,
+    /// The file of the document in force; none is the built-in default.
+    pub document: Option<Arc<str>>,
+    /// Where single values come from.
+    pub sites: Sites,
+}
+
+/// A flag that would widen what a document says, unless the document allows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AllowedFlag {
+    /// `--ca`.
+    Ca,
+    /// `--plain-http`.
+    PlainHttp,
+}
+
+impl AllowedFlag {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::Ca, Self::PlainHttp];
+
+    /// As it is typed.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ca => "--ca",
+            Self::PlainHttp => "--plain-http",
+        }
+    }
 }

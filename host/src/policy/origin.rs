@@ -111,6 +111,24 @@ impl Authority {
     pub fn covers(&self, origin: &Origin) -> bool {
         self.host == origin.host && self.port.is_none_or(|port| port == origin.port)
     }
+
+    /// Whether every origin that `other` covers is covered.
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
+        self.host == other.host && self.port.is_none_or(|port| other.port == Some(port))
+    }
+
+    /// The host.
+    #[must_use]
+    pub const fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The port, if one was named.
+    #[must_use]
+    pub const fn port(&self) -> Option<u16> {
+        self.port
+    }
 }
 
 impl FromStr for Authority {
@@ -119,7 +137,7 @@ impl FromStr for Authority {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let malformed = || MalformedAuthority(text.to_owned());
         // Only what can be an authority reaches the URL parser, which is lenient about much else.
-        if text.is_empty() || text.contains(['/', '@', '?', '#', '\\']) || text.contains(char::is_whitespace) {
+        if text.is_empty() || text.contains(['/', '@', '?', '#', '\\', '*']) || text.contains(char::is_whitespace) {
             return Err(malformed());
         }
         // A scheme with no default port keeps apart `host` and `host:80`.
@@ -128,6 +146,13 @@ impl FromStr for Authority {
         let named = text.rsplit_once(':').filter(|(_, port)| !port.contains(']'));
         let port = named.map(|(_, port)| port.parse().map_err(|_| malformed())).transpose()?;
         Ok(Self { host, port })
+    }
+}
+
+impl fmt::Display for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.host)?;
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
 
@@ -188,7 +213,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_no_authority() {
-        for text in ["", "http://a", "a/b", "u@a", "a:b", "a:99999", "a b", ":80", "[::1"] {
+        for text in ["", "http://a", "a/b", "u@a", "a:b", "a:99999", "a b", ":80", "[::1", "*.a", "*"] {
             assert!(text.parse::<Authority>().is_err(), "{text}");
         }
     }

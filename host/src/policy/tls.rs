@@ -1,4 +1,8 @@
-//! TLS as policy: what is offered, to whom it is trusted.
+//! TLS as policy: what is offered, to whom it is trusted, and as whom we present ourselves.
+
+use std::fmt;
+
+use super::{Authority, HostPattern, Origin, Rule, Side, Site, Sited};
 
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,13 +35,63 @@ pub enum Group {
     Secp384r1,
 }
 
-/// A file of PEM certificates that are trusted besides the system's, already read.
+/// A file of PEM certificates that are trusted, already read.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TrustAnchor {
-    /// Where it came from, for messages.
-    pub origin: String,
+    /// The file, for messages.
+    pub file: String,
     /// Its content.
     pub pem: Vec<u8>,
+    /// Who named it.
+    pub site: Site,
+}
+
+/// A client certificate and its key, already read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientIdentity {
+    /// The certificate's file, for messages.
+    pub certificate_file: String,
+    /// The certificate and what leads from it to its CA, as PEM.
+    pub certificate: Vec<u8>,
+    /// The key's file, for messages.
+    pub key_file: String,
+    /// The key, as PEM. Never shown.
+    pub key: Vec<u8>,
+    /// Who named it.
+    pub site: Site,
+}
+
+/// What is different for some hosts: an entry `[[tls.host]]`.
+#[derive(Clone, Debug)]
+pub struct HostTls {
+    /// Which.
+    pub hosts: Sited<HostPattern>,
+    /// Whom they are trusted to.
+    pub trust: Trust,
+    /// As whom we present ourselves to them, if they ask.
+    pub identity: Option<ClientIdentity>,
+}
+
+/// Whom certificates are trusted to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// As every host.
+    AsUsual,
+    /// These anchors and no others.
+    Only(Vec<TrustAnchor>),
+    /// `insecure-skip-verification`: whoever answers. From there.
+    Anybody(Site),
+}
+
+/// A client certificate from the command line.
+#[derive(Clone, Debug)]
+pub struct FlagIdentity {
+    /// The host it is for.
+    pub host: Authority,
+    /// The side it is for; none is both.
+    pub side: Option<Side>,
+    /// The certificate.
+    pub identity: ClientIdentity,
 }
 
 /// What is offered and whom it is trusted to. In order of preference.
@@ -49,31 +103,175 @@ pub struct TlsPolicy {
     pub suites: Vec<Suite>,
     /// Key exchange groups.
     pub groups: Vec<Group>,
-    /// Trust anchors besides the system store.
+    /// The key that decided versions, suites and groups.
+    pub offered_by: Rule,
+    /// Whether the system's trust store counts.
+    pub system_store: bool,
+    /// Trust anchors besides it.
     pub anchors: Vec<TrustAnchor>,
+    /// What is different for some hosts; the first entry that covers an origin counts, and no other.
+    pub hosts: Vec<HostTls>,
+    /// Client certificates from the command line; they go before those of `hosts`.
+    pub identities: Vec<FlagIdentity>,
+}
+
+impl TlsPolicy {
+    /// What is different for that origin.
+    #[must_use]
+    pub fn entry(&self, origin: &Origin) -> Option<&HostTls> {
+        self.hosts.iter().find(|entry| entry.hosts.value.covers(origin))
+    }
+
+    /// The client certificate for that origin on that side.
+    #[must_use]
+    pub fn identity(&self, side: Side, origin: &Origin) -> Option<&ClientIdentity> {
+        let meant = |flag: &&FlagIdentity| flag.side.is_none_or(|meant| meant == side) && flag.host.covers(origin);
+        let flag = self.identities.iter().find(meant).map(|flag| &flag.identity);
+        flag.or_else(|| self.entry(origin)?.identity.as_ref())
+    }
 }
 
 impl Default for TlsPolicy {
     /// The profile `aes-gcm`: AES-GCM suites only, which every CPU in question accelerates.
     fn default() -> Self {
         Self {
-            versions: vec![Version::Tls13, Version::Tls12],
-            suites: vec![
-                Suite::Tls13Aes128GcmSha256,
-                Suite::Tls13Aes256GcmSha384,
-                Suite::EcdheEcdsaAes128GcmSha256,
-                Suite::EcdheRsaAes128GcmSha256,
-                Suite::EcdheEcdsaAes256GcmSha384,
-                Suite::EcdheRsaAes256GcmSha384,
-            ],
-            groups: vec![Group::X25519MlKem768, Group::X25519, Group::Secp256r1, Group::Secp384r1],
+            versions: Version::ALL.to_vec(),
+            suites: Suite::ALL.to_vec(),
+            groups: Group::ALL.to_vec(),
+            offered_by: Rule { key: "tls.profile", site: Site::BuiltIn },
+            system_store: true,
             anchors: Vec::new(),
+            hosts: Vec::new(),
+            identities: Vec::new(),
         }
     }
 }
 
-impl std::fmt::Debug for TrustAnchor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TrustAnchor").field("origin", &self.origin).finish_non_exhaustive()
+impl Version {
+    /// All, in order of preference.
+    pub const ALL: &'static [Self] = &[Self::Tls13, Self::Tls12];
+
+    /// The name in a document.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls12 => "TLSv1.2",
+            Self::Tls13 => "TLSv1.3",
+        }
+    }
+}
+
+impl Suite {
+    /// All that are ever offered, in order of preference.
+    pub const ALL: &'static [Self] = &[
+        Self::Tls13Aes128GcmSha256,
+        Self::Tls13Aes256GcmSha384,
+        Self::EcdheEcdsaAes128GcmSha256,
+        Self::EcdheRsaAes128GcmSha256,
+        Self::EcdheEcdsaAes256GcmSha384,
+        Self::EcdheRsaAes256GcmSha384,
+    ];
+
+    /// The IANA name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls13Aes128GcmSha256 => "TLS_AES_128_GCM_SHA256",
+            Self::Tls13Aes256GcmSha384 => "TLS_AES_256_GCM_SHA384",
+            Self::EcdheEcdsaAes128GcmSha256 => "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+            Self::EcdheEcdsaAes256GcmSha384 => "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+            Self::EcdheRsaAes128GcmSha256 => "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+            Self::EcdheRsaAes256GcmSha384 => "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+        }
+    }
+
+    /// The version it belongs to: TLS 1.3 has suites of its own.
+    #[must_use]
+    pub const fn version(self) -> Version {
+        match self {
+            Self::Tls13Aes128GcmSha256 | Self::Tls13Aes256GcmSha384 => Version::Tls13,
+            Self::EcdheEcdsaAes128GcmSha256
+            | Self::EcdheEcdsaAes256GcmSha384
+            | Self::EcdheRsaAes128GcmSha256
+            | Self::EcdheRsaAes256GcmSha384 => Version::Tls12,
+        }
+    }
+}
+
+impl Group {
+    /// All that are ever offered, in order of preference.
+    pub const ALL: &'static [Self] = &[Self::X25519MlKem768, Self::X25519, Self::Secp256r1, Self::Secp384r1];
+
+    /// The IANA name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::X25519MlKem768 => "X25519MLKEM768",
+            Self::X25519 => "x25519",
+            Self::Secp256r1 => "secp256r1",
+            Self::Secp384r1 => "secp384r1",
+        }
+    }
+
+    /// Whether TLS of that version has it: the hybrids came with TLS 1.3.
+    #[must_use]
+    pub fn is_of(self, version: Version) -> bool {
+        version == Version::Tls13 || self != Self::X25519MlKem768
+    }
+}
+
+impl fmt::Debug for TrustAnchor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrustAnchor").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ClientIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientIdentity")
+            .field("certificate_file", &self.certificate_file)
+            .field("key_file", &self.key_file)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(file: &str) -> ClientIdentity {
+        let (certificate, key) = (Vec::new(), b"hunter2".to_vec());
+        let (certificate_file, key_file) = (file.to_owned(), "key".to_owned());
+        ClientIdentity { certificate_file, certificate, key_file, key, site: Site::BuiltIn }
+    }
+
+    #[test]
+    fn the_client_certificate_is_the_flags_then_the_entrys() {
+        let flag =
+            |host: &str, side, file| FlagIdentity { host: host.parse().unwrap(), side, identity: identity(file) };
+        let entry = HostTls {
+            hosts: Sited::new("*.example".parse().unwrap(), Site::BuiltIn),
+            trust: Trust::AsUsual,
+            identity: Some(identity("entry")),
+        };
+        let policy = TlsPolicy {
+            hosts: vec![entry],
+            identities: vec![flag("r.example:5000", Some(Side::Registry), "flag"), flag("other", None, "both")],
+            ..TlsPolicy::default()
+        };
+        let chosen = |side, url: &str| {
+            let origin = Origin::of(&url::Url::parse(url).unwrap()).unwrap();
+            policy.identity(side, &origin).map(|identity| identity.certificate_file.clone())
+        };
+        assert_eq!(chosen(Side::Registry, "https://r.example:5000/").as_deref(), Some("flag"));
+        assert_eq!(chosen(Side::Source, "https://r.example:5000/").as_deref(), Some("entry"));
+        assert_eq!(chosen(Side::Registry, "https://r.example/").as_deref(), Some("entry"));
+        assert_eq!(chosen(Side::Source, "https://other:1/").as_deref(), Some("both"));
+        assert_eq!(chosen(Side::Source, "https://third/"), None);
+    }
+
+    #[test]
+    fn a_key_is_not_shown() {
+        assert!(!format!("{:?}", identity("a")).contains("104"), "no bytes of hunter2");
     }
 }

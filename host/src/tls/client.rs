@@ -1,52 +1,107 @@
 //! Client sessions within the policy.
 
+use std::collections::HashMap;
+use std::error::Error as StdError;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::{ClientConfig, Error as TlsError};
+use rustls::crypto::CryptoProvider;
+use rustls::{AlertDescription, ClientConfig, Error as TlsError};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Negotiated, anchors, provider};
+use super::identity::{ASKED, Asked, ClientCertificate, Presenting};
+use super::{Negotiated, anchors, identity, provider, verifier};
 use crate::error::{Code, Error, Result, Stage};
-use crate::policy::{Origin, TlsPolicy};
+use crate::policy::{Origin, Side, TlsPolicy, Trust};
 
 /// Opens TLS sessions as the policy says.
 #[derive(Clone)]
-pub struct TlsClient {
-    connector: TlsConnector,
-    offered: Arc<str>,
+pub struct TlsClient(Arc<Inner>);
+
+struct Inner {
+    policy: TlsPolicy,
+    provider: Arc<CryptoProvider>,
+    /// One configuration for each entry of the policy and client certificate: sessions are resumed only within one.
+    configs: Mutex<HashMap<Which, Arc<ClientConfig>>>,
+}
+
+/// The policy's entry, and the files of the client certificate.
+type Which = (Option<usize>, Option<(String, String)>);
+
+/// Whether the files that a policy names can be used: trust anchors, client certificates and their keys. The system's
+/// trust store is not read.
+///
+/// # Errors
+/// `policy-invalid` for what a document names, `local-file` and `credentials-unreadable` for what flags do.
+pub fn check(policy: &TlsPolicy) -> Result<()> {
+    let provider = provider::provider(policy);
+    anchors::only(&policy.anchors)?;
+    for entry in &policy.hosts {
+        if let Trust::Only(only) = &entry.trust {
+            anchors::only(only)?;
+        }
+        if let Some(identity) = &entry.identity {
+            identity::certified(identity, &provider)?;
+        }
+    }
+    for flag in &policy.identities {
+        identity::certified(&flag.identity, &provider)?;
+    }
+    Ok(())
+}
+
+/// What to do where a peer ended a session because of the client's certificate or the lack of one; none for another reason.
+#[must_use]
+pub fn client_certificate_advice(state: ClientCertificate) -> Option<&'static str> {
+    match state {
+        ClientCertificate::NotAsked => None,
+        ClientCertificate::NotPresented => Some(
+            "the peer asked for a client certificate and got none: name one with --cert [HOST=]FILE and --key [HOST=]FILE, \
+             or in an entry `[[tls.host]]` of the policy",
+        ),
+        ClientCertificate::Presented => Some("the peer was shown a client certificate: is it one that it accepts?"),
+    }
+}
+
+/// The alert by which a peer ended a session after the handshake, if that is why `error` happened: in TLS 1.3 a client
+/// learns only then that its certificate is not accepted.
+#[must_use]
+pub fn late_alert(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let tls = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref::<TlsError>());
+        if let Some(TlsError::AlertReceived(alert)) = tls {
+            return Some(format!("{alert:?}"));
+        }
+        next = error.source();
+    }
+    None
 }
 
 impl TlsClient {
-    /// A client for that policy. Reads the system's trust store.
-    ///
-    /// # Errors
-    /// `local-file` if the trust anchors cannot be used, `policy-invalid` if suites, groups and versions do not fit each
-    /// other.
-    pub fn new(policy: &TlsPolicy) -> Result<Self> {
-        let roots = anchors::roots(&policy.anchors)?;
-        let provider = provider::provider(policy);
-        let suites: Vec<String> = provider.cipher_suites.iter().map(|suite| format!("{:?}", suite.suite())).collect();
-        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
-            .with_protocol_versions(&provider::versions(policy))
-            .map_err(|why| {
-                Error::new(Code::PolicyInvalid, Stage::Plan, format!("the TLS policy cannot be met: {why}"))
-            })?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), offered: suites.join(", ").into() })
+    /// A client for that policy. Trust anchors and certificates are read at the first session that needs them.
+    #[must_use]
+    pub fn new(policy: &TlsPolicy) -> Self {
+        let provider = Arc::new(provider::provider(policy));
+        Self(Arc::new(Inner { policy: policy.clone(), provider, configs: Mutex::default() }))
     }
 
-    /// Opens a session with `origin` over `io`. `stage` is for the error.
+    /// Opens a session with `origin`, which is on `side`, over `io`. `stage` is for the error.
     ///
     /// # Errors
     /// `tls-certificate` if the peer's certificate is not trusted, `tls-handshake` for everything else that stands in the
-    /// way of a session within the policy.
-    pub async fn connect<I>(&self, origin: &Origin, io: I, stage: Stage) -> Result<(TlsStream<I>, Negotiated)>
+    /// way of a session within the policy; those of [`check`]; `local-file` if the system's trust store cannot be used.
+    pub async fn connect<I>(
+        &self,
+        side: Side,
+        origin: &Origin,
+        io: I,
+        stage: Stage,
+    ) -> Result<(TlsStream<I>, Negotiated)>
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
@@ -56,26 +111,109 @@ impl TlsClient {
                 Error::new(Code::TlsHandshake, stage, format!("`{}` is no name for TLS: {why}", origin.host()))
             })?,
         };
-        let stream = self.connector.connect(name, io).await.map_err(|why| self.error(origin, why, stage))?;
-        let negotiated = Negotiated::of(stream.get_ref().1)
+        let connector = TlsConnector::from(self.0.config(side, origin)?);
+        let asked = Arc::new(Asked::default());
+        let handshake = ASKED.scope(Arc::clone(&asked), connector.connect(name, io)).await;
+        let stream = handshake.map_err(|why| self.0.error(origin, why, stage, asked.state()))?;
+        let verified = !matches!(self.0.policy.entry(origin).map(|entry| &entry.trust), Some(Trust::Anybody(_)));
+        let negotiated = Negotiated::of(stream.get_ref().1, asked.state(), verified)
             .ok_or_else(|| Error::internal(stage, "a TLS session without parameters"))?;
         Ok((stream, negotiated))
     }
+}
 
-    fn error(&self, origin: &Origin, why: io::Error, stage: Stage) -> Error {
+impl Inner {
+    fn config(&self, side: Side, origin: &Origin) -> Result<Arc<ClientConfig>> {
+        let entry = self.policy.hosts.iter().position(|entry| entry.hosts.value.covers(origin));
+        let identity = self.policy.identity(side, origin);
+        let files = identity.map(|identity| (identity.certificate_file.clone(), identity.key_file.clone()));
+        let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = configs.get(&(entry, files.clone())) {
+            return Ok(Arc::clone(config));
+        }
+        let impossible =
+            |why: String| Error::new(Code::PolicyInvalid, Stage::Plan, format!("the TLS policy cannot be met: {why}"));
+        let roots = match entry.and_then(|entry| self.policy.hosts.get(entry)).map(|entry| &entry.trust) {
+            Some(Trust::Only(only)) => Some(anchors::only(only)?),
+            Some(Trust::Anybody(site)) => {
+                tracing::warn!(
+                    "the certificate of {origin} is NOT verified, anybody could answer in its name: \
+                     `insecure-skip-verification` at {site}"
+                );
+                None
+            }
+            Some(Trust::AsUsual) | None => Some(anchors::usual(&self.policy)?),
+        };
+        let verifier = match roots {
+            Some(roots) => verifier::verifying(roots, &self.provider).map_err(impossible)?,
+            None => verifier::trusting_anybody(&self.provider),
+        };
+        let key = identity.map(|identity| identity::certified(identity, &self.provider)).transpose()?;
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&provider::versions(&self.policy))
+            .map_err(|why| impossible(why.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_client_cert_resolver(Arc::new(Presenting(key)));
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let config = Arc::new(config);
+        configs.insert((entry, files), Arc::clone(&config));
+        Ok(config)
+    }
+
+    fn error(&self, origin: &Origin, why: io::Error, stage: Stage, asked: ClientCertificate) -> Error {
         let tls = why.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
         if let Some(TlsError::InvalidCertificate(reason)) = tls {
+            let (reason, hint) = verifier::explained(reason);
             let message = format!("the certificate of {origin} is not trusted: {reason}");
-            return Error::new(Code::TlsCertificate, stage, message)
-                .hint("if the server is the right one, name its CA with --ca FILE");
+            return Error::new(Code::TlsCertificate, stage, message).hint(hint);
         }
         let account = match tls {
             Some(TlsError::AlertReceived(alert)) => format!("it answered with the alert {alert:?}"),
             Some(other) => other.to_string(),
             None => why.to_string(),
         };
-        Error::new(Code::TlsHandshake, stage, format!("no TLS session with {origin} within the policy: {account}"))
-            .context(format!("offered: {}", self.offered))
-            .hint("the server must speak TLS 1.2 or 1.3 with an AES-GCM suite")
+        let error =
+            Error::new(Code::TlsHandshake, stage, format!("no TLS session with {origin} within the policy: {account}"))
+                .context(format!("offered: {}", self.offered()));
+        let about_certificate = match tls {
+            Some(TlsError::AlertReceived(AlertDescription::HandshakeFailure)) => client_certificate_advice(asked),
+            Some(TlsError::AlertReceived(alert)) if is_about_client(*alert) => client_certificate_advice(asked),
+            _ => None,
+        };
+        match (about_certificate, tls) {
+            (Some(advice), _) => error.hint(advice),
+            (None, Some(TlsError::InvalidMessage(_))) => {
+                error.hint("what answered does not speak TLS: is it a server of plain HTTP, or something in between?")
+            }
+            (None, _) => error.hint(format!(
+                "the server must speak one of the versions, suites and groups offered, which {} decides",
+                self.policy.offered_by
+            )),
+        }
     }
+
+    fn offered(&self) -> String {
+        let TlsPolicy { versions, suites, groups, .. } = &self.policy;
+        let versions: Vec<&str> = versions.iter().map(|version| version.as_str()).collect();
+        let suites: Vec<&str> = suites.iter().map(|suite| suite.as_str()).collect();
+        let groups: Vec<&str> = groups.iter().map(|group| group.as_str()).collect();
+        format!("{}; {}; {}", versions.join(", "), suites.join(", "), groups.join(", "))
+    }
+}
+
+/// Whether an alert is about the client's certificate (RFC 8446 §6.2).
+fn is_about_client(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::CertificateRequired
+            | AlertDescription::NoCertificate
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+    )
 }

@@ -2,9 +2,12 @@
 
 mod anchors;
 mod client;
+mod identity;
 mod negotiated;
 mod provider;
+mod verifier;
 
-pub use client::TlsClient;
+pub use client::{TlsClient, check, client_certificate_advice, late_alert};
+pub use identity::ClientCertificate;
 pub use negotiated::Negotiated;
 pub use tokio_rustls::client::TlsStream;

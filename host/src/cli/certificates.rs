@@ -1,0 +1,206 @@
+//! Certificates and keys from files: those that flags name, and those that a policy document names.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::auth;
+use crate::error::{Code, Error, Result, Stage};
+use crate::oci::Repository;
+use crate::policy::{Authority, ClientIdentity, Files, FlagIdentity, Side, Site, TrustAnchor};
+
+/// The most bytes of a file of certificates: the system stores of all authorities have less than one.
+const MAX_FILE: u64 = 16 << 20;
+/// The most files of a folder of certificates.
+const MAX_FILES: usize = 1024;
+
+/// The files that a document names, by paths relative to the folder it stands in.
+pub(super) struct Beside {
+    folder: PathBuf,
+}
+
+impl Beside {
+    /// For the document in that file.
+    pub(super) fn new(document: &Path) -> Self {
+        Self { folder: document.parent().unwrap_or(Path::new("")).to_owned() }
+    }
+}
+
+impl Files for Beside {
+    fn anchors(&mut self, path: &str, site: &Site) -> Result<Vec<TrustAnchor>, String> {
+        read_anchors(&self.folder.join(path), site)
+            .map_err(|why| format!("the certificates in `{}` cannot be read: {why}", self.folder.join(path).display()))
+    }
+
+    fn file(&mut self, path: &str) -> Result<(String, Vec<u8>), String> {
+        let path = self.folder.join(path);
+        let shown = path.display().to_string();
+        match auth::read(&path, MAX_FILE) {
+            Ok(content) => Ok((shown, content)),
+            Err(why) => Err(format!("`{shown}` cannot be read: {why}")),
+        }
+    }
+}
+
+/// The certificates that `--ca` names: files, and every `.pem`, `.crt` and `.cer` file of folders.
+pub(super) fn anchors(paths: &[PathBuf]) -> Result<Vec<TrustAnchor>> {
+    let mut anchors = Vec::new();
+    for path in paths {
+        let found = read_anchors(path, &Site::Flag("--ca")).map_err(|why| {
+            let message = format!("the certificates in `{}` cannot be read: {why}", path.display());
+            Error::new(Code::LocalFile, Stage::Plan, message).caused_by(why)
+        })?;
+        anchors.extend(found);
+    }
+    Ok(anchors)
+}
+
+/// The client certificates of `--cert` and `--key`, which belong together by their host. Without a host they are for the
+/// registry that is the destination, and for nobody else.
+pub(super) fn identities(
+    certificates: &[String],
+    keys: &[String],
+    destination: Option<&Repository>,
+) -> Result<Vec<FlagIdentity>> {
+    let mut keys: VecDeque<(Option<Authority>, PathBuf)> =
+        keys.iter().map(|text| for_host("--key", text)).collect::<Result<_>>()?;
+    let mut identities: Vec<FlagIdentity> = Vec::new();
+    for text in certificates {
+        let (host, certificate) = for_host("--cert", text)?;
+        let Some(key) = keys.iter().position(|(of, _)| *of == host).and_then(|at| keys.remove(at)) else {
+            return Err(usage(format!("`--cert {text}` has no `--key` for the same host")));
+        };
+        let (host, side) = match host {
+            Some(host) => (host, None),
+            None => (registry(destination)?, Some(Side::Registry)),
+        };
+        if identities.iter().any(|other| other.host == host && other.side == side) {
+            return Err(usage(format!("there is more than one `--cert` for {host}")));
+        }
+        identities.push(FlagIdentity { host, side, identity: identity(&certificate, &key.1)? });
+    }
+    match keys.pop_front() {
+        Some((host, _)) => {
+            let host = host.map_or_else(|| "the destination".to_owned(), |host| host.to_string());
+            Err(usage(format!("the `--key` for {host} has no `--cert` for the same host")))
+        }
+        None => Ok(identities),
+    }
+}
+
+fn identity(certificate: &Path, key: &Path) -> Result<ClientIdentity> {
+    let read = |what: &str, path: &Path| {
+        auth::read(path, MAX_FILE).map_err(|why| {
+            let message = format!("the {what} in `{}` cannot be read: {why}", path.display());
+            Error::new(Code::CredentialsUnreadable, Stage::Plan, message).caused_by(why)
+        })
+    };
+    Ok(ClientIdentity {
+        certificate_file: certificate.display().to_string(),
+        certificate: read("client certificate", certificate)?,
+        key_file: key.display().to_string(),
+        key: read("key of the client certificate", key)?,
+        site: Site::Flag("--cert"),
+    })
+}
+
+/// `[HOST=]FILE`. What stands before the first `=` is a host unless it has a `/`: `./a=b` is a file.
+fn for_host(flag: &str, text: &str) -> Result<(Option<Authority>, PathBuf)> {
+    match text.split_once('=') {
+        Some((host, file)) if !host.contains('/') => {
+            let host = host.parse().map_err(|why| usage(format!("{flag}: {why}")))?;
+            Ok((Some(host), file.into()))
+        }
+        _ => Ok((None, text.into())),
+    }
+}
+
+/// The destination's host and port. Only over TLS does a certificate go anywhere.
+fn registry(destination: Option<&Repository>) -> Result<Authority> {
+    let Some(destination) = destination else {
+        return Err(usage(
+            "`--cert` without a host is for a registry as DESTINATION: expected `--cert HOST=FILE`".to_owned(),
+        ));
+    };
+    let registry = destination.registry();
+    let host: Authority = registry.parse().map_err(|why| usage(format!("DESTINATION: {why}")))?;
+    let with_port = if host.port().is_some() { registry } else { format!("{registry}:443") };
+    with_port.parse().map_err(|why| usage(format!("DESTINATION: {why}")))
+}
+
+fn usage(message: String) -> Error {
+    Error::new(Code::Usage, Stage::Plan, message)
+}
+
+fn read_anchors(path: &Path, site: &Site) -> io::Result<Vec<TrustAnchor>> {
+    let anchor = |file: PathBuf| {
+        Ok(TrustAnchor { pem: auth::read(&file, MAX_FILE)?, file: file.display().to_string(), site: site.clone() })
+    };
+    files(path)?.into_iter().map(anchor).collect()
+}
+
+fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !fs::metadata(path)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let certificate = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|ending| ["pem", "crt", "cer"].iter().any(|known| ending.eq_ignore_ascii_case(known)))
+    };
+    let mut files: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(path)? {
+        files.push(entry?.path());
+    }
+    files.retain(certificate);
+    files.sort();
+    match files.len() {
+        0 => Err(io::Error::new(io::ErrorKind::NotFound, "no .pem, .crt or .cer file in it")),
+        1..=MAX_FILES => Ok(files),
+        many => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{many} files, expected at most {MAX_FILES}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Reference;
+
+    fn failed(certificates: &[&str], keys: &[&str], destination: Option<&str>) -> Error {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let destination = destination.map(|text| text.parse::<Reference>().unwrap().repository);
+        identities(&owned(certificates), &owned(keys), destination.as_ref()).unwrap_err()
+    }
+
+    #[test]
+    fn what_stands_before_the_first_equals_sign_is_a_host() {
+        let read = |text| for_host("--cert", text).unwrap();
+        assert_eq!(read("c.pem"), (None, "c.pem".into()));
+        assert_eq!(read("./a=b"), (None, "./a=b".into()));
+        assert_eq!(read("h:5000=a=b"), (Some("h:5000".parse().unwrap()), "a=b".into()));
+        assert_eq!(for_host("--cert", "a b=c").unwrap_err().code(), Code::Usage);
+    }
+
+    #[test]
+    fn the_destinations_port_is_that_of_https() {
+        let registry = |text: &str| registry(Some(&text.parse::<Reference>().unwrap().repository)).unwrap().to_string();
+        assert_eq!(registry("r.example/x"), "r.example:443");
+        assert_eq!(registry("r.example:5000/x"), "r.example:5000");
+    }
+
+    #[test]
+    fn certificates_and_keys_come_in_pairs() {
+        for (certificates, keys, says) in [
+            (&["c"][..], &[][..], "`--cert c` has no `--key`"),
+            (&[], &["k"], "the `--key` for the destination has no `--cert`"),
+            (&["a=c"], &["b=k"], "`--cert a=c` has no `--key`"),
+            (&["c"], &["k"], "expected `--cert HOST=FILE`"),
+        ] {
+            let error = failed(certificates, keys, None);
+            assert_eq!(error.code(), Code::Usage);
+            assert!(error.to_string().contains(says), "{error}");
+        }
+        let error = failed(&["/nonexistent"], &["k"], Some("r.example/x"));
+        assert_eq!(error.code(), Code::CredentialsUnreadable, "{error}");
+    }
+}

@@ -1,0 +1,98 @@
+//! The policy in force: which document, what the flags add; `policy check` and `policy show`.
+
+use std::path::{Path, PathBuf};
+
+use super::args::{PolicyCommand, PolicyFlags};
+use super::certificates::{self, Beside};
+use super::progress::Verbosity;
+use super::{auth, env, messages};
+use crate::error::{Code, Error, Result, Stage};
+use crate::oci::Repository;
+use crate::pipeline;
+use crate::policy::{Authority, Flags, Policy};
+
+/// Where a policy lies that nobody named.
+const SYSTEM_POLICY: &str = "/etc/longshore/policy.toml";
+
+/// Runs `policy`.
+pub(super) fn run(command: &PolicyCommand, verbosity: Verbosity) -> Result<()> {
+    match command {
+        PolicyCommand::Check { file } => {
+            pipeline::check_tls(&read(file)?.tls)?;
+            if verbosity != Verbosity::Quiet {
+                messages::line(&format!("{}: a valid policy", file.display()));
+            }
+        }
+        PolicyCommand::Show(flags) => {
+            let shown = effective(flags, None)?.show();
+            messages::data(shown.trim_end())?;
+        }
+    }
+    Ok(())
+}
+
+/// The policy in force: the document that `--policy` names, else `LONGSHORE_POLICY`, else the system's, else the built-in
+/// default; and what the flags add to it. `destination` is whom a client certificate without a host is for.
+///
+/// # Errors
+/// `policy-invalid` for the document, `flag-denied` where it forbids a flag, and those of the files that flags name.
+pub(super) fn effective(flags: &PolicyFlags, destination: Option<&Repository>) -> Result<Policy> {
+    let policy = match document(flags) {
+        Some(path) => read(&path)?,
+        None => Policy::default(),
+    };
+    let plain_http = |host: &String| -> Result<Authority> {
+        host.parse().map_err(|why| Error::new(Code::Usage, Stage::Plan, format!("--plain-http: {why}")))
+    };
+    let flags = Flags {
+        plain_http: flags.plain_http.iter().map(plain_http).collect::<Result<_>>()?,
+        anchors: certificates::anchors(&flags.ca)?,
+        identities: certificates::identities(&flags.cert, &flags.key, destination)?,
+    };
+    let policy = policy
+        .with_flags(flags)
+        .map_err(|why| Error::new(Code::FlagDenied, Stage::Plan, why.to_string()).hint(why.advice()))?;
+    pipeline::check_tls(&policy.tls)?;
+    Ok(policy)
+}
+
+/// A document that was named is never passed over, not even where the name is empty.
+fn document(flags: &PolicyFlags) -> Option<PathBuf> {
+    flags.policy.clone().or_else(env::policy).or_else(|| {
+        let system = Path::new(SYSTEM_POLICY);
+        // Anything but a clear "not there" counts as there.
+        (!matches!(system.try_exists(), Ok(false))).then(|| system.to_owned())
+    })
+}
+
+fn read(path: &Path) -> Result<Policy> {
+    let invalid = |message: String| Error::new(Code::PolicyInvalid, Stage::Plan, message);
+    let unreadable = |why: &str| {
+        invalid(format!("the policy `{}` cannot be read: {why}", path.display()))
+            .hint("a policy that was named is never passed over: --policy, then LONGSHORE_POLICY, then /etc/longshore")
+    };
+    let bytes = auth::read(path, Policy::MAX_DOCUMENT as u64).map_err(|why| unreadable(&why.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|why| unreadable(&format!("it is not UTF-8: {why}")))?;
+    let mut files = Beside::new(path);
+    Policy::parse(&text, &path.display().to_string(), &mut files)
+        .map_err(|why| invalid(format!("the policy is invalid: {why}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(policy: &str) -> PolicyFlags {
+        let policy = Some(policy.into());
+        PolicyFlags { policy, ca: Vec::new(), plain_http: Vec::new(), cert: Vec::new(), key: Vec::new() }
+    }
+
+    #[test]
+    fn a_policy_that_was_named_is_never_passed_over() {
+        for named in ["", "/nonexistent/policy.toml", "/"] {
+            let error = effective(&flags(named), None).unwrap_err();
+            assert_eq!(error.code(), Code::PolicyInvalid, "{named}");
+            assert!(error.to_string().contains(&format!("`{named}` cannot be read")), "{error}");
+        }
+    }
+}

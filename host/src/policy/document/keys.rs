@@ -1,0 +1,150 @@
+//! Every key of the document. What is not here is unknown; what is here and not built yet is refused by name.
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// From the document's root, without the index of an entry.
+    pub path: &'static str,
+    /// Whether it does anything yet.
+    pub support: Support,
+}
+
+/// Whether a key does anything yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// Read and enforced.
+    Built,
+    /// Part of the contract, and refused.
+    NotYet,
+}
+
+const fn built(path: &'static str) -> Key {
+    Key { path, support: Support::Built }
+}
+
+const fn not_yet(path: &'static str) -> Key {
+    Key { path, support: Support::NotYet }
+}
+
+/// All keys, in the order of the documentation.
+pub const KEYS: &[Key] = &[
+    built("schema"),
+    not_yet("extends"),
+    built("tls"),
+    built("tls.profile"),
+    built("tls.versions"),
+    built("tls.suites"),
+    built("tls.groups"),
+    built("tls.system-store"),
+    built("tls.ca"),
+    not_yet("tls.pins"),
+    not_yet("tls.fips"),
+    built("tls.host"),
+    built("tls.host.match"),
+    built("tls.host.ca"),
+    built("tls.host.certificate"),
+    built("tls.host.key"),
+    built("tls.host.insecure-skip-verification"),
+    not_yet("tls.host.pins"),
+    built("egress"),
+    built("egress.plain-http"),
+    built("egress.redirects"),
+    not_yet("egress.proxy"),
+    built("egress.source"),
+    built("egress.source.hosts"),
+    built("egress.source.denied-hosts"),
+    built("egress.source.addresses"),
+    built("egress.source.denied-addresses"),
+    not_yet("egress.source.proxy"),
+    built("egress.registry"),
+    built("egress.registry.hosts"),
+    built("egress.registry.denied-hosts"),
+    built("egress.registry.addresses"),
+    built("egress.registry.denied-addresses"),
+    not_yet("egress.registry.proxy"),
+    built("limits"),
+    built("limits.connect"),
+    built("limits.answer"),
+    built("limits.commit"),
+    built("limits.source-stall"),
+    built("limits.registry-stall"),
+    built("limits.component-idle"),
+    built("limits.component-cpu"),
+    built("limits.component-memory"),
+    not_yet("limits.attempts"),
+    not_yet("limits.back-off"),
+    not_yet("limits.total"),
+    built("flags"),
+    built("flags.allow"),
+    not_yet("components"),
+    not_yet("destinations"),
+    not_yet("require"),
+];
+
+/// The key at `path`.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// The keys right below `path`, for a message about one that is not among them.
+pub(super) fn below(path: &str) -> Vec<&'static str> {
+    let child = |key: &'static Key| {
+        let rest = if path.is_empty() { key.path } else { key.path.strip_prefix(path)?.strip_prefix('.')? };
+        (!rest.contains('.') && key.support == Support::Built).then_some(rest)
+    };
+    KEYS.iter().filter_map(child).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::limits::{shown_size, shown_time};
+    use super::*;
+    use crate::policy::limits::{Bounds, LIMITS};
+    use crate::policy::{Group, Limits, Suite, Version};
+
+    #[test]
+    fn the_keys_below_a_path() {
+        assert_eq!(below(""), ["schema", "tls", "egress", "limits", "flags"]);
+        assert_eq!(below("egress.source"), ["hosts", "denied-hosts", "addresses", "denied-addresses"]);
+    }
+
+    #[test]
+    fn the_page_has_every_key_and_no_other() {
+        let page = include_str!("../../../../docs/policy.md");
+        let table = page.split("## Keys").nth(1).and_then(|rest| rest.split("**Times**").next()).unwrap();
+        let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| `")).collect();
+        let of = |row: &str| row.split('`').nth(1).unwrap_or_default().to_owned();
+        let documented: Vec<String> = rows.iter().map(|row| of(row)).collect();
+        let known: Vec<&str> = KEYS.iter().map(|key| key.path).collect();
+        assert_eq!(documented, known, "docs/policy.md and KEYS, in the same order");
+        for (row, key) in rows.iter().zip(KEYS) {
+            assert_eq!(row.contains("Not built yet, refused."), key.support == Support::NotYet, "{row}");
+        }
+    }
+
+    #[test]
+    fn the_page_has_the_bounds_that_hold() {
+        let page = include_str!("../../../../docs/policy.md");
+        let mut limits = Limits::default();
+        for (key, bounds) in LIMITS {
+            let (kind, default, least, most) = match bounds {
+                Bounds::Time(field, least, most) => {
+                    ("time", shown_time(*field(&mut limits)), shown_time(least), shown_time(most))
+                }
+                Bounds::Size(field, least, most) => {
+                    ("size", shown_size(*field(&mut limits)), shown_size(least), shown_size(most))
+                }
+            };
+            let row = format!("| `{key}` | {kind} | `{default}` | `{least}`–`{most}` |");
+            assert!(page.contains(&row), "docs/policy.md lacks the row\n{row}");
+        }
+        for name in
+            Version::ALL.iter().map(|version| version.as_str()).chain(Suite::ALL.iter().map(|suite| suite.as_str()))
+        {
+            assert!(page.contains(&format!("`{name}`")), "docs/policy.md lacks {name}");
+        }
+        for group in Group::ALL {
+            assert!(page.contains(&format!("`{}`", group.as_str())), "docs/policy.md lacks {group:?}");
+        }
+    }
+}

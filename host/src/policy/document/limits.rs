@@ -1,0 +1,78 @@
+//! The section `limits`: times like `30s` and sizes like `64MiB`, within bounds.
+
+use std::time::Duration;
+
+use super::section::{Invalid, Item, Section};
+use crate::policy::limits::{Bounds, LIMITS};
+use crate::policy::{Limits, Sites};
+
+/// Units of sizes.
+const UNITS: [(&str, usize); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+
+pub(super) fn limits(section: &Section<'_>, sites: &mut Sites) -> Result<Limits, Invalid> {
+    let mut limits = Limits::default();
+    for (key, bounds) in LIMITS {
+        let name = key.strip_prefix("limits.").unwrap_or(key);
+        let Some(Item { value: text, site, span }) = section.string(name)? else { continue };
+        let outside = |least: String, most: String| {
+            section.invalid(&span, format!("`{key}` is `{text}`, expected from {least} to {most}"))
+        };
+        match bounds {
+            Bounds::Time(field, least, most) => {
+                let time = humantime::parse_duration(text).map_err(|_| {
+                    section.invalid(&span, format!("`{key}` is `{text}`, expected a time like `30s` or `5m`"))
+                })?;
+                if !(least..=most).contains(&time) {
+                    return Err(outside(shown_time(least), shown_time(most)));
+                }
+                *field(&mut limits) = time;
+            }
+            Bounds::Size(field, least, most) => {
+                let size = size(text).ok_or_else(|| {
+                    section.invalid(&span, format!("`{key}` is `{text}`, expected a size like `64MiB`"))
+                })?;
+                if !(least..=most).contains(&size) {
+                    return Err(outside(shown_size(least), shown_size(most)));
+                }
+                *field(&mut limits) = size;
+            }
+        }
+        sites.set(key, site);
+    }
+    Ok(limits)
+}
+
+/// A time as a document has it.
+pub(in crate::policy) fn shown_time(time: Duration) -> String {
+    humantime::format_duration(time).to_string()
+}
+
+/// A size as a document has it.
+pub(in crate::policy) fn shown_size(bytes: usize) -> String {
+    let unit = UNITS.iter().find(|(_, unit)| bytes.is_multiple_of(*unit));
+    unit.map_or_else(|| bytes.to_string(), |(name, unit)| format!("{}{name}", bytes / unit))
+}
+
+/// A whole number of bytes, KiB, MiB or GiB.
+fn size(text: &str) -> Option<usize> {
+    let (digits, unit) =
+        UNITS.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit))).unwrap_or((text, 1));
+    let whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse::<usize>().ok().filter(|_| whole)?.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_they_are_shown() {
+        for (text, bytes) in [("64MiB", 64 << 20), ("1GiB", 1 << 30), ("1536KiB", 1536 << 10), ("5000001", 5_000_001)] {
+            assert_eq!(size(text), Some(bytes));
+            assert_eq!(shown_size(bytes), text);
+        }
+        for text in ["", "MiB", "64 MiB", "64MB", "+64MiB", "-1", "1.5GiB", "99999999999999999999GiB", "0x10"] {
+            assert_eq!(size(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Tables of the document, read key by key; whatever is wrong is wrong at a line and column.
+
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::keys::{self, Support};
+use crate::policy::{Site, Sited};
+
+/// Why a document is no policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}:{column}: {message}")]
+pub struct Invalid {
+    /// The document's file.
+    pub file: Arc<str>,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+    /// What is wrong there.
+    pub message: String,
+}
+
+/// A document's text.
+pub(super) struct Text<'d> {
+    pub(super) file: Arc<str>,
+    pub(super) text: &'d str,
+}
+
+/// A table whose keys are all known and built.
+#[derive(Clone)]
+pub(super) struct Section<'d> {
+    path: &'static str,
+    text: &'d Text<'d>,
+    table: &'d DeTable<'d>,
+    span: Range<usize>,
+}
+
+/// One value with its place.
+pub(super) struct Item<T> {
+    pub(super) value: T,
+    pub(super) site: Site,
+    pub(super) span: Range<usize>,
+}
+
+impl<T> Item<T> {
+    pub(super) fn sited(self) -> Sited<T> {
+        Sited::new(self.value, self.site)
+    }
+}
+
+impl Text<'_> {
+    pub(super) fn invalid(&self, at: usize, message: impl Into<String>) -> Invalid {
+        let (line, column) = self.position(at);
+        Invalid { file: Arc::clone(&self.file), line, column, message: message.into() }
+    }
+
+    pub(super) fn site(&self, at: usize) -> Site {
+        Site::Document { file: Arc::clone(&self.file), line: self.position(at).0 }
+    }
+
+    fn position(&self, at: usize) -> (usize, usize) {
+        let before = self.text.as_bytes().get(..at).unwrap_or(self.text.as_bytes());
+        let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline.saturating_add(1));
+        let line = before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1);
+        // Continuation bytes of UTF-8 begin no character.
+        let within = before.get(line_start..).unwrap_or_default().iter().filter(|byte| **byte & 0xC0 != 0x80).count();
+        (line, within.saturating_add(1))
+    }
+}
+
+impl<'d> Section<'d> {
+    /// The table at `path`, the empty one being the root.
+    pub(super) fn new(
+        text: &'d Text<'d>,
+        path: &'static str,
+        table: &'d DeTable<'d>,
+        span: Range<usize>,
+    ) -> Result<Self, Invalid> {
+        for name in table.keys() {
+            let at = name.span().start;
+            let whole = joined(path, name.get_ref());
+            match keys::find(&whole).map(|key| key.support) {
+                Some(Support::Built) => {}
+                Some(Support::NotYet) => {
+                    let version = env!("CARGO_PKG_VERSION");
+                    return Err(text.invalid(at, format!("`{whole}` is not supported yet by longshore {version}")));
+                }
+                None => {
+                    let known = keys::below(path).join("`, `");
+                    let place = if path.is_empty() { "the document".to_owned() } else { format!("`{path}`") };
+                    let message = format!("unknown key `{whole}`: {place} has `{known}`");
+                    return Err(text.invalid(at, message));
+                }
+            }
+        }
+        Ok(Self { path, text, table, span })
+    }
+
+    pub(super) fn invalid(&self, at: &Range<usize>, message: impl Into<String>) -> Invalid {
+        self.text.invalid(at.start, message)
+    }
+
+    /// Where the section begins.
+    pub(super) fn span(&self) -> &Range<usize> {
+        &self.span
+    }
+
+    /// Where the key stands, if it does.
+    pub(super) fn span_of(&self, name: &str) -> Option<Range<usize>> {
+        self.table.keys().find(|key| key.get_ref() == name).map(Spanned::span)
+    }
+
+    pub(super) fn section(&self, name: &str) -> Result<Option<Section<'d>>, Invalid> {
+        let Some(value) = self.table.get(name) else { return Ok(None) };
+        match value.get_ref() {
+            DeValue::Table(table) => self.below(name, table, value.span()).map(Some),
+            other => Err(self.mistyped(name, value.span(), other, "a table")),
+        }
+    }
+
+    /// An array of tables, with something in it.
+    pub(super) fn sections(&self, name: &str) -> Result<Vec<Section<'d>>, Invalid> {
+        let Some(value) = self.table.get(name) else { return Ok(Vec::new()) };
+        let mistyped = |span, other| self.mistyped(name, span, other, "an array of tables");
+        let DeValue::Array(entries) = value.get_ref() else { return Err(mistyped(value.span(), value.get_ref())) };
+        if entries.is_empty() {
+            return Err(self.empty(name, value.span()));
+        }
+        let section = |entry: &'d Spanned<DeValue<'d>>| match entry.get_ref() {
+            DeValue::Table(table) => self.below(name, table, entry.span()),
+            other => Err(mistyped(entry.span(), other)),
+        };
+        entries.iter().map(section).collect()
+    }
+
+    pub(super) fn string(&self, name: &str) -> Result<Option<Item<&'d str>>, Invalid> {
+        let Some(value) = self.table.get(name) else { return Ok(None) };
+        match value.get_ref() {
+            DeValue::String(string) => Ok(Some(self.item(&**string, value.span()))),
+            other => Err(self.mistyped(name, value.span(), other, "a string")),
+        }
+    }
+
+    pub(super) fn boolean(&self, name: &str) -> Result<Option<Item<bool>>, Invalid> {
+        let Some(value) = self.table.get(name) else { return Ok(None) };
+        match value.get_ref() {
+            DeValue::Boolean(boolean) => Ok(Some(self.item(*boolean, value.span()))),
+            other => Err(self.mistyped(name, value.span(), other, "true or false")),
+        }
+    }
+
+    /// A whole number between `least` and `most`.
+    pub(super) fn integer(&self, name: &str, least: u64, most: u64) -> Result<Option<Item<u64>>, Invalid> {
+        let Some(value) = self.table.get(name) else { return Ok(None) };
+        let DeValue::Integer(integer) = value.get_ref() else {
+            return Err(self.mistyped(name, value.span(), value.get_ref(), "a whole number"));
+        };
+        match u64::from_str_radix(integer.as_str(), integer.radix()) {
+            Ok(number) if (least..=most).contains(&number) => Ok(Some(self.item(number, value.span()))),
+            _ => {
+                let message = format!("`{}` must be from {least} to {most}", joined(self.path, name));
+                Err(self.invalid(&value.span(), message))
+            }
+        }
+    }
+
+    /// A list of strings, none of them twice, none if the key is absent.
+    pub(super) fn strings(&self, name: &str) -> Result<Vec<Item<&'d str>>, Invalid> {
+        let Some(value) = self.table.get(name) else { return Ok(Vec::new()) };
+        let mistyped = |span, other| self.mistyped(name, span, other, "a list of strings");
+        let DeValue::Array(entries) = value.get_ref() else { return Err(mistyped(value.span(), value.get_ref())) };
+        if entries.is_empty() {
+            return Err(self.empty(name, value.span()));
+        }
+        let mut items: Vec<Item<&'d str>> = Vec::new();
+        for entry in entries {
+            let DeValue::String(string) = entry.get_ref() else { return Err(mistyped(entry.span(), entry.get_ref())) };
+            items.push(self.item(&**string, entry.span()));
+        }
+        Ok(items)
+    }
+
+    /// A list of what `T` can be read from, none of it twice.
+    pub(super) fn list<T>(&self, name: &str) -> Result<Vec<Item<T>>, Invalid>
+    where
+        T: FromStr + PartialEq,
+        T::Err: fmt::Display,
+    {
+        self.list_of(name, |text| text.parse().map_err(|why: T::Err| why.to_string()))
+    }
+
+    /// A list of names out of a fixed set, none of them twice.
+    pub(super) fn names<T>(
+        &self,
+        name: &str,
+        all: &[T],
+        shown: impl Fn(T) -> &'static str,
+    ) -> Result<Vec<Item<T>>, Invalid>
+    where
+        T: Copy + PartialEq,
+    {
+        self.list_of(name, |text| {
+            all.iter().copied().find(|one| shown(*one) == text).ok_or_else(|| {
+                let known: Vec<&str> = all.iter().map(|one| shown(*one)).collect();
+                format!("`{text}` is not among what longshore has: `{}`", known.join("`, `"))
+            })
+        })
+    }
+
+    fn list_of<T: PartialEq>(
+        &self,
+        name: &str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<Item<T>>, Invalid> {
+        let mut items: Vec<Item<T>> = Vec::new();
+        for Item { value: text, site, span } in self.strings(name)? {
+            let path = joined(self.path, name);
+            let value = read(text).map_err(|why| self.invalid(&span, format!("`{path}`: {why}")))?;
+            if let Some(first) = items.iter().find(|item| item.value == value) {
+                let message = format!("`{path}` has `{text}` twice, first at {}", first.site);
+                return Err(self.invalid(&span, message));
+            }
+            items.push(Item { value, site, span });
+        }
+        Ok(items)
+    }
+
+    fn below(&self, name: &str, table: &'d DeTable<'d>, span: Range<usize>) -> Result<Section<'d>, Invalid> {
+        let path = joined(self.path, name);
+        let key = keys::find(&path).ok_or_else(|| self.invalid(&span, format!("unknown section `{path}`")))?;
+        Section::new(self.text, key.path, table, span)
+    }
+
+    fn item<T>(&self, value: T, span: Range<usize>) -> Item<T> {
+        Item { value, site: self.text.site(span.start), span }
+    }
+
+    fn empty(&self, name: &str, span: Range<usize>) -> Invalid {
+        let path = joined(self.path, name);
+        self.invalid(&span, format!("`{path}` is empty: leave the key out for the default, or list what is allowed"))
+    }
+
+    fn mistyped(&self, name: &str, span: Range<usize>, found: &DeValue<'_>, expected: &str) -> Invalid {
+        let path = joined(self.path, name);
+        self.invalid(&span, format!("`{path}` has a value of type {}, expected {expected}", found.type_str()))
+    }
+}
+
+fn joined(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
