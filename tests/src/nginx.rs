@@ -14,8 +14,13 @@ pub struct Nginx {
 
 impl Nginx {
     pub fn start(scratch: &Scratch, authority: &Authority) -> Self {
-        let (root, work) = (scratch.folder("www"), scratch.folder("nginx"));
+        Self::with(scratch, authority, "")
+    }
+
+    /// The same with more in its `server` block.
+    pub fn with(scratch: &Scratch, authority: &Authority, more: &str) -> Self {
         let port = free_port();
+        let (root, work) = (scratch.folder("www"), scratch.folder(&format!("nginx-{port}")));
         let (work_text, root) = (work.display(), root.display());
         let (certificate, key) = (authority.certificate.display(), authority.key.display());
         let config = format!(
@@ -29,6 +34,7 @@ impl Nginx {
                  ssl_protocols TLSv1.2 TLSv1.3; root {root};\n\
                  location /moved/ {{ rewrite ^/moved/(.*)$ /$1 redirect; }}\n\
                  location /forbidden/ {{ return 403; }}\n\
+                 {more}\n\
                }}\n\
              }}\n"
         );
@@ -37,6 +43,11 @@ impl Nginx {
         nginx.arg("-p").arg(&work).args(["-c", "nginx.conf", "-e", "error.log"]);
         nginx.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         Self { peer: Peer::start(&mut nginx, port) }
+    }
+
+    /// `127.0.0.1:port`.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.peer.port)
     }
 
     pub fn url(&self, path: &str) -> String {

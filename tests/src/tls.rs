@@ -1,10 +1,12 @@
-//! A certificate authority and certificates for 127.0.0.1.
+//! A certificate authority, and the certificates it issues: good ones for 127.0.0.1, flawed ones, and ones for clients.
 
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
+};
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -16,37 +18,92 @@ pub struct Authority {
     pub ca: PathBuf,
     pub certificate: PathBuf,
     pub key: PathBuf,
+    folder: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, as files.
+pub struct Pair {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// What is wrong with a server's certificate.
+#[derive(Clone, Copy, Debug)]
+pub enum Flaw {
+    /// It was valid in the year 2000.
+    Expired,
+    /// It will be valid in the year 2100.
+    NotYet,
+    /// It is for a.example.
+    OtherName,
+    /// Nobody but itself has issued it.
+    SelfSigned,
+    /// It is the CA's own.
+    OfAuthority,
 }
 
 impl Authority {
     pub fn new(scratch: &Scratch) -> Self {
+        Self::named(scratch, "tls")
+    }
+
+    /// Another one beside the first, with its files in a folder of that name.
+    pub fn named(scratch: &Scratch, name: &str) -> Self {
+        let folder = scratch.folder(name);
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, "longshore test CA");
+        params.distinguished_name.push(DnType::CommonName, format!("longshore test CA {name}"));
         let ca_key = KeyPair::generate().expect("a key");
         let ca = params.self_signed(&ca_key).expect("a CA");
-        let issuer = Issuer::new(params, ca_key);
-
-        let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
-        let key = KeyPair::generate().expect("a key");
-        let certificate = CertificateParams::new(names).expect("parameters").signed_by(&key, &issuer).expect("signed");
-
-        let folder = scratch.folder("tls");
-        let write = |name: &str, text: String| {
-            let path = folder.join(name);
-            fs::write(&path, text).expect("a PEM file");
-            path
+        let path = folder.join("ca.crt");
+        fs::write(&path, ca.pem()).expect("a PEM file");
+        let mut authority = Self {
+            ca: path,
+            certificate: PathBuf::new(),
+            key: PathBuf::new(),
+            folder,
+            issuer: Issuer::new(params, ca_key),
         };
-        Self {
-            ca: write("ca.crt", ca.pem()),
-            certificate: write("server.crt.pem", certificate.pem()),
-            key: write("server.key.pem", key.serialize_pem()),
-        }
+        let Pair { certificate, key } = authority.issue("server", server());
+        (authority.certificate, authority.key) = (certificate, key);
+        authority
     }
 
     /// The CA's file, for `--ca`.
     pub fn ca(&self) -> String {
         self.ca.display().to_string()
+    }
+
+    /// A server's certificate for 127.0.0.1 and localhost with something wrong about it.
+    pub fn flawed(&self, flaw: Flaw) -> Pair {
+        let mut params = server();
+        match flaw {
+            Flaw::Expired => {
+                params.not_before = date_time_ymd(2000, 1, 1);
+                params.not_after = date_time_ymd(2000, 12, 31);
+            }
+            Flaw::NotYet => {
+                params.not_before = date_time_ymd(2100, 1, 1);
+                params.not_after = date_time_ymd(2101, 1, 1);
+            }
+            Flaw::OtherName => params = CertificateParams::new(vec!["a.example".to_owned()]).expect("parameters"),
+            Flaw::SelfSigned => {
+                let key = KeyPair::generate().expect("a key");
+                let certificate = params.self_signed(&key).expect("signed");
+                return self.write("SelfSigned", certificate.pem(), key.serialize_pem());
+            }
+            Flaw::OfAuthority => params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
+        }
+        self.issue(&format!("{flaw:?}"), params)
+    }
+
+    /// A certificate for a client.
+    pub fn client(&self, name: &str) -> Pair {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(name, params)
     }
 
     /// What a scripted server speaks TLS with.
@@ -62,4 +119,23 @@ impl Authority {
             .expect("a certificate that fits its key");
         Arc::new(config)
     }
+
+    fn issue(&self, name: &str, params: CertificateParams) -> Pair {
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("signed");
+        self.write(name, certificate.pem(), key.serialize_pem())
+    }
+
+    fn write(&self, name: &str, certificate: String, key: String) -> Pair {
+        let write = |ending: &str, text: String| {
+            let path = self.folder.join(format!("{name}.{ending}"));
+            fs::write(&path, text).expect("a PEM file");
+            path
+        };
+        Pair { certificate: write("crt.pem", certificate), key: write("key.pem", key) }
+    }
+}
+
+fn server() -> CertificateParams {
+    CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).expect("parameters")
 }

@@ -23,7 +23,7 @@ pub(super) struct Beside {
 impl Beside {
     /// For the document in that file.
     pub(super) fn new(document: &Path) -> Self {
-        Self { folder: document.parent().unwrap_or(Path::new("")).to_owned() }
+        Self { folder: document.parent().unwrap_or_else(|| Path::new("")).to_owned() }
     }
 }
 

@@ -48,6 +48,9 @@ pub(super) fn explained(why: &CertificateError) -> (String, &'static str) {
             (format!("it is for {has}, not for {}", expected.to_str()), NAME)
         }
         CertificateError::UnknownIssuer => ("its issuer is unknown".to_owned(), ISSUER),
+        CertificateError::BadSignature => {
+            ("a CA of the issuer's name is trusted, and it was not that one which signed it".to_owned(), ISSUER)
+        }
         CertificateError::Other(other) if other.0.downcast_ref::<SelfSigned>().is_some() => {
             ("it is self-signed".to_owned(), ISSUER)
         }

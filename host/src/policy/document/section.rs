@@ -115,7 +115,7 @@ impl<'d> Section<'d> {
         self.table.keys().find(|key| key.get_ref() == name).map(Spanned::span)
     }
 
-    pub(super) fn section(&self, name: &str) -> Result<Option<Section<'d>>, Invalid> {
+    pub(super) fn section(&self, name: &str) -> Result<Option<Self>, Invalid> {
         let Some(value) = self.table.get(name) else { return Ok(None) };
         match value.get_ref() {
             DeValue::Table(table) => self.below(name, table, value.span()).map(Some),
@@ -124,7 +124,7 @@ impl<'d> Section<'d> {
     }
 
     /// An array of tables, with something in it.
-    pub(super) fn sections(&self, name: &str) -> Result<Vec<Section<'d>>, Invalid> {
+    pub(super) fn sections(&self, name: &str) -> Result<Vec<Self>, Invalid> {
         let Some(value) = self.table.get(name) else { return Ok(Vec::new()) };
         let mistyped = |span, other| self.mistyped(name, span, other, "an array of tables");
         let DeValue::Array(entries) = value.get_ref() else { return Err(mistyped(value.span(), value.get_ref())) };
@@ -230,10 +230,10 @@ impl<'d> Section<'d> {
         Ok(items)
     }
 
-    fn below(&self, name: &str, table: &'d DeTable<'d>, span: Range<usize>) -> Result<Section<'d>, Invalid> {
+    fn below(&self, name: &str, table: &'d DeTable<'d>, span: Range<usize>) -> Result<Self, Invalid> {
         let path = joined(self.path, name);
         let key = keys::find(&path).ok_or_else(|| self.invalid(&span, format!("unknown section `{path}`")))?;
-        Section::new(self.text, key.path, table, span)
+        Self::new(self.text, key.path, table, span)
     }
 
     fn item<T>(&self, value: T, span: Range<usize>) -> Item<T> {
