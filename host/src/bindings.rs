@@ -12,8 +12,10 @@ wasmtime::component::bindgen!({
         package longshore:host;
         world host {
             include longshore:stage/source-component@0.1.0;
+            include longshore:stage/filter-component@0.1.0;
             include longshore:stage/probe-component@0.1.0;
             include longshore:stage/framing-component@0.1.0;
+            include longshore:stage/compressor-component@0.1.0;
         }
     ",
     world: "longshore:host/host",
@@ -27,6 +29,6 @@ wasmtime::component::bindgen!({
     exports: { default: async },
 });
 
-pub use self::exports::longshore::stage::{describe, framing, probe, source};
+pub use self::exports::longshore::stage::{compressor, describe, filter, framing, probe, source};
 pub use self::longshore::stage::types::Failure;
 pub use self::longshore::stage::{fetch, local, log, window};

@@ -82,6 +82,8 @@ codes! {
     ChecksumMismatch = "checksum-mismatch", 11, Content, No;
     /// The checksum file is malformed, or does not name the disk exactly once.
     ChecksumFileUnusable = "checksum-file-unusable", 11, Content, No;
+    /// A filter wrote a disk of another length than was announced or demanded.
+    DiskLengthMismatch = "disk-length-mismatch", 11, Content, No;
     /// The disk is malformed.
     DiskInvalid = "disk-invalid", 11, Content, No;
     /// The disk has a hazard that the policy refuses.
@@ -145,10 +147,14 @@ pub enum Stage {
     Source,
     /// Checksums that were demanded.
     Checksum,
+    /// Making a disk of what was read.
+    Filter,
     /// Looking at the disk.
     Probe,
     /// Wrapping it.
     Framing,
+    /// Compressing the layer.
+    Compressor,
     /// Sending the layer.
     Upload,
     /// Config, manifest and tags.
@@ -343,8 +349,10 @@ impl Stage {
             Self::Plan => "plan",
             Self::Source => "source",
             Self::Checksum => "checksum",
+            Self::Filter => "filter",
             Self::Probe => "probe",
             Self::Framing => "framing",
+            Self::Compressor => "compressor",
             Self::Upload => "upload",
             Self::Publish => "publish",
             Self::Report => "report",

@@ -5,6 +5,18 @@ use std::path::{Path, PathBuf};
 /// A fixture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fixture {
+    CompressorBack,
+    CompressorStore,
+    CompressorXz,
+    FilterFetch,
+    FilterFlood,
+    FilterHead,
+    FilterHoard,
+    FilterInvalid,
+    FilterLiar,
+    FilterOpen,
+    FilterPass,
+    FilterRot,
     FramingExtra,
     ProbeOther,
     SourceFlip,
@@ -15,7 +27,19 @@ pub enum Fixture {
 }
 
 /// Every fixture.
-pub const ALL: [Fixture; 7] = [
+pub const ALL: [Fixture; 19] = [
+    Fixture::CompressorBack,
+    Fixture::CompressorStore,
+    Fixture::CompressorXz,
+    Fixture::FilterFetch,
+    Fixture::FilterFlood,
+    Fixture::FilterHead,
+    Fixture::FilterHoard,
+    Fixture::FilterInvalid,
+    Fixture::FilterLiar,
+    Fixture::FilterOpen,
+    Fixture::FilterPass,
+    Fixture::FilterRot,
     Fixture::FramingExtra,
     Fixture::ProbeOther,
     Fixture::SourceFlip,
@@ -29,6 +53,18 @@ impl Fixture {
     /// The package's name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::CompressorBack => "compressor-back",
+            Self::CompressorStore => "compressor-store",
+            Self::CompressorXz => "compressor-xz",
+            Self::FilterFetch => "filter-fetch",
+            Self::FilterFlood => "filter-flood",
+            Self::FilterHead => "filter-head",
+            Self::FilterHoard => "filter-hoard",
+            Self::FilterInvalid => "filter-invalid",
+            Self::FilterLiar => "filter-liar",
+            Self::FilterOpen => "filter-open",
+            Self::FilterPass => "filter-pass",
+            Self::FilterRot => "filter-rot",
             Self::FramingExtra => "framing-extra",
             Self::ProbeOther => "probe-other",
             Self::SourceFlip => "source-flip",

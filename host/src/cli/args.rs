@@ -129,9 +129,16 @@ pub(super) struct Import {
     /// What the image is for [default: linux/amd64].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(super) platform: Option<String>,
+    /// Filter between the source and the disk: none, a built-in name or a file. May be repeated: the bytes pass the filters
+    /// in the order in which they are named.
+    #[arg(long, value_name = "none|SPEC")]
+    pub(super) filter: Vec<String>,
     /// Framing component: a built-in name or a file.
     #[arg(long, value_name = "SPEC")]
     pub(super) framing: Option<String>,
+    /// Compressor of the layer: a built-in name or a file [default: none].
+    #[arg(long, value_name = "SPEC")]
+    pub(super) compressor: Option<String>,
     /// Credentials for the registry, in docker's config.json format.
     #[arg(long, value_name = "FILE")]
     pub(super) auth_file: Option<PathBuf>,
@@ -152,7 +159,7 @@ pub(super) struct From {
     /// https://… or http://…, a path or file://…, or - for standard input.
     #[arg(value_name = "SOURCE")]
     pub(super) location: String,
-    /// Size of the disk, for a source that does not say; a source that says otherwise is refused.
+    /// Size of the disk, behind the filters, if nobody says it; a source or filter that says otherwise is refused.
     ///
     /// In bytes, or a whole number with KiB, MiB, GiB or TiB behind it.
     #[arg(long, value_name = "BYTES", value_parser = size::bytes)]

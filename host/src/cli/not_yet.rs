@@ -5,8 +5,6 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 /// Flags of `import`.
 const FLAGS: &[&str] = &[
     "--format",
-    "--filter",
-    "--compressor",
     "--source-option",
     "--source-header-file",
     "--source-credentials",

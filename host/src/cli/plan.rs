@@ -10,6 +10,11 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Tag;
 use crate::pipeline::{Choice, Chosen, Input, Plan, Source, Target};
 
+/// No filter at all.
+const NONE: &str = "none";
+/// Filters chosen by what the bytes look like.
+const AUTO: &str = "auto";
+
 /// Resolves everything.
 pub(super) fn plan(import: &Import) -> Result<Plan> {
     let input = input(&import.from)?;
@@ -23,15 +28,26 @@ pub(super) fn plan(import: &Import) -> Result<Plan> {
     }
     let mut seen = HashSet::new();
     tags.retain(|tag| seen.insert(tag.clone()));
-    let (source, probe) = readers(&import.from, &input.source);
+    let filters = filters(&import.filter)?;
+    // A size is the disk's: of what a source gives to a filter it says nothing.
+    let disk_size = input.size;
+    let input = Input { size: input.size.filter(|_| filters.is_empty()), ..input };
+    let (source, probe) = readers(&import.from, &input.source)?;
     let destination = match &target {
         Target::Registry { repository, .. } => Some(repository),
         Target::Layout(_) => None,
     };
     let policy = policy::effective(&import.from.policy, destination)?;
     Ok(Plan {
-        chosen: Chosen { source, probe, framing: choice(import.framing.as_deref(), "framing-tar") },
+        chosen: Chosen {
+            source,
+            filters,
+            probe,
+            framing: choice_or(import.framing.as_deref(), "framing-tar")?,
+            compressor: import.compressor.as_deref().map(choice).transpose()?,
+        },
         input,
+        disk_size,
         target,
         tags,
         name: import.name.clone(),
@@ -67,20 +83,44 @@ fn target(import: &Import) -> Result<(Target, Option<Tag>)> {
 }
 
 /// The source and the probe.
-fn readers(from: &From, source: &Source) -> (Choice, Choice) {
+fn readers(from: &From, source: &Source) -> Result<(Choice, Choice)> {
     let reader = match source {
         Source::Http(_) => "source-http",
         Source::File(_) | Source::StandardInput => "source-file",
     };
-    (choice(from.source.as_deref(), reader), choice(from.probe.as_deref(), "probe-disk"))
+    Ok((choice_or(from.source.as_deref(), reader)?, choice_or(from.probe.as_deref(), "probe-disk")?))
 }
 
-fn choice(spec: Option<&str>, default: &str) -> Choice {
-    match spec {
-        Some(spec) if spec.contains('/') || is_file_name(spec) => Choice::File(spec.into()),
-        Some(spec) => Choice::BuiltIn(spec.to_owned()),
-        None => Choice::BuiltIn(default.to_owned()),
+/// The filters in their order; `none` stands alone.
+fn filters(specs: &[String]) -> Result<Vec<Choice>> {
+    match specs {
+        [only] if only == NONE => Ok(Vec::new()),
+        specs => specs
+            .iter()
+            .map(|spec| match spec.as_str() {
+                AUTO => {
+                    let message = "`--filter auto` is not supported yet: there are no built-in filters to choose from";
+                    Err(Error::new(Code::Unsupported, Stage::Plan, message).hint("name the filter: --filter FILE"))
+                }
+                NONE => Err(Error::new(Code::Usage, Stage::Plan, "`--filter none` excludes every other filter")),
+                spec => choice(spec),
+            })
+            .collect(),
     }
+}
+
+fn choice_or(spec: Option<&str>, default: &str) -> Result<Choice> {
+    spec.map_or_else(|| Ok(Choice::BuiltIn(default.to_owned())), choice)
+}
+
+/// A component as it is named: in a file, or built in.
+pub(super) fn choice(spec: &str) -> Result<Choice> {
+    if spec.starts_with("docker://") {
+        let message = format!("a component from a registry is not supported yet: `{spec}`");
+        return Err(Error::new(Code::Unsupported, Stage::Plan, message));
+    }
+    let file = spec.contains('/') || is_file_name(spec);
+    Ok(if file { Choice::File(spec.into()) } else { Choice::BuiltIn(spec.to_owned()) })
 }
 
 fn is_file_name(spec: &str) -> bool {
@@ -117,6 +157,25 @@ mod tests {
         assert!(matches!(source("source-file"), Choice::BuiltIn(_)));
         assert!(matches!(source("./x"), Choice::File(_)));
         assert!(matches!(source("x.wasm"), Choice::File(_)));
+    }
+
+    #[test]
+    fn filters_are_taken_in_their_order_and_none_stands_alone() {
+        let filters = |arguments: &[&str]| planned(arguments).map(|plan| plan.chosen.filters);
+        assert!(filters(&[]).unwrap().is_empty());
+        assert!(filters(&["--filter", "none"]).unwrap().is_empty());
+        let two = filters(&["--filter", "./a", "--filter", "b"]).unwrap();
+        assert!(matches!(&two[..], [Choice::File(a), Choice::BuiltIn(b)] if a.as_os_str() == "./a" && b == "b"));
+        assert_eq!(filters(&["--filter", "./a", "--filter", "none"]).unwrap_err().code(), Code::Usage);
+        assert_eq!(filters(&["--filter", "auto"]).unwrap_err().code(), Code::Unsupported);
+    }
+
+    #[test]
+    fn a_component_from_a_registry_is_refused() {
+        for flag in ["--source", "--filter", "--probe", "--framing", "--compressor"] {
+            let error = planned(&[flag, "docker://r.example/x@sha256:0"]).unwrap_err();
+            assert_eq!(error.code(), Code::Unsupported, "{flag}");
+        }
     }
 
     #[test]

@@ -17,10 +17,14 @@ use crate::oci::Digest;
 pub enum Kind {
     /// `source-component`.
     Source,
+    /// `filter-component`.
+    Filter,
     /// `probe-component`.
     Probe,
     /// `framing-component`.
     Framing,
+    /// `compressor-component`.
+    Compressor,
 }
 
 /// Where a component came from.
@@ -50,8 +54,10 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Source => "source",
+            Self::Filter => "filter",
             Self::Probe => "probe",
             Self::Framing => "framing",
+            Self::Compressor => "compressor",
         }
     }
 
@@ -60,7 +66,7 @@ impl Kind {
         match self {
             Self::Source => &["log", "fetch", "local"],
             Self::Probe => &["log", "window"],
-            Self::Framing => &["log"],
+            Self::Filter | Self::Framing | Self::Compressor => &["log"],
         }
     }
 
@@ -69,8 +75,10 @@ impl Kind {
     pub const fn stage(self) -> Stage {
         match self {
             Self::Source => Stage::Source,
+            Self::Filter => Stage::Filter,
             Self::Probe => Stage::Probe,
             Self::Framing => Stage::Framing,
+            Self::Compressor => Stage::Compressor,
         }
     }
 }

@@ -180,8 +180,10 @@ fn failed(why: &wasmtime::Error, kind: Kind, name: &str) -> Error {
 fn check_description(description: &describe::Description, kind: Kind, name: &str) -> Result<()> {
     let says = match description.declares {
         describe::Declaration::Source(_) => Kind::Source,
+        describe::Declaration::Filter(_) => Kind::Filter,
         describe::Declaration::Probe(_) => Kind::Probe,
         describe::Declaration::Framing(_) => Kind::Framing,
+        describe::Declaration::Compressor(_) => Kind::Compressor,
     };
     let contract = |words: String| Err(Error::new(Code::ComponentContract, kind.stage(), format!("`{name}` {words}")));
     if says != kind {

@@ -15,10 +15,14 @@ use crate::stages;
 pub struct Components {
     /// The source.
     pub source: Component,
+    /// The filters, in the order in which the bytes pass them.
+    pub filters: Vec<Component>,
     /// The probe.
     pub probe: Component,
     /// The framing.
     pub framing: Component,
+    /// The compressor.
+    pub compressor: Option<Component>,
 }
 
 /// A built-in component, for people.
@@ -28,7 +32,7 @@ pub struct Listed {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// `source`, `probe`, `framing`.
+    /// `source`, `filter`, `probe`, `framing`, `compressor`.
     pub kind: &'static str,
     /// The digest of the component.
     pub digest: String,
@@ -42,10 +46,20 @@ impl Components {
     /// # Errors
     /// `usage` for an unknown name, `local-file` for an unreadable file, `component-invalid` for what does not load.
     pub async fn load(engine: &Engine, chosen: &Chosen, program: &Path) -> Result<Self> {
+        let mut filters = Vec::new();
+        for filter in &chosen.filters {
+            filters.push(load(engine, filter, Kind::Filter, program).await?);
+        }
+        let compressor = match &chosen.compressor {
+            Some(compressor) => Some(load(engine, compressor, Kind::Compressor, program).await?),
+            None => None,
+        };
         Ok(Self {
             source: load(engine, &chosen.source, Kind::Source, program).await?,
+            filters,
             probe: load(engine, &chosen.probe, Kind::Probe, program).await?,
             framing: load(engine, &chosen.framing, Kind::Framing, program).await?,
+            compressor,
         })
     }
 }
@@ -91,8 +105,10 @@ async fn load(engine: &Engine, choice: &Choice, kind: Kind, program: &Path) -> R
             let found = built_in().iter().find(|embedded| embedded.name == name && embedded.kind == kind);
             let embedded = found.ok_or_else(|| {
                 let names: Vec<_> = built_in().iter().filter(|e| e.kind == kind).map(|e| e.name).collect();
-                let message =
-                    format!("there is no built-in {} `{name}`: expected {}", kind.as_str(), names.join(" or "));
+                let mut message = format!("there is no built-in {} `{name}`", kind.as_str());
+                if !names.is_empty() {
+                    message.push_str(&format!(": expected {}", names.join(" or ")));
+                }
                 Error::new(Code::Usage, Stage::Plan, message).hint("a file is named with a slash in it: ./name.wasm")
             })?;
             Component::built_in(engine, embedded)

@@ -59,8 +59,8 @@ impl Destination {
         }
     }
 
-    /// Sends the layer. It is not committed.
-    pub(super) async fn send(&mut self, layer: Flow, total_bytes: u64) -> Result<()> {
+    /// Sends the layer, of `total_bytes` if that is known before its end. It is not committed.
+    pub(super) async fn send(&mut self, layer: Flow, total_bytes: Option<u64>) -> Result<()> {
         match &mut self.place {
             Place::Registry(push) => push.send(layer, total_bytes).await,
             Place::Layout(push) => push.send(layer).await,

@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use crate::error::{Code, Error, Stage};
+use crate::error::{Code, Error, Result, Stage};
 
 /// Ends the run it was made for.
 #[derive(Debug)]
@@ -27,6 +27,14 @@ impl Interrupt {
 }
 
 impl Interrupted {
+    /// Does `work` unless the run is ended first.
+    pub(super) async fn or<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            done = work => done,
+            error = self.error() => Err(error),
+        }
+    }
+
     /// Resolves when the run is to end; never if nobody can end it any more.
     pub(super) async fn error(&self) -> Error {
         let mut receiver = self.0.clone();

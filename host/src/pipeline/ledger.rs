@@ -1,6 +1,6 @@
 //! What is known so far, written down as the flow learns it: a report needs it on failure too.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::process::Process;
@@ -13,7 +13,7 @@ use super::{Checksum, Components, Place, Plan};
 use crate::engine::Component;
 use crate::error::{Error, Result, Retryable};
 use crate::net::{ClientCertificate, Connection, Net};
-use crate::observe::Progress;
+use crate::observe::{Meter, Progress};
 use crate::oci::{Descriptor, Image};
 use crate::policy::Side;
 use crate::stages::{Access, Described, Entry, Facts, FramedLayer, Severity, Verdict};
@@ -35,23 +35,50 @@ struct Known {
     image: Option<Image>,
     probed: Option<u64>,
     source: Option<ComponentReport>,
+    filters: Vec<Passed>,
     probe: Option<ComponentReport>,
     framing: Option<ComponentReport>,
+    compressor: Option<Passed>,
+}
+
+/// A component that the flow passes through, and what came out of it so far.
+#[derive(Debug)]
+struct Passed {
+    component: Option<ComponentReport>,
+    out: Option<Arc<Meter>>,
 }
 
 impl Ledger {
     pub(super) fn components(&self, components: &Components) {
         let mut known = self.lock();
         known.source = Some(component(&components.source));
+        known.filters = components.filters.iter().map(Passed::not_yet).collect();
+        known.compressor = components.compressor.as_ref().map(Passed::not_yet);
         known.probe = Some(component(&components.probe));
         known.framing = Some(component(&components.framing));
     }
 
-    pub(super) fn disk(&self, facts: &Facts, described: &Described, entry: &Entry) {
+    pub(super) fn source(&self, facts: &Facts, described: &Described) {
         let mut known = self.lock();
         known.facts = Some(facts.clone());
-        known.entry = Some(entry.clone());
         ran(&mut known.source, described);
+    }
+
+    /// The filter at that place has an output.
+    pub(super) fn filtering(&self, at: usize, described: &Described, out: &Arc<Meter>) {
+        if let Some(filter) = self.lock().filters.get_mut(at) {
+            filter.runs(described, out);
+        }
+    }
+
+    pub(super) fn compressing(&self, described: &Described, out: &Arc<Meter>) {
+        if let Some(compressor) = &mut self.lock().compressor {
+            compressor.runs(described, out);
+        }
+    }
+
+    pub(super) fn disk(&self, entry: &Entry) {
+        self.lock().entry = Some(entry.clone());
     }
 
     pub(super) fn framed(&self, layer: &FramedLayer) {
@@ -96,7 +123,7 @@ impl Ledger {
             source: known.source_report(plan),
             disk: known.disk_report(plan),
             image: known.image_report(plan, error.is_none()),
-            transfer: transfer(progress),
+            transfer: known.transfer(progress),
             connections: net.connections().all().iter().map(connection).collect(),
             stages: known.stages(progress),
             process: Process::now(),
@@ -114,7 +141,7 @@ impl Known {
         let facts = self.facts.as_ref();
         SourceReport {
             location: plan.input.source.shown(),
-            size: self.entry.as_ref().map(|entry| entry.size),
+            size: facts.and_then(|facts| facts.size).or_else(|| self.entry.as_ref().map(|entry| entry.size)),
             revision: facts.and_then(|facts| facts.revision.clone()),
             access: facts.map(|facts| match facts.access {
                 Access::Once => "once",
@@ -186,26 +213,78 @@ impl Known {
             waiting_for_output_seconds: None,
             cpu_seconds: None,
         };
-        vec![
-            StageReport {
-                bytes_out: Some(source.bytes()),
-                busy_seconds: seconds(source.inside()),
-                waiting_for_input_seconds: seconds(source.waiting_for_input()),
-                waiting_for_output_seconds: seconds(source.waiting_for_output()),
-                ..stage("source", &self.source)
-            },
+        let source_stage = [StageReport {
+            bytes_out: Some(source.bytes()),
+            busy_seconds: seconds(source.inside()),
+            waiting_for_input_seconds: seconds(source.waiting_for_input()),
+            waiting_for_output_seconds: seconds(source.waiting_for_output()),
+            ..stage("source", &self.source)
+        }];
+        let mut into = source;
+        let mut filters = Vec::new();
+        for filter in &self.filters {
+            let out = filter.bytes();
+            let bytes_in = Some(into.bytes()).filter(|_| out.is_some());
+            filters.push(StageReport { bytes_in, bytes_out: out, ..stage("filter", &filter.component) });
+            into = filter.out.as_ref().unwrap_or(into);
+        }
+        let behind = [
             StageReport { bytes_in: self.probed, ..stage("probe", &self.probe) },
             StageReport {
-                bytes_in: Some(source.bytes()),
+                bytes_in: Some(into.bytes()),
                 bytes_out: Some(layer.bytes()),
                 // Hashing happens here too; what runs further up is not this stage's.
-                busy_seconds: seconds(layer.inside().saturating_sub(source.inside())),
+                busy_seconds: seconds(layer.inside().saturating_sub(into.inside())),
                 waiting_for_input_seconds: seconds(layer.waiting_for_input()),
                 waiting_for_output_seconds: seconds(layer.waiting_for_output()),
                 ..stage("framing", &self.framing)
             },
-            StageReport { bytes_in: Some(layer.bytes()), ..stage("upload", &None) },
-        ]
+        ];
+        let compressor = self.compressor.iter().map(|compressor| StageReport {
+            bytes_in: compressor.bytes().map(|_| layer.bytes()),
+            bytes_out: compressor.bytes(),
+            ..stage("compressor", &compressor.component)
+        });
+        let upload = StageReport { bytes_in: Some(self.sent(progress)), ..stage("upload", &None) };
+        source_stage.into_iter().chain(filters).chain(behind).chain(compressor).chain([upload]).collect()
+    }
+
+    fn transfer(&self, progress: &Progress) -> TransferReport {
+        let received = progress.source.bytes();
+        let seconds = progress.started.elapsed().as_secs_f64();
+        TransferReport {
+            bytes_received: received,
+            bytes_sent: self.sent(progress),
+            seconds,
+            average_rate: (seconds > 0.0).then(|| received as f64 / seconds),
+            attempts: 1,
+            resumes: 0,
+            bytes_sent_twice: 0,
+        }
+    }
+
+    /// Bytes of the layer handed to the destination, as it stores them.
+    fn sent(&self, progress: &Progress) -> u64 {
+        match &self.compressor {
+            Some(compressor) => compressor.bytes().unwrap_or(0),
+            None => progress.layer.bytes(),
+        }
+    }
+}
+
+impl Passed {
+    fn not_yet(loaded: &Component) -> Self {
+        Self { component: Some(component(loaded)), out: None }
+    }
+
+    fn runs(&mut self, described: &Described, out: &Arc<Meter>) {
+        ran(&mut self.component, described);
+        self.out = Some(Arc::clone(out));
+    }
+
+    /// Bytes that came out; none if it never ran.
+    fn bytes(&self) -> Option<u64> {
+        self.out.as_ref().map(|out| out.bytes())
     }
 }
 
@@ -221,20 +300,6 @@ fn component(component: &Component) -> ComponentReport {
         version: None,
         digest: component.digest().to_string(),
         origin: component.origin().describe(),
-    }
-}
-
-fn transfer(progress: &Progress) -> TransferReport {
-    let (received, sent) = (progress.source.bytes(), progress.layer.bytes());
-    let seconds = progress.started.elapsed().as_secs_f64();
-    TransferReport {
-        bytes_received: received,
-        bytes_sent: sent,
-        seconds,
-        average_rate: (seconds > 0.0).then(|| received as f64 / seconds),
-        attempts: 1,
-        resumes: 0,
-        bytes_sent_twice: 0,
     }
 }
 

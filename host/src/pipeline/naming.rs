@@ -12,8 +12,16 @@ const DEFAULT_NAME: &str = "disk.img";
 /// The longest name of a file.
 const MAX_NAME: usize = 255;
 
-/// The name in the layer: the user's, else the source's, made fit for one path segment.
-pub(super) fn disk_name(chosen: Option<&str>, announced: Option<&str>, source: &Source) -> Result<String> {
+/// The name that a source gives its disk, decoded and made fit for one path segment.
+pub(super) fn announced_name(announced: &str, source: &Source) -> String {
+    match source {
+        Source::Http(_) => sanitised(&percent_decode_str(announced).decode_utf8_lossy()),
+        Source::File(_) | Source::StandardInput => sanitised(announced),
+    }
+}
+
+/// The name in the layer: the user's, else what source and filters say, made fit for one path segment.
+pub(super) fn disk_name(chosen: Option<&str>, announced: Option<&str>) -> Result<String> {
     if let Some(chosen) = chosen {
         return match sanitised(chosen) {
             name if name == chosen => Ok(name),
@@ -24,12 +32,7 @@ pub(super) fn disk_name(chosen: Option<&str>, announced: Option<&str>, source: &
             }
         };
     }
-    let Some(announced) = announced else { return Ok(DEFAULT_NAME.to_owned()) };
-    let decoded = match source {
-        Source::Http(_) => percent_decode_str(announced).decode_utf8_lossy().into_owned(),
-        Source::File(_) | Source::StandardInput => announced.to_owned(),
-    };
-    Ok(sanitised(&decoded))
+    Ok(announced.map_or_else(|| DEFAULT_NAME.to_owned(), sanitised))
 }
 
 /// Not a path, not hidden from a reader, and no whiteout (OCI image-spec, layer.md "Whiteouts").
@@ -57,7 +60,7 @@ mod tests {
 
     fn http(announced: &str) -> String {
         let source = Source::Http(url::Url::parse("https://a.example/").unwrap());
-        disk_name(None, Some(announced), &source).unwrap()
+        disk_name(None, Some(&announced_name(announced, &source))).unwrap()
     }
 
     #[test]
@@ -74,13 +77,18 @@ mod tests {
     #[test]
     fn a_name_from_a_file_is_as_it_is() {
         let source = Source::File("/a%20b".into());
-        assert_eq!(disk_name(None, Some("a%20b"), &source).unwrap(), "a%20b");
-        assert_eq!(disk_name(None, None, &Source::StandardInput).unwrap(), "disk.img");
+        assert_eq!(disk_name(None, Some(&announced_name("a%20b", &source))).unwrap(), "a%20b");
+        assert_eq!(disk_name(None, None).unwrap(), "disk.img");
+    }
+
+    #[test]
+    fn a_name_from_a_filter_is_made_safe_and_not_decoded() {
+        assert_eq!(disk_name(None, Some("../a%20b")).unwrap(), ".._a%20b");
     }
 
     #[test]
     fn a_chosen_name_is_taken_or_refused_but_never_changed() {
-        let name = |chosen| disk_name(Some(chosen), Some("x"), &Source::StandardInput);
+        let name = |chosen| disk_name(Some(chosen), Some("x"));
         assert_eq!(name("vm.raw").unwrap(), "vm.raw");
         for chosen in ["", ".", "..", "a/b", "a\nb", ".wh.x"] {
             assert_eq!(name(chosen).unwrap_err().code(), Code::Usage, "{chosen:?}");

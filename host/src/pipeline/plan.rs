@@ -16,6 +16,8 @@ use crate::policy::{Origin, Policy};
 pub struct Plan {
     /// Where the disk comes from.
     pub input: Input,
+    /// The size of the disk, behind the filters, if the user said so.
+    pub disk_size: Option<u64>,
     /// Where it goes.
     pub target: Target,
     /// The tags it gets, at least one.
@@ -43,7 +45,7 @@ pub struct Plan {
 pub struct Input {
     /// Where the disk is.
     pub source: Source,
-    /// The size of the disk, if the user said so.
+    /// How many bytes SOURCE gives, if the user said so.
     pub size: Option<u64>,
 }
 
@@ -101,10 +103,14 @@ pub enum Choice {
 pub struct Chosen {
     /// The source.
     pub source: Choice,
+    /// The filters, in the order in which the bytes pass them.
+    pub filters: Vec<Choice>,
     /// The probe.
     pub probe: Choice,
     /// The framing.
     pub framing: Choice,
+    /// The compressor, if the layer is to be compressed.
+    pub compressor: Option<Choice>,
 }
 
 impl Source {

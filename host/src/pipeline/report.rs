@@ -186,7 +186,7 @@ pub struct TlsReport {
 /// A stage.
 #[derive(Clone, Debug, Serialize)]
 pub struct StageReport {
-    /// `source`, `probe`, `framing`, `upload`.
+    /// `source`, `filter` (each of them, in order), `probe`, `framing`, `compressor`, `upload`.
     pub stage: &'static str,
     /// The component that did it; null for the host's own.
     pub component: Option<ComponentReport>,

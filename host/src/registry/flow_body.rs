@@ -31,8 +31,11 @@ enum WaitsFor {
 /// failed at its very end, and hyper does not ask for an end behind a Content-Length.
 pub(super) struct FlowBody {
     flow: Flow,
-    left: u64,
-    last: Option<Bytes>,
+    /// What is still to come; none if nobody knows before the end. Then the body travels in chunks (RFC 9112 §7.1), of which
+    /// a flow that fails never sends the last, empty one.
+    left: Option<u64>,
+    /// The chunk that waits for the next one, or for the end.
+    held: Option<Bytes>,
     clock: SendClock,
 }
 
@@ -57,9 +60,9 @@ impl SendClock {
 }
 
 impl FlowBody {
-    /// A body of exactly `length` bytes.
-    pub(super) fn new(flow: Flow, length: u64, clock: SendClock) -> Self {
-        Self { flow, left: length, last: None, clock }
+    /// A body of exactly `length` bytes, or of as many as will come.
+    pub(super) fn new(flow: Flow, length: Option<u64>, clock: SendClock) -> Self {
+        Self { flow, left: length, held: None, clock }
     }
 }
 
@@ -78,15 +81,21 @@ impl Body for FlowBody {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(net::carried(error)))),
                 Poll::Ready(Some(Ok(chunk))) => chunk,
-                Poll::Ready(None) if self.left == 0 => {
-                    return Poll::Ready(self.last.take().map(|last| Ok(Frame::data(last))));
+                Poll::Ready(None) if self.left.is_none_or(|left| left == 0) => {
+                    return Poll::Ready(self.held.take().map(|last| Ok(Frame::data(last))));
                 }
                 Poll::Ready(None) => return Poll::Ready(Some(Err(net::carried(wrong_length())))),
             };
-            match self.left.checked_sub(chunk.len() as u64) {
+            let Some(left) = self.left else {
+                match self.held.replace(chunk) {
+                    Some(previous) => return Poll::Ready(Some(Ok(Frame::data(previous)))),
+                    None => continue,
+                }
+            };
+            match left.checked_sub(chunk.len() as u64) {
                 None => return Poll::Ready(Some(Err(net::carried(wrong_length())))),
-                Some(0) => (self.left, self.last) = (0, Some(chunk)),
-                Some(left) => {
+                Some(0) => (self.left, self.held) = (Some(0), Some(chunk)),
+                left => {
                     self.left = left;
                     return Poll::Ready(Some(Ok(Frame::data(chunk))));
                 }
@@ -99,7 +108,8 @@ impl Body for FlowBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left + self.last.as_ref().map_or(0, |last| last.len() as u64))
+        let held = self.held.as_ref().map_or(0, |held| held.len() as u64);
+        self.left.map_or_else(SizeHint::default, |left| SizeHint::with_exact(left + held))
     }
 }
 

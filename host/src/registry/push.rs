@@ -73,19 +73,21 @@ impl Push {
         Ok(())
     }
 
-    /// Streams the layer of `length` bytes in one PATCH. What the registry has then is not committed. Sent once, whatever
-    /// happens: the flow cannot be read again.
+    /// Streams the layer in one PATCH, with its `length` if it is known. What the registry has then is not committed. Sent
+    /// once, whatever happens: the flow cannot be read again.
     ///
     /// # Errors
     /// The flow's own, or the registry's.
-    pub async fn send(&mut self, flow: Flow, length: u64) -> Result<()> {
+    pub async fn send(&mut self, flow: Flow, length: Option<u64>) -> Result<()> {
         let stage = Stage::Upload;
         let Session::Open(session) = &mut self.session else { return Err(out_of_order(stage, "PATCH")) };
         let (method, url) = session.send_request().map_err(|_| out_of_order(stage, "PATCH"))?;
         let what = what(&method, &url);
         let clock = SendClock::start();
         let mut request = Request::new(method, url);
-        request.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        if let Some(length) = length {
+            request.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
         request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         // Before the flow starts: a registry looks at a token when a request begins.
         self.conversation.authorize(stage, &mut request).await?;

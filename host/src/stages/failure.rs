@@ -18,7 +18,12 @@ pub(super) fn words(failure: &Failure) -> String {
     | Failure::Limit(text)
     | Failure::Io(text)
     | Failure::Other(text)) = failure;
-    let text = text.get(..text.floor_char_boundary(MAX_WORDS)).unwrap_or_default();
+    cut(text, MAX_WORDS)
+}
+
+/// A guest's text, cut to `most` bytes, control characters replaced.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    let text = text.get(..text.floor_char_boundary(most)).unwrap_or_default();
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
@@ -29,7 +34,7 @@ pub(super) fn error(failure: &Failure, kind: Kind, name: &str) -> Error {
         (Kind::Source, Failure::Changed(_)) => Code::SourceChanged,
         (Kind::Source, Failure::Invalid(_)) => Code::SourceInvalid,
         (Kind::Source, _) => Code::SourceFailed,
-        (Kind::Probe, Failure::Invalid(_) | Failure::Limit(_)) => Code::DiskInvalid,
+        (Kind::Filter | Kind::Probe, Failure::Invalid(_) | Failure::Limit(_)) => Code::DiskInvalid,
         _ => Code::ComponentFailed,
     };
     Error::new(code, kind.stage(), format!("{name}: {}", words(failure)))
@@ -72,7 +77,9 @@ mod tests {
         ] {
             assert_eq!(exit(failure.clone(), Kind::Source), source, "{failure:?}");
             assert_eq!(exit(failure.clone(), Kind::Probe), probe, "{failure:?}");
+            assert_eq!(exit(failure.clone(), Kind::Filter), probe, "{failure:?}");
             assert_eq!(exit(failure.clone(), Kind::Framing), 14, "{failure:?}");
+            assert_eq!(exit(failure.clone(), Kind::Compressor), 14, "{failure:?}");
         }
     }
 

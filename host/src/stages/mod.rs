@@ -1,13 +1,18 @@
 //! The stages: what a component exports, as a step of the host's flow.
 
+mod compressor;
 mod failure;
 mod fetch;
+mod filter;
 mod framing;
 mod local;
 mod probe;
 mod source;
+mod through;
 
+pub use compressor::Compressor;
 pub use fetch::FetchGrant;
+pub use filter::{Filtered, filter};
 pub use framing::{Entry, FramedLayer, frame};
 pub use local::LocalGrant;
 pub use probe::{Hazard, Severity, Verdict, detect};
@@ -20,7 +25,7 @@ pub struct Described {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// What it declares, as text: schemes, formats, a media type.
+    /// What it declares, as text: schemes, wrappers, formats, a media type, a suffix.
     pub declares: String,
 }
 
@@ -29,8 +34,13 @@ impl Described {
         use crate::bindings::describe::Declaration;
         let declares = match &description.declares {
             Declaration::Source(source) => source.schemes.join(", "),
+            Declaration::Filter(filter) => filter.wrappers.join(", "),
             Declaration::Probe(probe) => probe.formats.join(", "),
             Declaration::Framing(framing) => framing.media_type.clone(),
+            Declaration::Compressor(compressor) if compressor.concatenable => {
+                format!("{}, concatenable", compressor.suffix)
+            }
+            Declaration::Compressor(compressor) => compressor.suffix.clone(),
         };
         Self { name: description.name.clone(), version: description.version.clone(), declares }
     }
@@ -47,7 +57,9 @@ pub async fn describe(
     use crate::engine::Kind;
     Ok(match component.kind() {
         Kind::Source => source::instantiate(engine, component, SourceGrant::default()).await?.1,
+        Kind::Filter => filter::instantiate(engine, component).await?.1,
         Kind::Probe => probe::instantiate(engine, component).await?.1,
         Kind::Framing => framing::instantiate(engine, component).await?.1,
+        Kind::Compressor => compressor::instantiate(engine, component).await?.1,
     })
 }

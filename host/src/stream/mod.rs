@@ -6,6 +6,7 @@
 mod algorithm;
 mod checksum;
 mod digest;
+mod expected;
 mod flow;
 mod frame;
 mod hasher;
@@ -18,6 +19,7 @@ mod window;
 pub use algorithm::{Algorithm, MalformedSum, Sum};
 pub use checksum::{Checksums, checksummed};
 pub use digest::{DigestHandle, hashed};
+pub use expected::{beginning_with, exactly};
 pub use flow::{Chunks, Flow};
 pub use frame::{Layer, MAX_LITERAL_BYTES, MAX_SEGMENTS, MAX_ZERO_BYTES, Segment, framed};
 pub use meter::metered;

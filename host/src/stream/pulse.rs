@@ -53,12 +53,19 @@ impl Pulse {
         state.delivered = state.delivered.saturating_add(bytes as u64);
     }
 
+    /// It took bytes of its input: a sign of life, and what it does with them is paid for as if it had delivered them.
+    pub fn took(&self, bytes: usize) {
+        self.sign();
+        let mut state = self.lock();
+        state.delivered = state.delivered.saturating_add(bytes as u64);
+    }
+
     /// It owes nothing any more.
     pub fn settled(&self) {
         self.lock().owed_since.remove(&self.debt);
     }
 
-    /// Bytes delivered so far.
+    /// Bytes delivered so far, and taken.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.lock().delivered

@@ -1,0 +1,152 @@
+//! The disk before its first byte: what the source gives, behind the filters, with a name and a length.
+
+use std::sync::Arc;
+
+use super::checksum::{Demanded, demanded};
+use super::import::Run;
+use super::interrupt::Interrupted;
+use super::naming::{announced_name, disk_name};
+use super::{Checksum, Input, Place, Plan, Source};
+use crate::engine::{Component, Engine};
+use crate::error::{Code, Error, Result, Stage};
+use crate::net::{GrantedClient, Net};
+use crate::observe::Meter;
+use crate::policy::Side;
+use crate::stages::{self, Access, Entry, Facts, FetchGrant, LocalGrant, SourceGrant};
+use crate::stream::{Flow, Seek, exactly, metered};
+
+/// A disk that is about to flow.
+pub(super) struct Disk {
+    /// Its bytes.
+    pub(super) flow: Flow,
+    /// Its name, length and owner.
+    pub(super) entry: Entry,
+    /// Checksums over the bytes as received, in front of the filters.
+    pub(super) received: Demanded,
+    /// Checksums over the disk, behind them.
+    pub(super) of_disk: Demanded,
+    /// Whether what flows could also be read elsewhere than where it flows.
+    pub(super) seek: Seek,
+}
+
+/// Opens SOURCE with the component that was chosen for it.
+pub(super) async fn open_source(
+    input: &Input,
+    engine: &Engine,
+    component: &Component,
+    net: &Net,
+    interrupted: &Interrupted,
+) -> Result<stages::Disk> {
+    let grant = match &input.source {
+        Source::Http(_) => {
+            let origin = input.source.origin()?;
+            let client = net.client(Side::Source, origin.iter().cloned().collect());
+            SourceGrant { fetch: Some(FetchGrant::new(GrantedClient::new(client, origin))), local: None }
+        }
+        Source::File(path) => SourceGrant { fetch: None, local: Some(LocalGrant::file(path)?) },
+        Source::StandardInput => SourceGrant { fetch: None, local: Some(LocalGrant::standard_input(input.size)) },
+    };
+    let open = stages::open(engine, component, grant, input.source.location());
+    interrupted.or(open).await
+}
+
+/// Reads SOURCE through the filters. Its length must be known before the upload opens.
+pub(super) async fn open_disk(run: &Run<'_>, source: &stages::Disk, checksums: &[Checksum]) -> Result<Disk> {
+    let (plan, facts) = (run.plan, source.facts());
+    let name = facts.name.as_deref().map(|name| announced_name(name, &plan.input.source));
+    let received = async || {
+        let flow = metered(source.read(0, None).await?, Arc::clone(&run.progress.source));
+        Ok(demanded(flow, checksums, Place::Received))
+    };
+    let (flow, entry, received, seek) = if run.components.filters.is_empty() {
+        // Before a byte is asked for: what cannot be pushed is not read.
+        let entry = entry(plan, known_size(&plan.input, facts)?, name.as_deref(), None)?;
+        let (flow, received) = received().await?;
+        (flow, entry, received, seek(source))
+    } else {
+        let (flow, received) = received().await?;
+        let (flow, entry) = filtered(run, flow, facts.size, name).await?;
+        (flow, entry, received, Seek::InOrder)
+    };
+    let (flow, of_disk) = demanded(flow, checksums, Place::Disk);
+    Ok(Disk { flow, entry, received, of_disk, seek })
+}
+
+/// Lets the bytes received, of that length and name, flow through every filter.
+async fn filtered(
+    run: &Run<'_>,
+    mut flow: Flow,
+    mut size: Option<u64>,
+    mut name: Option<String>,
+) -> Result<(Flow, Entry)> {
+    if let Some(size) = size {
+        // Without a filter the framing counts.
+        flow = exactly(flow, size, move |got| {
+            let message = format!("the source sent {got} bytes, expected {size} as announced");
+            Error::new(Code::SourceLengthMismatch, Stage::Source, message)
+        });
+    }
+    let mut last = None;
+    for (at, filter) in run.components.filters.iter().enumerate() {
+        let filtered = stages::filter(run.engine, filter, flow, size, name).await?;
+        let meter = Arc::new(Meter::default());
+        run.ledger.filtering(at, &filtered.described, &meter);
+        flow = metered(filtered.flow, meter);
+        (size, name) = (filtered.size, filtered.name);
+        last = Some(filter.name());
+    }
+    let entry = entry(run.plan, agreed(size, run.plan.disk_size, last)?, name.as_deref(), last)?;
+    if size.is_none() {
+        let (expected, who) = (entry.size, last.unwrap_or_default().to_owned());
+        flow = exactly(flow, expected, move |got| {
+            let message = format!("the filter `{who}` wrote {got} bytes, expected {expected} as --size says");
+            Error::new(Code::DiskLengthMismatch, Stage::Filter, message)
+        });
+    }
+    Ok((flow, entry))
+}
+
+/// What will stand in the layer. `filter` is the last filter's name, if there is one.
+fn entry(plan: &Plan, size: Option<u64>, name: Option<&str>, filter: Option<&str>) -> Result<Entry> {
+    let size = size.ok_or_else(|| {
+        let (stage, message) = match filter {
+            None => (Stage::Source, format!("{} does not say how long it is", plan.input.source.shown())),
+            Some(_) => (Stage::Filter, format!("{} does not say how long the disk is", announcer(filter))),
+        };
+        Error::new(Code::SourceLengthUnknown, stage, message).hint("if you know the length, name it: --size BYTES")
+    })?;
+    Ok(Entry { name: disk_name(plan.name.as_deref(), name)?, size, owner: plan.image.owner })
+}
+
+/// The size of the disk as the source and the user have it, who must not contradict each other.
+pub(super) fn known_size(input: &Input, facts: &Facts) -> Result<Option<u64>> {
+    agreed(facts.size, input.size, None)
+}
+
+/// The size as the source, or the last filter, and the user have it.
+fn agreed(announced: Option<u64>, demanded: Option<u64>, filter: Option<&str>) -> Result<Option<u64>> {
+    let (stage, mismatch) = match filter {
+        None => (Stage::Source, Code::SourceLengthMismatch),
+        Some(_) => (Stage::Filter, Code::DiskLengthMismatch),
+    };
+    match (announced, demanded) {
+        (Some(announced), Some(demanded)) if announced != demanded => {
+            let who = announcer(filter);
+            let message = format!("{who} announces {announced} bytes, expected {demanded} as --size says");
+            Err(Error::new(mismatch, stage, message))
+        }
+        (announced, demanded) => Ok(announced.or(demanded)),
+    }
+}
+
+fn announcer(filter: Option<&str>) -> String {
+    filter.map_or_else(|| "the source".to_owned(), |filter| format!("the filter `{filter}`"))
+}
+
+/// How a window can look at a disk that flows as it comes from its source.
+fn seek(source: &stages::Disk) -> Seek {
+    match source.facts().access {
+        Access::Ranged => Seek::Ranged(source.ranges()),
+        Access::Once | Access::Restart => Seek::InOrder,
+    }
+}

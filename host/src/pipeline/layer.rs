@@ -1,0 +1,57 @@
+//! The layer: framed, compressed if that was wanted, hashed, sent.
+
+use std::sync::Arc;
+
+use super::destination::Destination;
+use super::import::Run;
+use crate::error::{Error, Result, Stage};
+use crate::observe::Meter;
+use crate::oci::{Descriptor, Digest, MediaTypes};
+use crate::stages::{Compressor, FramedLayer};
+use crate::stream::{Flow, framed, hashed, metered};
+
+/// A layer that the destination has, not committed yet.
+#[derive(Clone, Debug)]
+pub(super) struct SentLayer {
+    /// The blob.
+    pub(super) blob: Descriptor,
+    /// Its digest uncompressed (OCI image-spec, config.md "Layer DiffID").
+    pub(super) diff_id: Digest,
+}
+
+/// Sends the layer around `disk`. Each of its forms is hashed once; uncompressed there is only one, and its length is known.
+pub(super) async fn send(
+    run: &Run<'_>,
+    disk: Flow,
+    frame: &FramedLayer,
+    compressor: Option<Compressor>,
+    destination: &mut Destination,
+) -> Result<SentLayer> {
+    let unfinished = || Error::internal(Stage::Upload, "the layer was sent but not hashed to its end");
+    let media_type = media_type(run.plan.image.media_types, frame, compressor.as_ref())?;
+    let length = frame.layer.total_bytes();
+    let (layer, digest) = hashed(framed(&frame.layer, disk));
+    let layer = metered(layer, Arc::clone(&run.progress.layer));
+    let whole = || digest.get().filter(|(_, bytes)| *bytes == length).ok_or_else(unfinished);
+    let Some(compressor) = compressor else {
+        destination.send(layer, Some(length)).await?;
+        let (digest, size) = whole()?;
+        return Ok(SentLayer { blob: Descriptor { media_type, digest, size }, diff_id: digest });
+    };
+    let meter = Arc::new(Meter::default());
+    run.ledger.compressing(compressor.described(), &meter);
+    let (compressed, digest) = hashed(compressor.compress(layer).await?);
+    destination.send(metered(compressed, meter), None).await?;
+    let ((diff_id, _), (digest, size)) = (whole()?, digest.get().ok_or_else(unfinished)?);
+    Ok(SentLayer { blob: Descriptor { media_type, digest, size }, diff_id })
+}
+
+/// What the layer is called among the image's media types (OCI image-spec, layer.md).
+fn media_type(types: MediaTypes, frame: &FramedLayer, compressor: Option<&Compressor>) -> Result<String> {
+    let suffix = compressor.map_or_else(String::new, |compressor| format!("+{}", compressor.suffix()));
+    let oci = format!("{}{suffix}", frame.media_type);
+    types.layer(&oci).ok_or_else(|| {
+        let message = format!("no {types} image has a layer of media type `{oci}`");
+        Error::internal(Stage::Upload, message)
+    })
+}
