@@ -10,33 +10,38 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Repository;
 use crate::policy::{Authority, ClientIdentity, Files, FlagIdentity, Side, Site, TrustAnchor};
 
-/// The most bytes of a file of certificates: the system stores of all authorities have less than one.
-const MAX_FILE: u64 = 16 << 20;
+/// The most bytes of a file of certificates or of a key: a store of all public authorities has a quarter of one MiB.
+const MAX_FILE: u64 = 4 << 20;
 /// The most files of a folder of certificates.
 const MAX_FILES: usize = 1024;
+/// The most bytes of all files that a document names, or that `--ca` does.
+const MAX_ALL: u64 = 16 << 20;
 
 /// The files that a document names, by paths relative to the folder it stands in.
 pub(super) struct Beside {
     folder: PathBuf,
+    /// Bytes that may still be read.
+    left: u64,
 }
 
 impl Beside {
     /// For the document in that file.
     pub(super) fn new(document: &Path) -> Self {
-        Self { folder: document.parent().unwrap_or_else(|| Path::new("")).to_owned() }
+        Self { folder: document.parent().unwrap_or_else(|| Path::new("")).to_owned(), left: MAX_ALL }
     }
 }
 
 impl Files for Beside {
     fn anchors(&mut self, path: &str, site: &Site) -> Result<Vec<TrustAnchor>, String> {
-        read_anchors(&self.folder.join(path), site)
-            .map_err(|why| format!("the certificates in `{}` cannot be read: {why}", self.folder.join(path).display()))
+        let path = self.folder.join(path);
+        read_anchors(&path, site, &mut self.left)
+            .map_err(|why| format!("the certificates in `{}` cannot be read: {why}", path.display()))
     }
 
     fn file(&mut self, path: &str) -> Result<(String, Vec<u8>), String> {
         let path = self.folder.join(path);
         let shown = path.display().to_string();
-        match auth::read(&path, MAX_FILE) {
+        match read(&path, &mut self.left) {
             Ok(content) => Ok((shown, content)),
             Err(why) => Err(format!("`{shown}` cannot be read: {why}")),
         }
@@ -45,9 +50,9 @@ impl Files for Beside {
 
 /// The certificates that `--ca` names: files, and every `.pem`, `.crt` and `.cer` file of folders.
 pub(super) fn anchors(paths: &[PathBuf]) -> Result<Vec<TrustAnchor>> {
-    let mut anchors = Vec::new();
+    let (mut anchors, mut left) = (Vec::new(), MAX_ALL);
     for path in paths {
-        let found = read_anchors(path, &Site::Flag("--ca")).map_err(|why| {
+        let found = read_anchors(path, &Site::Flag("--ca"), &mut left).map_err(|why| {
             let message = format!("the certificates in `{}` cannot be read: {why}", path.display());
             Error::new(Code::LocalFile, Stage::Plan, message).caused_by(why)
         })?;
@@ -133,11 +138,19 @@ fn usage(message: String) -> Error {
     Error::new(Code::Usage, Stage::Plan, message)
 }
 
-fn read_anchors(path: &Path, site: &Site) -> io::Result<Vec<TrustAnchor>> {
+fn read_anchors(path: &Path, site: &Site, left: &mut u64) -> io::Result<Vec<TrustAnchor>> {
     let anchor = |file: PathBuf| {
-        Ok(TrustAnchor { pem: auth::read(&file, MAX_FILE)?, file: file.display().to_string(), site: site.clone() })
+        let pem = read(&file, left)?;
+        Ok(TrustAnchor { file: file.display().to_string(), pem, site: site.clone() })
     };
     files(path)?.into_iter().map(anchor).collect()
+}
+
+/// A file that is taken off what may still be read.
+fn read(path: &Path, left: &mut u64) -> io::Result<Vec<u8>> {
+    let content = auth::read(path, MAX_FILE.min(*left))?;
+    *left = left.saturating_sub(content.len() as u64);
+    Ok(content)
 }
 
 fn files(path: &Path) -> io::Result<Vec<PathBuf>> {

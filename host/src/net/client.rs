@@ -19,7 +19,7 @@ use super::dial::Dialer;
 use super::{Body, Connections, redacted};
 use crate::error::{Code, Error, Result, Stage};
 use crate::policy::{Origin, Policy, Side};
-use crate::tls::{self, TlsClient};
+use crate::tls::{self, ClientCertificate, TlsClient};
 
 /// How long an idle connection is kept for the next request to the same origin.
 const KEEP_IDLE: Duration = Duration::from_secs(30);
@@ -119,11 +119,15 @@ impl Net {
             Code::TlsHandshake => Side::Registry,
             _ => return error,
         };
-        match self.record.client_certificate(side).and_then(tls::client_certificate_advice) {
-            // It stands beside what the error itself advises: which of the two it was, only the peer knows.
-            Some(advice) if error.advice() != Some(advice) => error.context(advice),
-            _ => error,
+        let asked = self.record.client_certificate(side);
+        let Some((fact, advice)) = asked.and_then(tls::client_certificate_advice) else { return error };
+        if error.causes().iter().any(|cause| cause == fact) {
+            return error;
         }
+        // One that was presented is to blame only where TLS itself ended.
+        let suspect = asked == Some(ClientCertificate::NotPresented) || error.code() == Code::TlsHandshake;
+        let error = error.context(fact);
+        if suspect { error.hint(advice) } else { error }
     }
 }
 
@@ -199,7 +203,7 @@ impl Client {
         }
         if let Some(alert) = tls::late_alert(&why) {
             let message = format!("{method} {whose}: the peer ended the TLS session with the alert {alert}");
-            return Error::new(Code::TlsHandshake, self.stage(), message).caused_by(why);
+            return Error::new(Code::TlsHandshake, self.stage(), message);
         }
         let code = self.code(Code::SourceUnreachable, Code::RegistryUnreachable);
         Error::new(code, self.stage(), format!("{method} {whose}: the connection broke before there was an answer"))

@@ -53,16 +53,20 @@ pub fn check(policy: &TlsPolicy) -> Result<()> {
     Ok(())
 }
 
-/// What to do where a peer ended a session because of the client's certificate or the lack of one; none for another reason.
+/// What a peer asked of us, and what to do if that is why it refused; none if it asked for nothing.
 #[must_use]
-pub fn client_certificate_advice(state: ClientCertificate) -> Option<&'static str> {
+pub const fn client_certificate_advice(state: ClientCertificate) -> Option<(&'static str, &'static str)> {
     match state {
         ClientCertificate::NotAsked => None,
-        ClientCertificate::NotPresented => Some(
-            "the peer asked for a client certificate and got none: name one with --cert [HOST=]FILE and --key [HOST=]FILE, \
-             or in an entry `[[tls.host]]` of the policy",
-        ),
-        ClientCertificate::Presented => Some("the peer was shown a client certificate: is it one that it accepts?"),
+        ClientCertificate::NotPresented => Some((
+            "the peer asked for a client certificate and got none",
+            "if the peer needs a client certificate, name it with --cert [HOST=]FILE and --key [HOST=]FILE, or in an entry \
+             `[[tls.host]]` of the policy",
+        )),
+        ClientCertificate::Presented => Some((
+            "the peer asked for a client certificate and was shown one",
+            "is the client certificate valid now, and of a CA that the peer trusts?",
+        )),
     }
 }
 
@@ -182,7 +186,7 @@ impl Inner {
             _ => None,
         };
         match (about_certificate, tls) {
-            (Some(advice), _) => error.hint(advice),
+            (Some((asked, advice)), _) => error.context(asked).hint(advice),
             (None, Some(TlsError::InvalidMessage(_))) => {
                 error.hint("what answered does not speak TLS: is it a server of plain HTTP, or something in between?")
             }

@@ -22,7 +22,7 @@ use super::{AllowedFlag, Policy, Site, Sites, TrustAnchor};
 
 /// What `schema` must be.
 pub(super) const SCHEMA: &str = "longshore.policy/v1";
-/// The most bytes of a document: a list of ten thousand hosts fits.
+/// The most bytes of a document: its longest lists fit.
 const MAX_DOCUMENT: usize = 1 << 20;
 
 /// The files that a document names, by paths as they are written there.
@@ -49,7 +49,7 @@ impl Policy {
     /// # Errors
     /// The first thing that is wrong with it.
     pub fn parse(text: &str, file: &str, files: &mut dyn Files) -> Result<Self, Invalid> {
-        let text = Text { file: file.into(), text };
+        let text = Text::new(file, text);
         if text.text.len() > MAX_DOCUMENT {
             let message = format!("the document has {} bytes, expected at most {MAX_DOCUMENT}", text.text.len());
             return Err(text.invalid(0, message));
@@ -154,6 +154,8 @@ pub(super) mod tests {
         refused("[tls]\n[tls]", 3, 2, "duplicate key");
         refused("[tls]\n# ü\n\"ü\" = 1", 4, 1, "unknown key `tls.ü`: `tls` has `profile`, `versions`");
         refused("[tsl]", 2, 2, "unknown key `tsl`: the document has `schema`, `tls`");
+        let many = (0..4097).map(|host| format!("\"h{host}\",")).collect::<String>();
+        refused(&format!("[egress.source]\nhosts = [{many}]"), 3, 9, "has 4097 entries, expected at most 4096");
         refused("[egress.source]\nhosts = [\"ü\", 1]", 3, 15, "`egress.source.hosts` has a value of type integer");
     }
 

@@ -25,10 +25,15 @@ pub struct Invalid {
     pub message: String,
 }
 
+/// The most entries of one list: every one is compared with every other.
+const MAX_ENTRIES: usize = 4096;
+
 /// A document's text.
 pub(super) struct Text<'d> {
     pub(super) file: Arc<str>,
     pub(super) text: &'d str,
+    /// Where each line begins.
+    lines: Vec<usize>,
 }
 
 /// A table whose keys are all known and built.
@@ -53,7 +58,13 @@ impl<T> Item<T> {
     }
 }
 
-impl Text<'_> {
+impl<'d> Text<'d> {
+    pub(super) fn new(file: &str, text: &'d str) -> Self {
+        let after = |(at, byte): (usize, u8)| (byte == b'\n').then(|| at.saturating_add(1));
+        let lines = std::iter::once(0).chain(text.bytes().enumerate().filter_map(after)).collect();
+        Self { file: file.into(), text, lines }
+    }
+
     pub(super) fn invalid(&self, at: usize, message: impl Into<String>) -> Invalid {
         let (line, column) = self.position(at);
         Invalid { file: Arc::clone(&self.file), line, column, message: message.into() }
@@ -64,11 +75,11 @@ impl Text<'_> {
     }
 
     fn position(&self, at: usize) -> (usize, usize) {
-        let before = self.text.as_bytes().get(..at).unwrap_or(self.text.as_bytes());
-        let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline.saturating_add(1));
-        let line = before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1);
+        let line = self.lines.partition_point(|begins| *begins <= at);
+        let begins = line.checked_sub(1).and_then(|before| self.lines.get(before)).copied().unwrap_or_default();
+        let before = self.text.as_bytes().get(begins..at).unwrap_or_default();
         // Continuation bytes of UTF-8 begin no character.
-        let within = before.get(line_start..).unwrap_or_default().iter().filter(|byte| **byte & 0xC0 != 0x80).count();
+        let within = before.iter().filter(|byte| **byte & 0xC0 != 0x80).count();
         (line, within.saturating_add(1))
     }
 }
@@ -128,9 +139,7 @@ impl<'d> Section<'d> {
         let Some(value) = self.table.get(name) else { return Ok(Vec::new()) };
         let mistyped = |span, other| self.mistyped(name, span, other, "an array of tables");
         let DeValue::Array(entries) = value.get_ref() else { return Err(mistyped(value.span(), value.get_ref())) };
-        if entries.is_empty() {
-            return Err(self.empty(name, value.span()));
-        }
+        self.check_length(name, entries.len(), value.span())?;
         let section = |entry: &'d Spanned<DeValue<'d>>| match entry.get_ref() {
             DeValue::Table(table) => self.below(name, table, entry.span()),
             other => Err(mistyped(entry.span(), other)),
@@ -174,9 +183,7 @@ impl<'d> Section<'d> {
         let Some(value) = self.table.get(name) else { return Ok(Vec::new()) };
         let mistyped = |span, other| self.mistyped(name, span, other, "a list of strings");
         let DeValue::Array(entries) = value.get_ref() else { return Err(mistyped(value.span(), value.get_ref())) };
-        if entries.is_empty() {
-            return Err(self.empty(name, value.span()));
-        }
+        self.check_length(name, entries.len(), value.span())?;
         let mut items: Vec<Item<&'d str>> = Vec::new();
         for entry in entries {
             let DeValue::String(string) = entry.get_ref() else { return Err(mistyped(entry.span(), entry.get_ref())) };
@@ -240,9 +247,15 @@ impl<'d> Section<'d> {
         Item { value, site: self.text.site(span.start), span }
     }
 
-    fn empty(&self, name: &str, span: Range<usize>) -> Invalid {
+    /// An empty list would be read as everything by one and as nothing by another.
+    fn check_length(&self, name: &str, entries: usize, span: Range<usize>) -> Result<(), Invalid> {
         let path = joined(self.path, name);
-        self.invalid(&span, format!("`{path}` is empty: leave the key out for the default, or list what is allowed"))
+        let message = match entries {
+            0 => format!("`{path}` is empty: leave the key out for the default, or list what is allowed"),
+            1..=MAX_ENTRIES => return Ok(()),
+            _ => format!("`{path}` has {entries} entries, expected at most {MAX_ENTRIES}"),
+        };
+        Err(self.invalid(&span, message))
     }
 
     fn mistyped(&self, name: &str, span: Range<usize>, found: &DeValue<'_>, expected: &str) -> Invalid {
