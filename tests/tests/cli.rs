@@ -5,9 +5,14 @@ use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::stream;
 use longshore_tests::program::{Ran, finish, import, longshore, path};
 use longshore_tests::scratch::{Scratch, raw};
+use longshore_tests::script::{Handler, Script, streamed};
 use serde_json::Value;
 
 const DISK: usize = 3_000_000;
@@ -160,6 +165,38 @@ fn json_lines_on_a_descriptor_leave_standard_error_to_people() {
     assert_eq!(end["reference"].as_str().unwrap(), ran.stdout.trim());
     assert_eq!((&end["bytes_received"], &end["bytes_sent"]), (&DISK.into(), &end["bytes_total"]));
     assert!(end["bytes_total"].as_u64().unwrap() > DISK as u64);
+}
+
+#[test]
+fn progress_is_told_while_bytes_move_and_not_too_often() {
+    let handler: Handler = Arc::new(|_| {
+        Box::pin(async {
+            let halves = stream::unfold(0, async |sent| {
+                if sent == 2 {
+                    return None;
+                }
+                // Long enough for some events.
+                tokio::time::sleep(Duration::from_millis(700 * sent)).await;
+                Some((Ok(Bytes::from(vec![7; DISK / 2])), sent + 1))
+            });
+            streamed(Some(DISK as u64), Box::pin(halves))
+        })
+    });
+    let source = Script::start(None, handler);
+    let stage = Stage::new();
+    let to = format!("oci:{}", stage.0.text("layout"));
+    let url = source.url("disk.raw");
+    let ran = import([&*url, &to, "--plain-http", &source.host(), "--progress", "json"]).done();
+    let events = events(&ran.stderr);
+    let told: Vec<&Value> = events.iter().filter(|event| event["type"] == "progress").collect();
+    let times: Vec<f64> = told.iter().map(|event| event["elapsed_seconds"].as_f64().unwrap()).collect();
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 0.5), "{times:?}");
+    let halfway = told.iter().find(|event| event["bytes_received"] == DISK / 2);
+    let halfway = halfway.unwrap_or_else(|| panic!("nothing was told of the first half: {}", ran.stderr));
+    assert_eq!(
+        (&halfway["phase"], halfway["bytes_total"].as_u64()),
+        (&"transferring".into(), Some(DISK as u64 + 2368))
+    );
 }
 
 #[test]

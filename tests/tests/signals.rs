@@ -24,13 +24,14 @@ const SIGNALS: [(&str, i32, i32, &str); 2] =
     [("INT", 2, 130, "error[interrupted]: "), ("TERM", 15, 143, "error[terminated]: ")];
 
 /// An import of `source` into the registry, as it runs.
-fn start(source: &str, registry: &Memory, plain: &[&str]) -> Child {
+fn start(source: &str, registry: &Memory) -> Child {
+    start_with(source, registry, &[])
+}
+
+fn start_with(source: &str, registry: &Memory, more: &[&str]) -> Child {
     let host = registry.script.host();
     let mut command = longshore(["import", source, &format!("docker://{host}/vm:1"), "--plain-http", &host]);
-    for host in plain {
-        command.args(["--plain-http", host]);
-    }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    command.args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 fn send(child: &Child, signal: &str) {
@@ -73,7 +74,7 @@ fn at_every_request_to_the_registry() {
         for stop in [Stop::Before, Stop::After] {
             let stops: Stops = Arc::new(move |at, _| (at == number).then_some(stop));
             let registry = Memory::start(None, stops);
-            let mut child = start(&scratch.text("disk.raw"), &registry, &[]);
+            let mut child = start(&scratch.text("disk.raw"), &registry);
             if !wait(&mut child, || registry.stopped()) {
                 let ran = ran(&child.wait_with_output().unwrap()).done();
                 assert!(ran.stdout.contains("@sha256:"));
@@ -115,7 +116,7 @@ fn while_the_source_is_waited_for() {
         });
         let source = Script::start(None, handler);
         let registry = Memory::start(None, Arc::new(|_, _| None));
-        let mut child = start(&source.url("disk.raw"), &registry, &[&source.host()]);
+        let mut child = start_with(&source.url("disk.raw"), &registry, &["--plain-http", &source.host()]);
         assert!(wait(&mut child, || asked.load(SeqCst)));
         send(&child, SIGNALS[signal].0);
         let output = child.wait_with_output().unwrap();
@@ -131,13 +132,17 @@ fn at_moments_nobody_chose() {
     raw(&scratch.path("disk.raw"), DISK);
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let (mut done, mut ended, mut killed) = (0, 0, 0);
+    let began = Instant::now();
+    let registry = Memory::start(None, Arc::new(|_, _| None));
+    ran(&start(&scratch.text("disk.raw"), &registry).wait_with_output().unwrap()).done();
+    let whole = u64::try_from(began.elapsed().as_micros()).unwrap();
     for round in 0..40 {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        let delay = Duration::from_micros(state % 150_000);
+        let delay = Duration::from_micros(state % whole);
         let registry = Memory::start(None, Arc::new(|_, _| None));
-        let child = start(&scratch.text("disk.raw"), &registry, &[]);
+        let child = start(&scratch.text("disk.raw"), &registry);
         sleep(delay);
         let signal = SIGNALS[round % 2];
         send(&child, signal.0);
@@ -163,6 +168,26 @@ fn at_moments_nobody_chose() {
     assert!(ended > 0, "{done} were done, {killed} killed: no delay was right");
 }
 
+#[test]
+fn while_the_checksum_file_is_waited_for() {
+    let scratch = Scratch::new();
+    raw(&scratch.path("disk.raw"), DISK);
+    let asked = Arc::new(AtomicBool::new(false));
+    let shared = Arc::clone(&asked);
+    let handler: Handler = Arc::new(move |_| {
+        shared.store(true, SeqCst);
+        Box::pin(std::future::pending())
+    });
+    let sums = Script::start(None, handler);
+    let registry = Memory::start(None, Arc::new(|_, _| None));
+    let more = ["--checksum-file", &*sums.url("SUMS"), "--plain-http", &*sums.host()];
+    let mut child = start_with(&scratch.text("disk.raw"), &registry, &more);
+    assert!(wait(&mut child, || asked.load(SeqCst)));
+    send(&child, "INT");
+    assert_ended(&child.wait_with_output().unwrap(), SIGNALS[0], &registry, "while the checksum file is waited for");
+    assert!(registry.held.lock().unwrap().requests.is_empty());
+}
+
 /// Whoever presses Ctrl-C twice does not want to wait for a registry that does not answer.
 #[test]
 fn a_second_signal_ends_it_at_once() {
@@ -174,7 +199,7 @@ fn a_second_signal_ends_it_at_once() {
         _ => None,
     });
     let registry = Memory::start(None, stops);
-    let mut child = start(&scratch.text("disk.raw"), &registry, &[]);
+    let mut child = start(&scratch.text("disk.raw"), &registry);
     let asked = |method: &str| registry.held.lock().unwrap().requests.iter().any(|asked| asked.starts_with(method));
     assert!(wait(&mut child, || asked("PATCH")));
     send(&child, "INT");

@@ -257,7 +257,7 @@ impl Known {
             bytes_sent: self.sent(progress),
             seconds,
             average_rate: (seconds > 0.0).then(|| received as f64 / seconds),
-            attempts: 1,
+            attempts: progress.position().attempt,
             resumes: 0,
             bytes_sent_twice: 0,
         }
