@@ -90,6 +90,8 @@ codes! {
     DiskRefused = "disk-refused", 11, Content, No;
     /// The registry's host cannot be resolved or connected to, or the connection broke.
     RegistryUnreachable = "registry-unreachable", 12, Network, Yes;
+    /// The registry or the image layout has nothing of that name.
+    RegistryNotFound = "registry-not-found", 12, User, No;
     /// The registry answered with an error.
     RegistryFailed = "registry-failed", 12, Registry, Yes;
     /// The registry answered something that the protocol does not allow.

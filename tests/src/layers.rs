@@ -58,6 +58,16 @@ pub fn crane(ca: Option<&Path>, reference: &str, name: &str) -> Vec<u8> {
     output.stdout
 }
 
+/// Puts an index of these images under a reference, with crane; all in a plain registry and in crane's notation.
+pub fn crane_push_index(reference: &str, images: &[String]) {
+    let mut crane = built("crane");
+    crane.env_clear().env("HOME", "/nonexistent").args(["index", "append", "-t", reference]);
+    for image in images {
+        crane.args(["-m", image]);
+    }
+    run(&mut crane);
+}
+
 /// A file of an image as umoci unpacks it, from a layout that skopeo copies it to if it is elsewhere. `reference` is in
 /// skopeo's notation; `arguments` go before it.
 pub fn umoci(scratch: &Scratch, work: &str, arguments: &[&str], reference: &str, name: &str) -> Vec<u8> {

@@ -59,6 +59,7 @@ const PLACES: [(&[&str], &[&str]); 9] = [
             "oci/",
             "cli/progress/json.rs",
             "pipeline/report.rs",
+            "pipeline/inspection.rs",
             "pipeline/process.rs",
             "registry/wire.rs",
             "registry/credentials.rs",

@@ -51,6 +51,10 @@ pub(super) enum Command {
     ///
     /// Prints `repository@digest` once the image is verified and tagged.
     Import(Box<Import>),
+    /// Says what an image in a registry or an OCI image layout has: disk, sizes, labels, digests.
+    ///
+    /// Every document is verified against its digest; of the layers only the beginning is read.
+    Inspect(Box<Inspect>),
     /// Looks at components.
     Component {
         #[command(subcommand)]
@@ -151,6 +155,20 @@ pub(super) struct Import {
     /// Where --progress json goes instead of standard error: the number of a descriptor that is open for writing.
     #[arg(long, value_name = "N")]
     pub(super) progress_fd: Option<i32>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Inspect {
+    /// docker://host[:port]/repository[:tag|@digest], the same without docker://, or oci:DIR[:tag].
+    pub(super) reference: String,
+    /// As JSON for programs; docs/inspect.md has its fields.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Credentials for the registry, in docker's config.json format.
+    #[arg(long, value_name = "FILE")]
+    pub(super) auth_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) policy: PolicyFlags,
 }
 
 /// SOURCE and how it is read and looked at: the same for every command that does.

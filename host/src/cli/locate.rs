@@ -70,25 +70,43 @@ pub(super) fn checksum_file(text: &str) -> Result<ChecksumFile> {
 
 /// A reference with or without `docker://`, or `oci:DIR[:tag]`.
 pub(super) fn destination(text: &str) -> Result<Destination> {
-    if let Some(layout) = text.strip_prefix("oci:") {
-        let (folder, tag) = match layout.rsplit_once(':') {
-            Some((folder, tag)) if !tag.contains('/') => {
-                (folder, Some(tag.parse().map_err(|why| usage(format!("{why}")))?))
-            }
-            _ => (layout, None),
-        };
-        if folder.is_empty() {
-            return Err(usage("`oci:` names no folder".to_owned()));
-        }
-        return Ok(Destination::Layout(folder.into(), tag));
+    if let Some((folder, tag)) = layout(text)? {
+        return Ok(Destination::Layout(folder, tag));
     }
-    let reference: Reference = text.strip_prefix("docker://").unwrap_or(text).parse().map_err(|why| {
-        usage(format!("{why}")).hint("expected docker://host[:port]/repository[:tag] or oci:DIR[:tag]")
-    })?;
+    let reference = reference(text, "expected docker://host[:port]/repository[:tag] or oci:DIR[:tag]")?;
     if reference.digest.is_some() {
         return Err(usage("DESTINATION has a digest, which only the finished image has".to_owned()));
     }
     Ok(Destination::Registry(reference))
+}
+
+/// The same for an image that is there: a digest may name it.
+pub(super) fn image(text: &str) -> Result<Destination> {
+    if let Some((folder, tag)) = layout(text)? {
+        return Ok(Destination::Layout(folder, tag));
+    }
+    let expected = "expected docker://host[:port]/repository[:tag|@digest] or oci:DIR[:tag]";
+    Ok(Destination::Registry(reference(text, expected)?))
+}
+
+fn reference(text: &str, expected: &str) -> Result<Reference> {
+    let reference = text.strip_prefix("docker://").unwrap_or(text).parse();
+    reference.map_err(|why| usage(format!("{why}")).hint(expected))
+}
+
+/// `oci:DIR[:tag]`; none if it is something else.
+fn layout(text: &str) -> Result<Option<(PathBuf, Option<Tag>)>> {
+    let Some(layout) = text.strip_prefix("oci:") else { return Ok(None) };
+    let (folder, tag) = match layout.rsplit_once(':') {
+        Some((folder, tag)) if !tag.contains('/') => {
+            (folder, Some(tag.parse().map_err(|why| usage(format!("{why}")))?))
+        }
+        _ => (layout, None),
+    };
+    if folder.is_empty() {
+        return Err(usage("`oci:` names no folder".to_owned()));
+    }
+    Ok(Some((folder.into(), tag)))
 }
 
 #[cfg(test)]
@@ -144,7 +162,9 @@ mod tests {
             let Destination::Layout(found, found_tag) = destination(text).unwrap() else { panic!("{text}") };
             assert_eq!((found, found_tag.as_ref().map(Tag::as_str)), (PathBuf::from(folder), tag));
         }
-        for text in ["", "oci:", "oci::x", "vm", &format!("r.example/vm@{}", crate::oci::Digest::of(b""))] {
+        let digested = format!("r.example/vm@{}", crate::oci::Digest::of(b""));
+        assert!(matches!(image(&digested).unwrap(), Destination::Registry(_)));
+        for text in ["", "oci:", "oci::x", "vm", &digested] {
             assert_eq!(destination(text).unwrap_err().code(), Code::Usage, "{text}");
         }
     }

@@ -9,6 +9,7 @@ mod color;
 mod env;
 mod image;
 mod import;
+mod inspect;
 mod list;
 mod locate;
 mod manual;
@@ -49,6 +50,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Policy { command } => {
             messages::start_log(verbosity);
             policy::run(&command, verbosity)
+        }
+        Command::Inspect(inspect) => {
+            messages::start_log(verbosity);
+            inspect::run(&inspect)
         }
         Command::Component { command: ComponentCommand::List } => {
             messages::start_log(verbosity);

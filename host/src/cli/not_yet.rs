@@ -17,7 +17,7 @@ const FLAGS: &[&str] = &[
 ];
 /// Commands.
 const COMMANDS: &[&str] =
-    &["probe", "export", "inspect", "list", "delete", "gc", "serve", "explain", "doctor", "check", "inspect"];
+    &["probe", "export", "list", "delete", "gc", "serve", "explain", "doctor", "check", "inspect"];
 
 /// The name of what a parse error is about, if it is part of the contract.
 pub(super) fn named_in(why: &clap::Error) -> Option<String> {

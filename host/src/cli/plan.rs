@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use super::args::{From, Import};
+use super::args::{From, Import, Inspect};
 use super::locate::{self, Destination};
 use super::{auth, env, image, policy};
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Tag;
-use crate::pipeline::{Choice, Chosen, Input, Plan, Source, Target};
+use crate::pipeline::{Choice, Chosen, ImageAt, Input, InspectPlan, Plan, Source, Target};
 
 /// No filter at all.
 const NONE: &str = "none";
@@ -66,6 +66,23 @@ fn usage(message: String) -> Error {
 
 fn input(from: &From) -> Result<Input> {
     Ok(Input { source: locate::source(&from.location)?, size: from.size })
+}
+
+/// What is to be looked at.
+pub(super) fn inspect(inspect: &Inspect) -> Result<InspectPlan> {
+    let image = match locate::image(&inspect.reference)? {
+        Destination::Layout(folder, tag) => ImageAt::Layout(folder, tag),
+        Destination::Registry(reference) => {
+            let credentials = auth::credentials(inspect.auth_file.as_deref(), &reference.repository)?;
+            ImageAt::Registry { reference, credentials }
+        }
+    };
+    let registry = match &image {
+        ImageAt::Registry { reference, .. } => Some(&reference.repository),
+        ImageAt::Layout(..) => None,
+    };
+    let policy = policy::effective(&inspect.policy, registry)?;
+    Ok(InspectPlan { image, policy })
 }
 
 fn program() -> Result<PathBuf> {

@@ -6,12 +6,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::oci::{Descriptor, Tag};
+use crate::oci::{Descriptor, INDEX, Tag};
 
 /// The annotation that holds a tag.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// The media type of an index.
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// The most bytes of an index that are read.
 const MAX_INDEX: u64 = 16 << 20;
 
@@ -31,6 +29,25 @@ pub(super) fn add(layout: &Path, manifest: &Descriptor, tag: &Tag) -> io::Result
     }));
     let bytes = serde_json::to_vec_pretty(&Value::Object(document))?;
     replace(&path, &bytes)
+}
+
+/// The manifests that are listed, with their tags.
+pub(super) fn listed(layout: &Path) -> io::Result<Vec<(Descriptor, Option<Tag>)>> {
+    let document = read(&layout.join("index.json"))?;
+    let manifests = document.get("manifests").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    manifests
+        .iter()
+        .map(|entry| {
+            let text = |name: &str| entry.get(name).and_then(Value::as_str);
+            let digest = text("digest").and_then(|digest| digest.parse().ok());
+            let size = entry.get("size").and_then(Value::as_u64);
+            let (Some(digest), Some(size)) = (digest, size) else {
+                return Err(malformed("a manifest without sha256 digest and size"));
+            };
+            let media_type = text("mediaType").unwrap_or_default().to_owned();
+            Ok((Descriptor { media_type, digest, size }, tag_of(entry).and_then(|tag| tag.parse().ok())))
+        })
+        .collect()
 }
 
 /// Writes a file so that it has either its old content or all of the new.

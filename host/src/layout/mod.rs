@@ -1,7 +1,9 @@
-//! An OCI image layout directory as a destination (OCI image-spec, image-layout.md), with the guarantees of a registry:
-//! a blob has its name only once all its bytes are verified and on disk, a tag is written last.
+//! An OCI image layout directory (OCI image-spec, image-layout.md), with the guarantees of a registry: a blob has its name
+//! only once all its bytes are verified and on disk, a tag is written last.
 
 mod index;
+mod pull;
 mod push;
 
+pub use pull::Pull;
 pub use push::Push;

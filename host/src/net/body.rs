@@ -88,6 +88,20 @@ impl Body {
         Ok(all)
     }
 
+    /// The first `most` bytes, or all if there are fewer. The rest is not waited for: the connection closes.
+    ///
+    /// # Errors
+    /// As for the chunks.
+    pub async fn first(mut self, most: usize) -> Result<Vec<u8>> {
+        let mut first = Vec::new();
+        while first.len() < most {
+            let Some(chunk) = poll_fn(|cx| self.poll_chunk(cx)).await.transpose()? else { break };
+            first.extend_from_slice(&chunk);
+        }
+        first.truncate(most);
+        Ok(first)
+    }
+
     fn code(&self, source: Code, registry: Code) -> Code {
         match self.side {
             Side::Source => source,

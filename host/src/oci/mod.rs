@@ -1,11 +1,13 @@
 //! References, digests, manifests: the documents of the OCI image and distribution specifications. Pure: no I/O.
 
 mod digest;
+mod document;
 mod image;
 mod media_types;
 mod reference;
 
 pub use digest::{Digest, MalformedDigest};
+pub use document::{Config, Document, Index, IndexEntry, MalformedDocument, Manifest};
 pub use image::{Descriptor, Image, ImageFacts, Platform, image, label};
 pub use media_types::{
     DOCKER_LAYER_TAR, DOCKER_LIST, DOCKER_MANIFEST, INDEX, LAYER_TAR, MANIFEST, MalformedMediaTypes, MediaTypes,

@@ -1,4 +1,4 @@
-//! Pushing into an OCI registry (distribution-spec 1.1). Knows no wasm.
+//! Pushing into an OCI registry and reading from one (distribution-spec 1.1). Knows no wasm.
 //!
 //! In the phases of the specification: open an upload session, stream the layer in one PATCH, commit it by its digest; the
 //! config as one blob, read back; the manifest by digest, read back, then under each tag. What the registry has already is
@@ -13,6 +13,7 @@ mod conversation;
 mod credentials;
 mod flow_body;
 mod publish;
+mod pull;
 mod push;
 mod retry;
 mod session;
@@ -21,5 +22,6 @@ mod wire;
 
 pub use challenge::{Challenge, challenges};
 pub use credentials::{Credentials, credentials_from_docker_config};
+pub use pull::{Found, Pull};
 pub use push::Push;
 pub use session::{Refused, UploadSession};

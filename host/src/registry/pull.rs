@@ -1,0 +1,140 @@
+//! The requests of somebody who reads: documents as a whole and verified, of a layer only its first bytes.
+
+use http::header::{ACCEPT, CONTENT_TYPE, RANGE};
+use http::{HeaderMap, HeaderValue, Method};
+use url::Url;
+
+use super::answer::failure;
+use super::conversation::{Conversation, told_digest, what};
+use super::credentials::Credentials;
+use crate::error::{Code, Error, Result, Retryable, Stage};
+use crate::net::{Client, Response};
+use crate::oci::{DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Digest, INDEX, MANIFEST, Repository, Tag};
+
+/// The most bytes of a manifest, an index or a config.
+const MAX_DOCUMENT: usize = 4 << 20;
+/// Everything here happens in one conversation with the registry.
+const STAGE: Stage = Stage::Upload;
+
+/// Reads from one repository.
+pub struct Pull {
+    conversation: Conversation,
+}
+
+/// A manifest or an index, of the digest it stands under.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What it is, its digest, its length.
+    pub descriptor: Descriptor,
+    /// The document.
+    pub bytes: Vec<u8>,
+}
+
+impl Pull {
+    /// Reads over `client` from a repository of the registry at `registry`. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// `internal` if no URL can be made of the parts.
+    pub fn new(
+        client: Client,
+        registry: &Url,
+        repository: Repository,
+        credentials: Option<Credentials>,
+    ) -> Result<Self> {
+        Ok(Self { conversation: Conversation::new(client, registry, repository, &["pull"], credentials)? })
+    }
+
+    /// Asks whether the registry lets us in.
+    ///
+    /// # Errors
+    /// Whatever keeps it from doing so.
+    pub async fn open(&mut self) -> Result<()> {
+        self.conversation.ping(STAGE).await
+    }
+
+    /// What a tag leads to.
+    ///
+    /// # Errors
+    /// `registry-not-found` if there is no such tag, `registry-mismatch` if the registry gives it another digest than its
+    /// bytes have, else the registry's.
+    pub async fn tagged(&mut self, tag: &Tag) -> Result<Found> {
+        self.manifest(tag.as_str(), None).await
+    }
+
+    /// The manifest or index of a digest.
+    ///
+    /// # Errors
+    /// `registry-not-found` if there is none, `registry-mismatch` if its bytes have another digest, else the registry's.
+    pub async fn digested(&mut self, digest: &Digest) -> Result<Found> {
+        self.manifest(&digest.to_string(), Some(digest)).await
+    }
+
+    /// A small blob, verified.
+    ///
+    /// # Errors
+    /// `registry-mismatch` if it is not what the descriptor says, `registry-protocol` if it is over 4 MiB, else the
+    /// registry's.
+    pub async fn blob(&mut self, blob: &Descriptor) -> Result<Vec<u8>> {
+        let url = self.conversation.url(&format!("blobs/{}", blob.digest))?;
+        let response = self.conversation.get(STAGE, &url, &HeaderMap::new()).await?;
+        let response = self.expect(response, &url, &[200], &blob.digest.to_string()).await?;
+        let bytes = response.body.collect(MAX_DOCUMENT).await?;
+        match Digest::of(&bytes) {
+            digest if digest == blob.digest => Ok(bytes),
+            digest => Err(self.mismatch(&blob.digest.to_string(), &format!("bytes of the digest {digest}"))),
+        }
+    }
+
+    /// The first bytes of a blob, at most `most`. They are not verified: its digest is over all of it.
+    ///
+    /// # Errors
+    /// The registry's.
+    pub async fn blob_start(&mut self, blob: &Descriptor, most: usize) -> Result<Vec<u8>> {
+        let last = u64::try_from(most).unwrap_or(u64::MAX).min(blob.size).saturating_sub(1);
+        let range =
+            HeaderValue::try_from(format!("bytes=0-{last}")).map_err(|why| Error::internal(STAGE, why.to_string()))?;
+        let url = self.conversation.url(&format!("blobs/{}", blob.digest))?;
+        let response = self.conversation.get(STAGE, &url, &HeaderMap::from_iter([(RANGE, range)])).await?;
+        // Whoever ignores the range sends the whole blob from its beginning: the rest is not read.
+        let response = self.expect(response, &url, &[200, 206], &blob.digest.to_string()).await?;
+        response.body.first(most).await
+    }
+
+    async fn manifest(&mut self, reference: &str, expected: Option<&Digest>) -> Result<Found> {
+        let url = self.conversation.url(&format!("manifests/{reference}"))?;
+        let accept = [MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_LIST].join(", ");
+        let accept = HeaderValue::try_from(accept).map_err(|why| Error::internal(STAGE, why.to_string()))?;
+        let response = self.conversation.get(STAGE, &url, &HeaderMap::from_iter([(ACCEPT, accept)])).await?;
+        let response = self.expect(response, &url, &[200], reference).await?;
+        let told = told_digest(&response);
+        let media_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        // Without its parameters, which say nothing about the kind.
+        let media_type = media_type.and_then(|text| text.split(';').next()).unwrap_or_default().trim().to_owned();
+        let bytes = response.body.collect(MAX_DOCUMENT).await?;
+        let digest = Digest::of(&bytes);
+        match expected.copied().or(told) {
+            Some(expected) if expected != digest => {
+                Err(self.mismatch(reference, &format!("bytes of the digest {digest}, expected {expected}")))
+            }
+            _ => Ok(Found { descriptor: Descriptor { media_type, digest, size: bytes.len() as u64 }, bytes }),
+        }
+    }
+
+    /// The answer, if it has what was asked for.
+    async fn expect(&self, response: Response, url: &Url, statuses: &[u16], name: &str) -> Result<Response> {
+        if statuses.contains(&response.status) {
+            return Ok(response);
+        }
+        let (status, error) = (response.status, failure(STAGE, &what(&Method::GET, url), response).await);
+        if status != 404 {
+            return Err(error);
+        }
+        let message = format!("{} has no `{name}`", self.conversation.repository());
+        Err(Error::new(Code::RegistryNotFound, STAGE, message).context(error.to_string()).retryable_as(Retryable::No))
+    }
+
+    fn mismatch(&self, name: &str, got: &str) -> Error {
+        let message = format!("{} has as `{name}` {got}", self.conversation.repository());
+        Error::new(Code::RegistryMismatch, STAGE, message)
+    }
+}
