@@ -1,0 +1,25 @@
+//! The golden files and the tests that compare them belong together.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use longshore_tests::golden::folder;
+
+#[test]
+fn every_golden_file_is_compared_by_exactly_one_test() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let sources = fs::read_dir(tests).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
+    let mut named = BTreeSet::new();
+    for source in sources {
+        for rest in source.split(".golden(\"").skip(1) {
+            let name = rest.split('"').next().unwrap().to_owned();
+            assert!(named.insert(name.clone()), "`{name}` is compared twice");
+        }
+    }
+    let files: BTreeSet<String> = fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(files, named);
+}
