@@ -1,11 +1,12 @@
 //! `index.json`: which manifests there are and what they are called.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::folder::Locked;
 use crate::oci::{Descriptor, INDEX, Tag};
 
 /// The annotation that holds a tag.
@@ -13,9 +14,8 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The most bytes of an index that are read.
 const MAX_INDEX: u64 = 16 << 20;
 
-/// Adds the manifest under `tag`; whatever had that tag loses it and stays listed untagged only if something else names
-/// it. Whoever calls holds the layout's lock.
-pub(super) fn add(layout: &Path, manifest: &Descriptor, tag: &Tag) -> io::Result<()> {
+/// Adds the manifest under `tag`; the entry that had the tag is no longer listed.
+pub(super) fn add(folder: &Locked, layout: &Path, manifest: &Descriptor, tag: &Tag) -> io::Result<()> {
     let path = layout.join("index.json");
     let mut document = read(&path)?;
     let manifests = document.entry("manifests").or_insert_with(|| json!([]));
@@ -28,7 +28,7 @@ pub(super) fn add(layout: &Path, manifest: &Descriptor, tag: &Tag) -> io::Result
         "annotations": { REF_NAME: tag.as_str() },
     }));
     let bytes = serde_json::to_vec_pretty(&Value::Object(document))?;
-    replace(&path, &bytes)
+    folder.replace(&path, &bytes)
 }
 
 /// The manifests that are listed, with their tags.
@@ -48,25 +48,6 @@ pub(super) fn listed(layout: &Path) -> io::Result<Vec<(Descriptor, Option<Tag>)>
             Ok((Descriptor { media_type, digest, size }, tag_of(entry).and_then(|tag| tag.parse().ok())))
         })
         .collect()
-}
-
-/// Writes a file so that it has either its old content or all of the new.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().ok_or_else(|| malformed("a file without a folder"))?;
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let partial = folder.join(format!(".{name}.{}.partial", std::process::id()));
-    let written = (|| {
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)?;
-        File::open(folder)?.sync_all()
-    })();
-    if written.is_err() {
-        // The first error is the one to tell.
-        let _ = fs::remove_file(&partial);
-    }
-    written
 }
 
 fn read(path: &Path) -> io::Result<Map<String, Value>> {
@@ -97,6 +78,7 @@ fn malformed(why: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::folder::lock;
     use super::*;
     use crate::oci::{Digest, MANIFEST};
 
@@ -104,35 +86,36 @@ mod tests {
         Descriptor { media_type: MANIFEST.to_owned(), digest: Digest::of(content), size: content.len() as u64 }
     }
 
-    fn scratch(name: &str) -> std::path::PathBuf {
-        let folder = Path::new(env!("OUT_DIR")).join(format!("index-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        folder
+    async fn scratch(name: &str) -> (std::path::PathBuf, Locked) {
+        let path = Path::new(env!("OUT_DIR")).join(format!("index-{name}-{}", std::process::id()));
+        let folder = lock(&path).await.unwrap();
+        (path, folder)
     }
 
-    #[test]
-    fn a_tag_moves_and_the_others_stay() {
-        let folder = scratch("move");
+    #[tokio::test]
+    async fn a_tag_moves_and_the_others_stay() {
+        let (path, folder) = scratch("move").await;
+        let add = |manifest: &Descriptor, tag: &Tag| add(&folder, &path, manifest, tag);
         let (one, two): (Tag, Tag) = ("1".parse().unwrap(), "2".parse().unwrap());
-        add(&folder, &manifest(b"a"), &one).unwrap();
-        add(&folder, &manifest(b"b"), &two).unwrap();
-        add(&folder, &manifest(b"c"), &one).unwrap();
-        let index: Value = serde_json::from_slice(&fs::read(folder.join("index.json")).unwrap()).unwrap();
+        add(&manifest(b"a"), &one).unwrap();
+        add(&manifest(b"b"), &two).unwrap();
+        add(&manifest(b"c"), &one).unwrap();
+        let index: Value = serde_json::from_slice(&fs::read(path.join("index.json")).unwrap()).unwrap();
         let listed: Vec<_> =
             index["manifests"].as_array().unwrap().iter().map(|m| (tag_of(m).unwrap(), &m["digest"])).collect();
         let digest = |content: &[u8]| json!(Digest::of(content).to_string());
         assert_eq!(listed, [("2", &digest(b"b")), ("1", &digest(b"c"))]);
-        fs::remove_dir_all(folder).unwrap();
+        fs::remove_dir_all(path).unwrap();
     }
 
-    #[test]
-    fn an_index_of_another_shape_is_left_alone() {
-        let folder = scratch("shape");
+    #[tokio::test]
+    async fn an_index_of_another_shape_is_left_alone() {
+        let (path, folder) = scratch("shape").await;
         for content in ["[]", "{\"manifests\":{}}", "nonsense"] {
-            fs::write(folder.join("index.json"), content).unwrap();
-            assert!(add(&folder, &manifest(b"a"), &Tag::latest()).is_err());
-            assert_eq!(fs::read_to_string(folder.join("index.json")).unwrap(), content);
+            fs::write(path.join("index.json"), content).unwrap();
+            assert!(add(&folder, &path, &manifest(b"a"), &Tag::latest()).is_err());
+            assert_eq!(fs::read_to_string(path.join("index.json")).unwrap(), content);
         }
-        fs::remove_dir_all(folder).unwrap();
+        fs::remove_dir_all(path).unwrap();
     }
 }

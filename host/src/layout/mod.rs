@@ -1,6 +1,7 @@
 //! An OCI image layout directory (OCI image-spec, image-layout.md), with the guarantees of a registry: a blob has its name
 //! only once all its bytes are verified and on disk, a tag is written last.
 
+mod folder;
 mod index;
 mod pull;
 mod push;

@@ -55,7 +55,7 @@ impl Destination {
     pub(super) async fn open(&mut self) -> Result<()> {
         match &mut self.place {
             Place::Registry(push) => push.open().await,
-            Place::Layout(push) => push.open(),
+            Place::Layout(push) => push.open().await,
         }
     }
 
@@ -84,14 +84,14 @@ impl Destination {
         self.in_doubt = Some(self.blob_shown(&image.config));
         let put = match &mut self.place {
             Place::Registry(push) => push.put_blob(&image.config, &image.config_bytes).await,
-            Place::Layout(push) => push.put_blob(&image.config, &image.config_bytes),
+            Place::Layout(push) => push.put_blob(&image.config, &image.config_bytes).await,
         };
         self.answered(put)?;
         self.committed.push(image.config.clone());
         self.in_doubt = Some(self.manifest_shown(&image.manifest));
         let put = match &mut self.place {
             Place::Registry(push) => push.put_manifest(&image.manifest, &image.manifest_bytes).await,
-            Place::Layout(push) => push.put_blob(&image.manifest, &image.manifest_bytes),
+            Place::Layout(push) => push.put_blob(&image.manifest, &image.manifest_bytes).await,
         };
         self.answered(put)?;
         self.manifest = Some(image.manifest.clone());
@@ -99,7 +99,7 @@ impl Destination {
             self.in_doubt = Some(self.tag_shown(tag));
             let tagged = match &mut self.place {
                 Place::Registry(push) => push.tag(tag, &image.manifest, &image.manifest_bytes).await,
-                Place::Layout(push) => push.tag(tag, &image.manifest),
+                Place::Layout(push) => push.tag(tag, &image.manifest).await,
             };
             self.answered(tagged)?;
             self.tagged.push(tag.clone());
