@@ -5,7 +5,7 @@ use std::time::Duration;
 use wasmtime::component::{Accessor, HasSelf, Instance, InstancePre, Linker};
 use wasmtime::{Store, Trap, UpdateDeadline};
 
-use super::budget::BudgetSpent;
+use super::budget::{BudgetSpent, CpuMeter};
 use super::component::{Component, Kind};
 use super::limiter::MemorySpent;
 use super::runtime::Engine;
@@ -38,6 +38,7 @@ pub struct Guest<S: 'static> {
     kind: Kind,
     name: String,
     pulse: Pulse,
+    cpu: CpuMeter,
     idle_limit: Duration,
     description: describe::Description,
 }
@@ -61,13 +62,15 @@ impl<S: Send + 'static> Guest<S> {
         let pre = linker.instantiate_pre(component.loaded()).map_err(|why| invalid(&why))?;
         let indices = describe::GuestIndices::new(&pre).map_err(|why| invalid(&why))?;
 
-        let mut store = Store::new(engine.inner(), StoreState::new(component.name(), stage, pulse.clone(), limits));
+        let cpu = CpuMeter::new(engine.epochs());
+        let state = StoreState::new(component.name(), stage, pulse.clone(), limits, cpu.clone());
+        let mut store = Store::new(engine.inner(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_max_component_handles(MAX_HANDLES);
         store.set_hostcall_fuel(MAX_CALL_BYTES);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|mut context| {
-            context.data_mut().spend().map_err(wasmtime::Error::new)?;
+        store.epoch_deadline_callback(|context| {
+            context.data().spend().map_err(wasmtime::Error::new)?;
             Ok(UpdateDeadline::Yield(1))
         });
 
@@ -78,10 +81,10 @@ impl<S: Send + 'static> Guest<S> {
             let description = indices.load(&mut store, &instance)?.call_describe(&mut store).await?;
             Ok((instance, description))
         };
-        let (instance, description) = watched(started, &pulse, idle_limit, kind, &name).await?;
+        let (instance, description) = watched(cpu.over(started), &pulse, idle_limit, kind, &name).await?;
         pulse.settled();
         check_description(&description, kind, &name)?;
-        Ok(Self { store, instance, pre, kind, name, pulse, idle_limit, description })
+        Ok(Self { store, instance, pre, kind, name, pulse, cpu, idle_limit, description })
     }
 
     /// What the component says of itself.
@@ -118,7 +121,7 @@ impl<S: Send + 'static> Guest<S> {
         &mut self,
         body: impl AsyncFnOnce(&mut Store<StoreState<S>>) -> wasmtime::Result<R>,
     ) -> Result<R> {
-        let call = body(&mut self.store);
+        let call = self.cpu.over(body(&mut self.store));
         watched(call, &self.pulse, self.idle_limit, self.kind, &self.name).await
     }
 
@@ -132,7 +135,7 @@ impl<S: Send + 'static> Guest<S> {
         body: impl AsyncFnOnce(&Accessor<StoreState<S>>) -> wasmtime::Result<R>,
     ) -> Result<R> {
         let run = async { self.store.run_concurrent(body).await? };
-        watched(run, &self.pulse, self.idle_limit, self.kind, &self.name).await
+        watched(self.cpu.over(run), &self.pulse, self.idle_limit, self.kind, &self.name).await
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::budget::Epochs;
 use super::config::config;
 use crate::error::{Error, Result, Stage};
 use crate::policy::Limits;
@@ -17,6 +18,7 @@ pub(super) const TICK: Duration = Duration::from_millis(10);
 pub struct Engine {
     inner: wasmtime::Engine,
     limits: Arc<Limits>,
+    epochs: Epochs,
 }
 
 /// Advances the epoch as long as it lives.
@@ -34,7 +36,7 @@ impl Engine {
         let inner = config(env!("LONGSHORE_TARGET"))
             .and_then(|config| wasmtime::Engine::new(&config))
             .map_err(|why| Error::internal(Stage::Plan, format!("the engine cannot be made: {why:#}")))?;
-        Ok(Self { inner, limits: Arc::new(limits.clone()) })
+        Ok(Self { inner, limits: Arc::new(limits.clone()), epochs: Epochs::default() })
     }
 
     /// Starts the clock without which no guest is ever interrupted.
@@ -43,17 +45,22 @@ impl Engine {
     /// `internal` if there is no thread to be had.
     pub fn ticker(&self) -> Result<Ticker> {
         let stop = Arc::new(AtomicBool::new(false));
-        let (engine, stopped) = (self.inner.weak(), Arc::clone(&stop));
+        let (engine, epochs, stopped) = (self.inner.weak(), self.epochs.clone(), Arc::clone(&stop));
         let thread = thread::Builder::new().name("epoch".to_owned()).stack_size(64 * 1024).spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 thread::park_timeout(TICK);
                 let Some(engine) = engine.upgrade() else { return };
+                epochs.advance();
                 engine.increment_epoch();
             }
         });
         let thread =
             thread.map_err(|why| Error::internal(Stage::Plan, format!("no thread for the epoch clock: {why}")))?;
         Ok(Ticker { stop, thread: Some(thread) })
+    }
+
+    pub(super) fn epochs(&self) -> Epochs {
+        self.epochs.clone()
     }
 
     pub(super) fn limits(&self) -> &Limits {

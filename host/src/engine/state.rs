@@ -1,6 +1,6 @@
 //! What a store holds: the stage's own state, and the limits of its instance.
 
-use super::budget::{BudgetSpent, CpuBudget};
+use super::budget::{BudgetSpent, CpuBudget, CpuMeter};
 use super::limiter::Limiter;
 use crate::bindings::log;
 use crate::policy::Limits;
@@ -24,18 +24,19 @@ pub struct StoreState<S> {
 }
 
 impl<S> StoreState<S> {
-    pub(super) fn new(name: &str, stage: S, pulse: Pulse, limits: &Limits) -> Self {
+    pub(super) fn new(name: &str, stage: S, pulse: Pulse, limits: &Limits, cpu: CpuMeter) -> Self {
         Self {
             stage,
             pulse,
             name: name.to_owned(),
             messages: 0,
             limiter: Limiter::new(limits.component_memory),
-            budget: CpuBudget::new(limits.component_cpu),
+            budget: CpuBudget::new(limits.component_cpu, cpu),
         }
     }
 
-    pub(super) fn spend(&mut self) -> Result<(), BudgetSpent> {
+    /// At an epoch check of the running guest: whether it may go on.
+    pub(super) fn spend(&self) -> Result<(), BudgetSpent> {
         self.budget.spend(self.pulse.total())
     }
 }
