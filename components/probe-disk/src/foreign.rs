@@ -6,12 +6,12 @@ use crate::{Hazard, Severity};
 pub(crate) type Mark = (usize, &'static [u8], &'static str);
 
 const MAGICS: [Mark; 23] = [
+    (0, b"#!/bin/sh\n#V2.0 Format\n", "cloop"),
     (0, b"QFI\xfb", "qcow of another version"),
     (0, b"QED\0", "QED"),
     (0, b"KDMV", "VMDK (hosted sparse)"),
     (0, b"COWD", "VMDK (COWD)"),
     (0, b"\xbe\xba\xfe\xca\0\0\0\0\x01\0\0\0\x02\0\0\0", "VMDK (seSparse)"),
-    (0, b"# Disk DescriptorFile", "VMDK descriptor"),
     (0x40, b"\x7f\x10\xda\xbe", "VDI"),
     (0, b"vhdxfile", "VHDX"),
     (0, b"conectix", "VHD"),
@@ -38,7 +38,26 @@ pub(crate) fn hazards(head: &[u8]) -> Vec<Hazard> {
 
 /// Each magic found at its place.
 pub(crate) fn marks(head: &[u8]) -> impl Iterator<Item = Mark> {
-    MAGICS.into_iter().filter(|(offset, magic, _)| head.get(*offset..).is_some_and(|at| at.starts_with(magic)))
+    let found = |(offset, magic, _): &Mark| head.get(*offset..).is_some_and(|at| at.starts_with(magic));
+    MAGICS.into_iter().filter(found).chain(vmdk_descriptor(head))
+}
+
+/// A VMDK descriptor names files that a hypervisor would open. QEMU takes for one whatever has, behind comments and blank
+/// lines, the line `version=1`, 2 or 3 (`block/vmdk.c`, `vmdk_probe`); the comment that usually stands there is optional.
+fn vmdk_descriptor(head: &[u8]) -> Option<Mark> {
+    const VERSIONS: [&[u8]; 3] = [b"version=1", b"version=2", b"version=3"];
+    let mut offset = 0;
+    for line in head.split(|byte| *byte == b'\n') {
+        let text = line.trim_ascii();
+        if let Some(version) = VERSIONS.into_iter().find(|version| *version == text) {
+            return Some((offset, version, "a VMDK descriptor"));
+        }
+        if !text.is_empty() && !text.starts_with(b"#") {
+            return None;
+        }
+        offset = offset.saturating_add(line.len()).saturating_add(1);
+    }
+    None
 }
 
 fn hazard((offset, magic, name): Mark) -> Hazard {
@@ -68,5 +87,21 @@ mod tests {
             assert!(super::hazards(&head).is_empty(), "{name}");
         }
         assert!(hazards(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_vmdk_descriptor_is_found_behind_any_comment() {
+        for text in [
+            "# Disk DescriptorFile\nversion=1\n",
+            "version=3\r\nCID=1",
+            "# harmless\n\n  \r\n#\nversion=2\nRW 1 FLAT \"/etc/passwd\" 0\n",
+        ] {
+            let hazards = hazards(text.as_bytes());
+            assert_eq!(hazards.len(), 1, "{text}");
+            assert!(hazards[0].message.contains("`version="), "{text}");
+        }
+        for text in ["version=4\n", "x\nversion=1\n", "# version=1\n", "version=10\n", ""] {
+            assert!(hazards(text.as_bytes()).is_empty(), "{text}");
+        }
     }
 }
