@@ -38,6 +38,9 @@ const NO_COLOR: Variable =
 const TERM: Variable =
     Variable { name: "TERM", meaning: "Nothing is coloured or redrawn on a terminal that is dumb or has no name." };
 
+/// The last second that RFC 3339 can write.
+const MAX_EPOCH: u64 = 253_402_300_799;
+
 pub(super) fn policy() -> Option<PathBuf> {
     // Empty is a name too, of no file: a variable that was meant to be filled must not open what a policy closes.
     std::env::var_os(POLICY.name).map(PathBuf::from)
@@ -56,7 +59,10 @@ pub(super) fn dumb_terminal() -> bool {
 pub(super) fn source_date_epoch() -> Option<Result<u64, String>> {
     let name = SOURCE_DATE_EPOCH.name;
     let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
-    Some(value.parse().map_err(|_| format!("{name} is `{value}`, expected seconds since 1970")))
+    let seconds = value.parse().ok().filter(|seconds| *seconds <= MAX_EPOCH);
+    Some(seconds.ok_or_else(|| {
+        format!("{name} is `{value}`, expected seconds since 1970, at most {MAX_EPOCH} (the year 9999)")
+    }))
 }
 
 /// Where credentials are looked for when no file is named, and whether it was somebody's explicit wish.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use crate::error::{Code, Error, Result, Stage};
-use crate::oci::{Reference, Tag};
+use crate::oci::{Reference, Tag, as_typed};
 use crate::pipeline::{ChecksumFile, Source};
 
 /// DESTINATION.
@@ -28,7 +28,10 @@ pub(super) fn source(text: &str) -> Result<Source> {
     if text == "-" {
         return Ok(Source::StandardInput);
     }
-    let Some((scheme, rest)) = text.split_once("://") else {
+    if ["http:", "https:"].iter().any(|scheme| text.starts_with(scheme)) && !text.contains("://") {
+        return Err(usage(format!("`{}` is not a URL: expected `//` behind the scheme", as_typed(text))));
+    }
+    let Some((scheme, _)) = text.split_once("://") else {
         return if text.is_empty() { Err(usage("SOURCE is empty".to_owned())) } else { Ok(Source::File(text.into())) };
     };
     match scheme.to_ascii_lowercase().as_str() {
@@ -42,10 +45,12 @@ pub(super) fn source(text: &str) -> Result<Source> {
         }
         "file" => {
             let url = Url::parse(text).map_err(|why| usage(format!("SOURCE is not a URL: {why}")))?;
-            let path = url.to_file_path().map_err(|()| usage(format!("`{text}` names no file on this machine")))?;
+            let path = url
+                .to_file_path()
+                .map_err(|()| usage(format!("`{}` names no file on this machine", as_typed(text))))?;
             Ok(Source::File(path))
         }
-        "docker" => Err(unsupported(format!("a registry as SOURCE is not supported yet: `docker://{rest}`"))),
+        "docker" => Err(unsupported(format!("a registry as SOURCE is not supported yet: `{}`", as_typed(text)))),
         other => Err(usage(format!("SOURCE has the scheme `{other}`, expected https, http or file"))),
     }
 }
@@ -127,13 +132,16 @@ mod tests {
     #[test]
     fn what_is_no_source_is_refused() {
         let code = |text: &str| source(text).unwrap_err().code();
-        for text in ["", "ftp://a/x", "https://", "file://host/x"] {
+        for text in ["", "ftp://a/x", "https://", "file://host/x", "https:/a/x", "http:a"] {
             assert_eq!(code(text), Code::Usage, "{text}");
         }
         for text in ["docker://r.example/x", "https://u:p@a.example/"] {
             assert_eq!(code(text), Code::Unsupported, "{text}");
         }
-        assert!(!source("https://u:hunter2@a.example/").unwrap_err().to_string().contains("hunter2"));
+        for text in ["https://u:hunter2@a.example/", "https:/u:hunter2@a/x", "docker://u:hunter2@r.example/x"] {
+            assert!(!source(text).unwrap_err().to_string().contains("hunter2"), "{text}");
+        }
+        assert!(!destination("docker://u:hunter2@h/vm:1").unwrap_err().to_string().contains("hunter2"));
     }
 
     #[test]

@@ -39,7 +39,9 @@ impl GrantedClient {
     ///
     /// # Errors
     /// `egress-denied` for any other origin, `source-failed` for one redirect too many, and those of [`Client::send`].
-    pub async fn send(&self, request: Request) -> Result<Response> {
+    pub async fn send(&self, mut request: Request) -> Result<Response> {
+        // Nobody else watches for a head: a component that waits for one is not idle.
+        request.answer_within.get_or_insert(self.client.policy().limits.answer);
         let url = request.url.clone();
         let origin = Origin::of(&url)
             .map_err(|why| Error::new(Code::SourceInvalid, Stage::Source, format!("{}: {why}", redacted(&url))))?;

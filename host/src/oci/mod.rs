@@ -5,6 +5,7 @@ mod document;
 mod image;
 mod media_types;
 mod reference;
+mod typed;
 
 pub use digest::{Digest, MalformedDigest};
 pub use document::{Config, Document, Index, IndexEntry, MalformedDocument, Manifest};
@@ -13,3 +14,4 @@ pub use media_types::{
     DOCKER_LAYER_TAR, DOCKER_LIST, DOCKER_MANIFEST, INDEX, LAYER_TAR, MANIFEST, MalformedMediaTypes, MediaTypes,
 };
 pub use reference::{MalformedReference, Reference, Repository, Tag};
+pub use typed::as_typed;

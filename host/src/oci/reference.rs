@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::Digest;
+use super::{Digest, as_typed};
 
 /// The longest repository name (distribution-spec: implementations may limit to 255 with the host).
 const MAX_REPOSITORY: usize = 255;
@@ -35,7 +35,7 @@ pub struct Reference {
 
 /// A text that is no reference.
 #[derive(Debug, thiserror::Error)]
-#[error("`{text}` is not a reference: {why}")]
+#[error("`{shown}` is not a reference: {why}", shown = as_typed(text))]
 pub struct MalformedReference {
     text: String,
     why: &'static str,

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use url::{Host, Url};
 
+use crate::oci::as_typed;
+
 /// The schemes that longshore speaks itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
@@ -38,7 +40,7 @@ pub struct MalformedOrigin;
 
 /// A text that is no `HOST[:PORT]`.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not HOST or HOST:PORT")]
+#[error("`{shown}` is not HOST or HOST:PORT", shown = as_typed(.0))]
 pub struct MalformedAuthority(String);
 
 impl Scheme {
