@@ -18,7 +18,8 @@ fn every_golden_file_is_compared_by_exactly_one_test() {
         }
     }
     let files: BTreeSet<String> = fs::read_dir(folder())
-        .unwrap()
+        .into_iter()
+        .flatten()
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
         .collect();
     assert_eq!(files, named);
