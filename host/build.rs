@@ -11,9 +11,14 @@ use sha2::{Digest, Sha256};
 #[path = "src/engine/config.rs"]
 mod config;
 
-/// Package and kind of every built-in component.
-const COMPONENTS: [(&str, &str); 4] =
-    [("source-http", "Source"), ("source-file", "Source"), ("probe-disk", "Probe"), ("framing-tar", "Framing")];
+/// Package and kind of every built-in component, and the schemes that a source declares: a test compares. So SOURCE finds its
+/// component without an instance of each.
+const COMPONENTS: [(&str, &str, &[&str]); 4] = [
+    ("source-http", "Source", &["http", "https"]),
+    ("source-file", "Source", &["file"]),
+    ("probe-disk", "Probe", &[]),
+    ("framing-tar", "Framing", &[]),
+];
 
 fn main() {
     if let Err(why) = run() {
@@ -34,13 +39,13 @@ fn run() -> Result<()> {
     println!("cargo::rerun-if-env-changed={}", component_build::PREBUILT);
     println!("cargo::rustc-env=LONGSHORE_TARGET={target}");
 
-    let packages = COMPONENTS.map(|(package, _)| package);
+    let packages = COMPONENTS.map(|(package, ..)| package);
     let built = component_build::build(&root.join("Cargo.toml"), &packages, &out.join("guests"))?;
     let engine = config::config(&target)
         .and_then(|config| wasmtime::Engine::new(&config))
         .map_err(|why| anyhow!("there is no engine for {target}: {why:#}"))?;
     let mut table = String::from("&[\n");
-    for (component, (_, kind)) in built.iter().zip(COMPONENTS) {
+    for (component, (_, kind, schemes)) in built.iter().zip(COMPONENTS) {
         let artifact = engine
             .precompile_component(&component.wasm)
             .map_err(|why| anyhow!("`{}` does not compile: {why:#}", component.name))?;
@@ -50,9 +55,10 @@ fn run() -> Result<()> {
         fs::write(&cwasm, &artifact)?;
         writeln!(
             table,
-            "Embedded {{ name: {:?}, kind: Kind::{kind}, digest: {:?}, artifact: include_bytes!({:?}), artifact_digest: {:?} }},",
+            "Embedded {{ name: {:?}, kind: Kind::{kind}, digest: {:?}, bytes: {}, schemes: &{schemes:?}, artifact: include_bytes!({:?}), artifact_digest: {:?} }},",
             component.name,
             digest(&component.wasm),
+            component.wasm.len(),
             cwasm.display().to_string(),
             digest(&artifact)
         )?;

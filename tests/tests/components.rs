@@ -132,6 +132,77 @@ fn what_is_no_component_or_does_not_fit_is_refused() {
     assert!(!scratch.path("layout").exists(), "nothing was touched");
 }
 
+fn component(arguments: &[&str]) -> longshore_tests::program::Ran {
+    finish(&mut longshore([&["component"], arguments].concat()), b"")
+}
+
+#[test]
+fn the_list_is_there_for_programs_too() {
+    let lines = component(&["list"]).done().stdout;
+    let document = component(&["list", "--json"]).done().report();
+    assert_eq!(document["schema"], "longshore.component/v1");
+    let components = document["components"].as_array().unwrap();
+    assert_eq!(components.len(), lines.lines().count());
+    for (entry, line) in components.iter().zip(lines.lines()) {
+        let fields = ["name", "version", "kind", "digest", "declares"].map(|field| entry[field].as_str().unwrap());
+        assert_eq!(fields.join(" "), line);
+    }
+}
+
+#[test]
+fn a_component_is_inspected_without_being_trusted() {
+    let rot = Fixture::FilterRot.path();
+    let document = component(&["inspect", &rot, "--json"]).done().report();
+    assert_eq!(document["name"], "filter-rot");
+    assert_eq!((&document["origin"], &document["digest"]), (&rot.as_str().into(), &digest_of(&rot).into()));
+    assert_eq!(document["size"], fs::metadata(&rot).unwrap().len());
+    let exports = document["exports"].to_string();
+    assert!(exports.contains("longshore:stage/filter@0.1.0"), "{exports}");
+    assert_eq!(document["description"]["declares"], "rot");
+    assert_eq!(document["kinds"]["filter"], serde_json::json!({ "fits": true, "reasons": [] }));
+    let reasons = document["kinds"]["probe"]["reasons"].to_string();
+    assert!(reasons.contains("does not export `longshore:stage/probe@0.1.0`"), "{reasons}");
+    // One that wants more than it may have is looked at, too.
+    let shown = component(&["inspect", &Fixture::FilterFetch.path()]).done().stdout;
+    for line in ["imports      longshore:stage/fetch@0.1.0", "fits         no world"] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    let file = folder().join("built-in/source-http.wasm").display().to_string();
+    let (built_in, from_file) =
+        (component(&["inspect", "source-http", "--json"]).done(), component(&["inspect", &file, "--json"]).done());
+    let without_origin = |mut document: serde_json::Value| {
+        document["origin"].take();
+        document
+    };
+    assert_eq!(without_origin(built_in.report()), without_origin(from_file.report()));
+}
+
+#[test]
+fn a_check_says_what_fits_or_everything_that_does_not() {
+    let ran = component(&["check", "framing-tar"]).done();
+    assert!(ran.stdout.contains("fits framing\n") && ran.stdout.contains("that are built in"), "{}", ran.stdout);
+    let ran = component(&["check", &Fixture::CompressorStore.path(), "--kind", "compressor"]).done();
+    assert!(ran.stdout.contains("fits compressor\n") && ran.stdout.contains("command line"), "{}", ran.stdout);
+    let fetch = Fixture::FilterFetch.path();
+    component(&["check", &fetch]).failed(14, "component-invalid", &["`longshore:stage/fetch@0.1.0`, which is not"]);
+    let says = ["longshore:stage/fetch@0.1.0", "does not export `longshore:stage/framing@0.1.0`"];
+    component(&["check", &fetch, "--kind", "framing"]).failed(14, "component-invalid", &says);
+    // It fits the world by its interfaces, and no consumer by what it declares.
+    let xz = Fixture::CompressorXz.path();
+    component(&["check", &xz]).failed(14, "component-invalid", &["declares the suffix `xz`", "gzip or zstd"]);
+    let scratch = Scratch::new();
+    fs::write(scratch.path("empty.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
+    let empty = scratch.text("empty.wasm");
+    component(&["check", &empty]).failed(14, "component-invalid", &["`empty` exports the interface of no stage"]);
+    fs::write(scratch.path("text.wasm"), "this is text").unwrap();
+    for command in ["check", "inspect"] {
+        component(&[command, &scratch.text("text.wasm")]).failed(14, "component-invalid", &["not a component"]);
+        component(&[command, "absent"]).failed(2, "usage", &["no built-in component `absent`", "source-http"]);
+        component(&[command, "./absent.wasm"]).failed(20, "local-file", &["absent.wasm"]);
+        component(&[command, "docker://r.example/x"]).failed(2, "unsupported", &["from a registry"]);
+    }
+}
+
 #[test]
 fn every_fixture_has_its_folder_and_its_test() {
     let tests = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));

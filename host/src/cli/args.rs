@@ -79,10 +79,30 @@ pub(super) enum Command {
     },
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(super) enum ComponentCommand {
-    /// Lists the built-in components with their digests.
-    List,
+    /// Lists the built-in components: name, version, kind, digest, what they declare.
+    List {
+        /// As one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows what a component is: digest, size, what it imports and exports, its own description, the worlds it fits.
+    Inspect {
+        /// A built-in name or a file.
+        spec: String,
+        /// As one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Whether a component fits a world and would be granted; if not, exits with 14 and says why.
+    Check {
+        /// A built-in name or a file.
+        spec: String,
+        /// The world [default: that of the interface it exports].
+        #[arg(long, value_parser = ["source", "filter", "probe", "framing", "compressor"])]
+        kind: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,11 +6,11 @@ mod args;
 mod auth;
 mod certificates;
 mod color;
+mod component;
 mod env;
 mod image;
 mod import;
 mod inspect;
-mod list;
 mod locate;
 mod manual;
 mod messages;
@@ -23,7 +23,7 @@ mod size;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use args::{Args, Command, ComponentCommand};
+use args::{Args, Command};
 use clap::{CommandFactory as _, FromArgMatches as _};
 use color::ColorWhen;
 
@@ -37,7 +37,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         return done;
     }
     let parsed = Args::command()
-        .long_version(list::long_version())
+        .long_version(component::long_version())
         .try_get_matches_from(&arguments)
         .and_then(|matches| Args::from_arg_matches(&matches));
     let args = match parsed {
@@ -55,9 +55,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             messages::start_log(verbosity);
             inspect::run(&inspect)
         }
-        Command::Component { command: ComponentCommand::List } => {
+        Command::Component { command } => {
             messages::start_log(verbosity);
-            list::run()
+            component::run(&command)
         }
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { command } => manual::man(&command),

@@ -16,8 +16,7 @@ const FLAGS: &[&str] = &[
     "--checkpoint",
 ];
 /// Commands.
-const COMMANDS: &[&str] =
-    &["probe", "export", "list", "delete", "gc", "serve", "explain", "doctor", "check", "inspect"];
+const COMMANDS: &[&str] = &["probe", "export", "list", "delete", "gc", "serve", "explain", "doctor"];
 
 /// The name of what a parse error is about, if it is part of the contract.
 pub(super) fn named_in(why: &clap::Error) -> Option<String> {
@@ -53,7 +52,6 @@ mod tests {
         for command in ["probe", "serve", "doctor"] {
             assert_eq!(named(&["longshore", command]).as_deref(), Some(command));
         }
-        assert_eq!(named(&["longshore", "component", "check"]).as_deref(), Some("check"));
     }
 
     #[test]

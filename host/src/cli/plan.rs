@@ -85,7 +85,7 @@ pub(super) fn inspect(inspect: &Inspect) -> Result<InspectPlan> {
     Ok(InspectPlan { image, policy })
 }
 
-fn program() -> Result<PathBuf> {
+pub(super) fn program() -> Result<PathBuf> {
     env::program().map_err(|why| Error::internal(Stage::Plan, format!("this program cannot find itself: {why}")))
 }
 

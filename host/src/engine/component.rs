@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use wasmtime::component::types::ComponentItem;
 
-use super::compile::compile;
 use super::embedded::Embedded;
-use super::precompiled::{self, Artifact};
 use super::runtime::Engine;
+use super::unchecked::Unchecked;
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Digest;
 
@@ -49,6 +48,9 @@ const PACKAGE: &str = "longshore:stage/";
 const VERSION: &str = "@0.1.0";
 
 impl Kind {
+    /// Every kind, upstream first.
+    pub const ALL: [Self; 5] = [Self::Source, Self::Filter, Self::Probe, Self::Framing, Self::Compressor];
+
     /// The kind as it stands in flags, messages and reports.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -70,6 +72,12 @@ impl Kind {
         }
     }
 
+    /// The interface that a component of this kind exports, by its full name.
+    #[must_use]
+    pub fn interface(self) -> String {
+        format!("{PACKAGE}{}{VERSION}", self.as_str())
+    }
+
     /// The stage of the flow it is.
     #[must_use]
     pub const fn stage(self) -> Stage {
@@ -89,17 +97,7 @@ impl Component {
     /// # Errors
     /// `component-invalid` if the program is damaged.
     pub fn built_in(engine: &Engine, embedded: &Embedded) -> Result<Self> {
-        let parse = |text: &str| text.parse().map_err(|_| Error::internal(Stage::Plan, "a malformed built-in digest"));
-        let artifact = Artifact::Embedded { bytes: embedded.artifact, digest: parse(embedded.artifact_digest)? };
-        let component = Self {
-            name: embedded.name.to_owned(),
-            kind: embedded.kind,
-            digest: parse(embedded.digest)?,
-            origin: Origin::BuiltIn,
-            loaded: precompiled::load(engine, &artifact, embedded.name)?,
-        };
-        component.check(engine)?;
-        Ok(component)
+        Unchecked::built_in(engine, embedded)?.fit(engine, embedded.kind)
     }
 
     /// Compiles the component in `wasm`, which came from `path`, in a child process of `program` under limits.
@@ -107,15 +105,19 @@ impl Component {
     /// # Errors
     /// `component-invalid` if it is not a component, cannot be compiled within bounds, or does not fit the world.
     pub async fn from_file(engine: &Engine, program: &Path, kind: Kind, path: &Path, wasm: &[u8]) -> Result<Self> {
-        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        let bytes = compile(program, &name, wasm).await?;
-        let component = Self {
-            loaded: precompiled::load(engine, &Artifact::FromChild { bytes: &bytes }, &name)?,
-            name,
-            kind,
-            digest: Digest::of(wasm),
-            origin: Origin::File(path.to_owned()),
-        };
+        Unchecked::from_file(engine, program, path, wasm).await?.fit(engine, kind)
+    }
+
+    /// The component of that kind, once it was found to fit.
+    pub(super) fn checked(
+        engine: &Engine,
+        name: &str,
+        kind: Kind,
+        digest: Digest,
+        origin: Origin,
+        loaded: wasmtime::component::Component,
+    ) -> Result<Self> {
+        let component = Self { name: name.to_owned(), kind, digest, origin, loaded };
         component.check(engine)?;
         Ok(component)
     }
@@ -148,10 +150,12 @@ impl Component {
         &self.loaded
     }
 
-    /// Whether it imports nothing but what its world may import, and exports what its world must. Other exports are no
-    /// concern of ours: tools of several languages add some.
+    /// Whether it imports nothing but what its world may import, and exports what its world must; everything that is wrong is
+    /// named. Other exports are no concern of ours: tools of several languages add some.
     fn check(&self, engine: &Engine) -> Result<()> {
-        let invalid = |message: String| Error::new(Code::ComponentInvalid, Stage::Plan, message);
+        let kind = self.kind.as_str();
+        let mut misfits = Vec::new();
+        let mut hint = None;
         let ty = self.loaded.component_type();
         for (import, external) in ty.imports(engine.inner()) {
             let interface = import.strip_prefix(PACKAGE).and_then(|rest| rest.strip_suffix(VERSION));
@@ -160,27 +164,19 @@ impl Component {
             let empty =
                 matches!(external.ty, ComponentItem::ComponentInstance(ref i) if i.exports(engine.inner()).len() == 0);
             if !granted && !empty {
-                return Err(invalid(format!(
-                    "`{}` imports `{import}`, which is not granted to a {}",
-                    self.name,
-                    self.kind.as_str()
-                ))
-                .hint(format!(
-                    "a {} may import {}",
-                    self.kind.as_str(),
-                    self.kind.imports().join(", ")
-                )));
+                misfits.push(format!("`{}` imports `{import}`, which is not granted to a {kind}", self.name));
+                hint = Some(format!("a {kind} may import {}", self.kind.imports().join(", ")));
             }
         }
-        for interface in ["describe", self.kind.as_str()] {
-            let export = format!("{PACKAGE}{interface}{VERSION}");
+        for export in [format!("{PACKAGE}describe{VERSION}"), self.kind.interface()] {
             if ty.get_export(engine.inner(), &export).is_none() {
-                let message =
-                    format!("`{}` does not export `{export}`, which a {} must", self.name, self.kind.as_str());
-                return Err(invalid(message));
+                misfits.push(format!("`{}` does not export `{export}`, which a {kind} must", self.name));
             }
         }
-        Ok(())
+        let mut misfits = misfits.into_iter();
+        let Some(first) = misfits.next() else { return Ok(()) };
+        let error = misfits.fold(Error::new(Code::ComponentInvalid, Stage::Plan, first), Error::context);
+        Err(hint.into_iter().fold(error, Error::hint))
     }
 }
 

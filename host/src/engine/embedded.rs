@@ -11,6 +11,10 @@ pub struct Embedded {
     pub kind: Kind,
     /// The digest of the component.
     pub digest: &'static str,
+    /// The bytes of the component.
+    pub bytes: u64,
+    /// The schemes it declares, if it is a source.
+    pub schemes: &'static [&'static str],
     /// The compiled artifact.
     pub(super) artifact: &'static [u8],
     /// The digest of the artifact.

@@ -13,12 +13,14 @@ mod precompiled;
 mod produce;
 mod runtime;
 mod state;
+mod unchecked;
 
 pub use compile::{MAX_COMPONENT_BYTES, compile_child};
 pub use component::{Component, Kind, Origin};
 pub use consume::{bytes_into, outcome_into};
-pub use embedded::built_in;
+pub use embedded::{Embedded, built_in};
 pub use guest::{Guest, LINGER, Linking};
 pub use produce::{HostStream, host_future};
 pub use runtime::{Engine, Ticker};
 pub use state::StoreState;
+pub use unchecked::Unchecked;

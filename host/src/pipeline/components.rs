@@ -5,10 +5,10 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::{Choice, Chosen};
-use crate::engine::{self, Component, Engine, Kind, MAX_COMPONENT_BYTES, built_in};
+use crate::engine::{self, Component, Embedded, Engine, Kind, MAX_COMPONENT_BYTES, built_in};
 use crate::error::{Code, Error, Result, Stage};
 use crate::policy::Limits;
-use crate::stages;
+use crate::stages::{self, Described};
 
 /// The components of one import, loaded.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Components {
     pub compressor: Option<Component>,
 }
 
-/// A built-in component, for people.
+/// A component as it describes itself, for people.
 #[derive(Clone, Debug)]
 pub struct Listed {
     /// Its name.
@@ -64,6 +64,18 @@ impl Components {
     }
 }
 
+impl Listed {
+    pub(super) fn of(component: &Component, described: Described) -> Self {
+        Self {
+            name: described.name,
+            version: described.version,
+            kind: component.kind().as_str(),
+            digest: component.digest().to_string(),
+            declares: described.declares,
+        }
+    }
+}
+
 /// Every built-in component, as it describes itself.
 ///
 /// # Errors
@@ -75,13 +87,7 @@ pub async fn list_built_in(limits: &Limits) -> Result<Vec<Listed>> {
     for embedded in built_in() {
         let component = Component::built_in(&engine, embedded)?;
         let described = stages::describe(&engine, &component).await?;
-        all.push(Listed {
-            name: described.name,
-            version: described.version,
-            kind: component.kind().as_str(),
-            digest: component.digest().to_string(),
-            declares: described.declares,
-        });
+        all.push(Listed::of(&component, described));
     }
     Ok(all)
 }
@@ -101,30 +107,51 @@ pub fn compile_child(arguments: &[String]) -> Option<std::result::Result<(), Str
 
 async fn load(engine: &Engine, choice: &Choice, kind: Kind, program: &Path) -> Result<Component> {
     match choice {
-        Choice::BuiltIn(name) => {
-            let found = built_in().iter().find(|embedded| embedded.name == name && embedded.kind == kind);
-            let embedded = found.ok_or_else(|| {
-                let names: Vec<_> = built_in().iter().filter(|e| e.kind == kind).map(|e| e.name).collect();
-                let mut message = format!("there is no built-in {} `{name}`", kind.as_str());
-                if !names.is_empty() {
-                    message.push_str(&format!(": expected {}", names.join(" or ")));
-                }
-                Error::new(Code::Usage, Stage::Plan, message).hint("a file is named with a slash in it: ./name.wasm")
-            })?;
-            Component::built_in(engine, embedded)
-        }
-        Choice::File(path) => {
-            let wasm = read(path).map_err(|why| {
-                let message = format!("the component `{}` cannot be read: {why}", path.display());
-                Error::new(Code::LocalFile, Stage::Plan, message).caused_by(why)
-            })?;
-            Component::from_file(engine, program, kind, path, &wasm).await
-        }
+        Choice::BuiltIn(name) => Component::built_in(engine, find_built_in(name, Some(kind))?),
+        Choice::File(path) => Component::from_file(engine, program, kind, path, &read_file(path)?).await,
     }
+}
+
+/// The built-in component of that name, of that kind if one is asked for.
+pub(super) fn find_built_in(name: &str, kind: Option<Kind>) -> Result<&'static Embedded> {
+    let fits = |embedded: &&Embedded| kind.is_none_or(|kind| embedded.kind == kind);
+    built_in().iter().filter(fits).find(|embedded| embedded.name == name).ok_or_else(|| {
+        let what = kind.map_or("component", Kind::as_str);
+        let names: Vec<_> = built_in().iter().filter(fits).map(|embedded| embedded.name).collect();
+        let mut message = format!("there is no built-in {what} `{name}`");
+        if !names.is_empty() {
+            message.push_str(&format!(": expected {}", names.join(" or ")));
+        }
+        Error::new(Code::Usage, Stage::Plan, message).hint("a file is named with a slash in it: ./name.wasm")
+    })
+}
+
+/// The bytes of a component's file, at most one more than a component may have.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    read(path).map_err(|why| {
+        let message = format!("the component `{}` cannot be read: {why}", path.display());
+        Error::new(Code::LocalFile, Stage::Plan, message).caused_by(why)
+    })
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut wasm = Vec::new();
     File::open(path)?.take(MAX_COMPONENT_BYTES.saturating_add(1)).read_to_end(&mut wasm)?;
     Ok(wasm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_table_of_schemes_is_what_the_sources_declare() {
+        let listed = list_built_in(&Limits::default()).await.unwrap();
+        assert_eq!(listed.len(), built_in().len());
+        for (listed, embedded) in listed.iter().zip(built_in()) {
+            assert_eq!(listed.name, embedded.name);
+            let schemes = if embedded.kind == Kind::Source { listed.declares.clone() } else { String::new() };
+            assert_eq!(embedded.schemes.join(", "), schemes, "{}", embedded.name);
+        }
+    }
 }

@@ -1,0 +1,114 @@
+//! `component list`, `inspect` and `check`, and the components in `--version`.
+
+use serde_json::{Value, json};
+use tokio::runtime::Builder;
+use tokio::task::LocalSet;
+
+use super::args::ComponentCommand;
+use super::{messages, plan};
+use crate::error::{Error, Result, Stage};
+use crate::pipeline::{self, Fitting, Inspected, Listed};
+use crate::policy::Limits;
+
+/// The version of the documents that `--json` writes.
+const SCHEMA: &str = "longshore.component/v1";
+
+/// Runs one of the commands.
+pub(super) fn run(command: &ComponentCommand) -> Result<()> {
+    match command {
+        ComponentCommand::List { json } => list(*json),
+        ComponentCommand::Inspect { spec, json } => {
+            let (choice, program) = (plan::choice(spec)?, plan::program()?);
+            let inspected = alone(pipeline::inspect_component(&choice, &program))?;
+            if *json { document(&shown(&inspected)) } else { lines(&inspected) }
+        }
+        ComponentCommand::Check { spec, kind } => {
+            let (choice, program) = (plan::choice(spec)?, plan::program()?);
+            let fitting = alone(pipeline::check_component(&choice, kind.as_deref(), &program))?;
+            messages::data(&verdict(&fitting))
+        }
+    }
+}
+
+/// The version with the digests of what is built in.
+pub(super) fn long_version() -> String {
+    let mut text = env!("CARGO_PKG_VERSION").to_owned();
+    for (name, digest) in pipeline::built_in_digests() {
+        text.push_str(&format!("\n{name} {digest}"));
+    }
+    text
+}
+
+fn list(json: bool) -> Result<()> {
+    let listed = alone(pipeline::list_built_in(&Limits::default()))?;
+    if json {
+        let components: Vec<Value> = listed.iter().map(described).collect();
+        return document(&json!({ "schema": SCHEMA, "components": components }));
+    }
+    for Listed { name, version, kind, digest, declares } in &listed {
+        messages::data(&format!("{name} {version} {kind} {digest} {declares}"))?;
+    }
+    Ok(())
+}
+
+/// Runs where guests can: they are bound to one thread.
+fn alone<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|why| Error::internal(Stage::Plan, format!("there is no runtime: {why}")))?;
+    LocalSet::new().block_on(&runtime, work)
+}
+
+fn document(value: &Value) -> Result<()> {
+    messages::data(&format!("{value:#}"))
+}
+
+fn described(listed: &Listed) -> Value {
+    let Listed { name, version, kind, digest, declares } = listed;
+    json!({ "name": name, "version": version, "kind": kind, "digest": digest, "declares": declares })
+}
+
+fn shown(inspected: &Inspected) -> Value {
+    let kind = |(kind, misfits): &(&'static str, Vec<String>)| {
+        ((*kind).to_owned(), json!({ "fits": misfits.is_empty(), "reasons": misfits }))
+    };
+    let kinds: serde_json::Map<String, Value> = inspected.kinds.iter().map(kind).collect();
+    json!({
+        "schema": SCHEMA,
+        "name": inspected.name,
+        "origin": inspected.origin,
+        "digest": inspected.digest,
+        "size": inspected.bytes,
+        "imports": inspected.imports,
+        "exports": inspected.exports,
+        "kinds": kinds,
+        "description": inspected.described.as_ref().map(described),
+    })
+}
+
+fn lines(inspected: &Inspected) -> Result<()> {
+    let Inspected { name, origin, digest, bytes, imports, exports, kinds, described } = inspected;
+    let line = |title: &str, text: &str| messages::data(&format!("{title:<12} {text}"));
+    line("name", name)?;
+    line("origin", origin)?;
+    line("digest", digest)?;
+    line("size", &bytes.to_string())?;
+    if let Some(Listed { name, version, kind, declares, .. }) = described {
+        line("description", &format!("{name} {version}, a {kind}: {declares}"))?;
+    }
+    imports.iter().try_for_each(|import| line("imports", import))?;
+    exports.iter().try_for_each(|export| line("exports", export))?;
+    let fits: Vec<&str> = kinds.iter().filter(|(_, misfits)| misfits.is_empty()).map(|(kind, _)| *kind).collect();
+    match &fits[..] {
+        [] => line("fits", "no world; `longshore component check` says why"),
+        fits => line("fits", &fits.join(", ")),
+    }
+}
+
+fn verdict(fitting: &Fitting) -> String {
+    let Fitting { name, digest, kinds, built_in } = fitting;
+    let granted = if *built_in { "built in" } else { "named on the command line" };
+    let kinds = kinds.join(", ");
+    format!("{name} {digest} fits {kinds}\ngranted: the built-in policy grants components that are {granted}")
+}
