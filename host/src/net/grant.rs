@@ -41,7 +41,8 @@ impl GrantedClient {
     /// `egress-denied` for any other origin, `source-failed` for one redirect too many, and those of [`Client::send`].
     pub async fn send(&self, mut request: Request) -> Result<Response> {
         // Nobody else watches for a head: a component that waits for one is not idle.
-        request.answer_within.get_or_insert(self.client.policy().limits.answer);
+        let within = self.client.policy().limits.answer;
+        request.answer_within.get_or_insert(within);
         let url = request.url.clone();
         let origin = Origin::of(&url)
             .map_err(|why| Error::new(Code::SourceInvalid, Stage::Source, format!("{}: {why}", redacted(&url))))?;
