@@ -185,8 +185,9 @@ fn progress_is_told_while_bytes_move_and_not_too_often() {
     let source = Script::start(None, handler);
     let stage = Stage::new();
     let to = format!("oci:{}", stage.0.text("layout"));
-    let url = source.url("disk.raw");
+    let url = source.url("disk.raw?signature=hunter2");
     let ran = import([&*url, &to, "--plain-http", &source.host(), "--progress", "json"]).done();
+    assert!(!ran.stderr.contains("hunter2"), "signed queries are redacted: {}", ran.stderr);
     let events = events(&ran.stderr);
     let told: Vec<&Value> = events.iter().filter(|event| event["type"] == "progress").collect();
     let times: Vec<f64> = told.iter().map(|event| event["elapsed_seconds"].as_f64().unwrap()).collect();

@@ -1,7 +1,10 @@
 //! SIGINT and SIGTERM at any moment: the right exit code, no tag that the message does not name, nothing left at the
 //! registry that it does not name, and no word of something that is not there.
 
+use std::fs;
+use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -166,6 +169,84 @@ fn at_moments_nobody_chose() {
     }
     println!("{done} were done, {ended} ended in order, {killed} killed before they began");
     assert!(ended > 0, "{done} were done, {killed} killed: no delay was right");
+}
+
+/// A read of standard input cannot be cancelled; nothing waits for it.
+#[test]
+fn while_standard_input_is_waited_for() {
+    let registry = Memory::start(None, Arc::new(|_, _| None));
+    let host = registry.script.host();
+    for (sent, signal) in [(0, SIGNALS[0]), (DISK / 2, SIGNALS[1])] {
+        let size = DISK.to_string();
+        let to = format!("docker://{host}/vm:1");
+        let mut command = longshore(["import", "-", &to, "--plain-http", &host, "--size", &size]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(&vec![7; sent]).unwrap();
+        let opened = || registry.held.lock().unwrap().sessions.len() == 1;
+        assert!(wait(&mut child, opened));
+        send(&child, signal.0);
+        let output = child.wait_with_output().unwrap();
+        assert_ended(&output, signal, &registry, &format!("with {sent} bytes of standard input"));
+        assert!(registry.held.lock().unwrap().is_empty());
+        drop(input);
+    }
+}
+
+/// Into a layout, wherever it happens to be: no file is left that is not named, least of all half of one.
+#[test]
+fn at_moments_nobody_chose_in_a_layout() {
+    let scratch = Scratch::new();
+    raw(&scratch.path("disk.raw"), 4 * DISK);
+    let run_into = |layout: &str| {
+        let mut command = longshore(["import", &scratch.text("disk.raw"), &format!("oci:{}:1", scratch.text(layout))]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let began = Instant::now();
+    ran(&run_into("whole").wait_with_output().unwrap()).done();
+    let whole = u64::try_from(began.elapsed().as_micros()).unwrap();
+    let mut ended = 0;
+    for round in 0..40_u64 {
+        let layout = round.to_string();
+        let child = run_into(&layout);
+        sleep(Duration::from_micros(whole * round / 40));
+        let signal = SIGNALS[usize::try_from(round % 2).unwrap()];
+        send(&child, signal.0);
+        let output = child.wait_with_output().unwrap();
+        let files = files(&scratch.path(&layout));
+        if output.status.signal() == Some(signal.1) {
+            assert!(files.is_empty(), "it did not listen for signals yet: {files:?}");
+            continue;
+        }
+        let ran = ran(&output);
+        if ran.code == Some(0) {
+            assert!(files.iter().all(|file| !file.contains("partial")), "{files:?}");
+            continue;
+        }
+        ended += 1;
+        assert_eq!(ran.code, Some(signal.2), "{}", ran.stderr);
+        for file in files.iter().filter(|file| *file != "oci-layout") {
+            let named = if file == "index.json" { ":1" } else { file };
+            assert!(ran.stderr.contains(named), "{file} is left, which is not in\n{}", ran.stderr);
+        }
+    }
+    assert!(ended > 0, "no delay was right");
+}
+
+/// Names of all files in and below a folder.
+fn files(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.unwrap();
+        if entry.path().is_dir() {
+            names.extend(files(&entry.path()));
+        } else {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names
 }
 
 #[test]

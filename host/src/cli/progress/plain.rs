@@ -1,8 +1,9 @@
 //! A line every few seconds, for logs.
 
+use std::io;
 use std::time::Duration;
 
-use super::super::messages;
+use super::lines::Lines;
 use super::rate::Rate;
 use crate::observe::{Phase, Position, Progress};
 
@@ -11,6 +12,7 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) async fn follow(progress: &Progress) {
     let mut rate = Rate::default();
+    let mut lines = None;
     let mut every = tokio::time::interval(LINE_EVERY);
     rate.sample(&progress.position());
     every.tick().await;
@@ -18,7 +20,13 @@ pub(super) async fn follow(progress: &Progress) {
         every.tick().await;
         let at = progress.position();
         rate.sample(&at);
-        messages::line(&line(&rate, &at));
+        // Most imports end before their first line.
+        if lines.is_none() {
+            lines = Lines::start(Box::new(io::stderr())).ok();
+        }
+        if let Some(lines) = &lines {
+            lines.offer(line(&rate, &at) + "\n");
+        }
     }
 }
 
