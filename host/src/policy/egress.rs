@@ -1,8 +1,9 @@
 //! Where each side may connect: origins that the user typed, origins that a peer named, and the addresses they resolve to.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
+use super::address::{embedded, is_link_local, is_metadata, is_nobodys, is_public};
 use super::{AddressRange, Authority, HostPattern, Origin, Rule, Scheme, Sited};
 
 /// Which end of the flow a connection is for.
@@ -78,14 +79,6 @@ pub enum AddressDenied {
 /// Redirects of one `open` or `read` unless the document says otherwise.
 pub(super) const DEFAULT_REDIRECTS: usize = 10;
 
-/// Metadata services outside link-local: AWS over IPv6, Alibaba Cloud, Oracle Cloud, Azure's wire server.
-const METADATA: [IpAddr; 4] = [
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-];
-
 impl Egress {
     /// Whether the scheme is allowed for that origin: TLS always is, plain HTTP where it was asked for.
     #[must_use]
@@ -124,7 +117,7 @@ impl Egress {
         address: IpAddr,
     ) -> Result<(), AddressDenied> {
         let address = embedded(address);
-        if not_unicast(address) {
+        if is_nobodys(address) {
             return Err(AddressDenied::NotUnicast);
         }
         let rules = self.rules(side);
@@ -138,10 +131,10 @@ impl Egress {
         if covering.iter().any(AddressRange::is_one_address) {
             return Ok(());
         }
-        if METADATA.contains(&address) {
+        if is_metadata(address) {
             return Err(AddressDenied::Metadata);
         }
-        if link_local(address) {
+        if is_link_local(address) {
             return Err(AddressDenied::LinkLocal);
         }
         if let (Some(first), true) = (rules.addresses.first(), covering.is_empty()) {
@@ -182,59 +175,6 @@ impl Side {
         match self {
             Self::Source => source,
             Self::Registry => registry,
-        }
-    }
-}
-
-fn link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    }
-}
-
-fn not_unicast(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_unspecified() || v4.is_broadcast() || v4.is_multicast(),
-        IpAddr::V6(v6) => v6.is_unspecified() || v6.is_multicast(),
-    }
-}
-
-/// The IPv4 address inside an IPv6 one that only wraps it: mapped (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056).
-pub(super) fn embedded(address: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = address else { return address };
-    if let Some(v4) = v6.to_ipv4_mapped() {
-        return v4.into();
-    }
-    match v6.octets() {
-        [0x00, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] | [0x20, 0x02, a, b, c, d, ..] => {
-            Ipv4Addr::new(a, b, c, d).into()
-        }
-        _ => address,
-    }
-}
-
-/// Globally reachable unicast (the IANA special-purpose registries, RFC 6890).
-pub(super) fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            let special = v4.is_private()
-                || v4.is_loopback()
-                || v4.is_documentation()
-                || a == 0
-                || a >= 240
-                || (a == 100 && (64..128).contains(&b))
-                || (a, b, c) == (192, 0, 0)
-                || (a, b, c) == (192, 88, 99)
-                || (a == 198 && (b == 18 || b == 19));
-            !special
-        }
-        // Only 2000::/3 is handed out, less documentation, benchmarking, ORCHID and Teredo.
-        IpAddr::V6(v6) => {
-            let [a, b, ..] = v6.segments();
-            let special = (a == 0x2001 && b < 0x0200) || (a, b) == (0x2001, 0x0db8) || (a == 0x3fff && b < 0x1000);
-            (0x2000..0x4000).contains(&a) && !special
         }
     }
 }

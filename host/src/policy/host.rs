@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use url::Host;
 
-use super::egress::embedded;
+use super::address::embedded;
 use super::{Authority, Origin};
 
 /// `HOST`, `*.SUFFIX` or `*`, each with `:PORT` or without.

@@ -4,6 +4,7 @@
 //! adds ([`Policy::with_flags`]). A document holds against whoever types the command: flags that would widen it are refused
 //! unless it allows them.
 
+mod address;
 mod document;
 mod egress;
 mod flags;

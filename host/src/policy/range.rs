@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::egress::{embedded, is_public};
+use super::address::{embedded, is_public};
 
 /// `ADDRESS` or `ADDRESS/PREFIX`, IPv4 or IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
