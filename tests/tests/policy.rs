@@ -224,6 +224,10 @@ fn a_registry_that_wants_a_client_certificate() {
     let tls = &connection(&ran, "registry")["tls"];
     assert_eq!((&tls["version"], &tls["client_certificate"]), (&"TLSv1.3".into(), &"presented".into()));
 
+    // Whatever speaks to a registry is under the same policy.
+    let inspect = |more: &[&str]| finish(&mut longshore([&["inspect", &*to, "--ca", &*ca], more].concat()), b"");
+    inspect(&["--cert", cert, "--key", key]).done();
+    inspect(&[]).failed(15, "tls-handshake", &["the alert BadCertificate", "got none"]);
     // In TLS 1.3 the alert comes after the handshake.
     let ran = import([&*disk, &to, "--ca", &ca]);
     let says = ["ended the TLS session with the alert BadCertificate", "got none", "hint: if the peer needs"];

@@ -59,7 +59,11 @@ enum Place {
 /// `registry-protocol` if it is no image, and what keeps it from being read.
 pub async fn inspect(plan: &InspectPlan) -> Result<Inspection> {
     let net = Net::new(Arc::new(plan.policy.clone()));
-    let (mut place, found, bytes, name) = open(plan, &net).await?;
+    look(plan, &net).await.map_err(|error| net.advise(error))
+}
+
+async fn look(plan: &InspectPlan, net: &Net) -> Result<Inspection> {
+    let (mut place, found, bytes, name) = open(plan, net).await?;
     let document = parse(&bytes, &found)?;
     let (kind, annotations, images) = match document {
         Document::Manifest(manifest) => {
