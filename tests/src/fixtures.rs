@@ -19,6 +19,7 @@ pub enum Fixture {
     FilterRot,
     FramingExtra,
     ProbeOther,
+    ProbeScript,
     SourceFlip,
     SourceIdle,
     SourceOpen,
@@ -27,7 +28,7 @@ pub enum Fixture {
 }
 
 /// Every fixture.
-pub const ALL: [Fixture; 19] = [
+pub const ALL: [Fixture; 20] = [
     Fixture::CompressorBack,
     Fixture::CompressorStore,
     Fixture::CompressorXz,
@@ -42,6 +43,7 @@ pub const ALL: [Fixture; 19] = [
     Fixture::FilterRot,
     Fixture::FramingExtra,
     Fixture::ProbeOther,
+    Fixture::ProbeScript,
     Fixture::SourceFlip,
     Fixture::SourceIdle,
     Fixture::SourceOpen,
@@ -67,6 +69,7 @@ impl Fixture {
             Self::FilterRot => "filter-rot",
             Self::FramingExtra => "framing-extra",
             Self::ProbeOther => "probe-other",
+            Self::ProbeScript => "probe-script",
             Self::SourceFlip => "source-flip",
             Self::SourceIdle => "source-idle",
             Self::SourceOpen => "source-open",

@@ -9,6 +9,7 @@ pub mod nginx;
 pub mod peer;
 pub mod program;
 pub mod proxy;
+pub mod ranges;
 pub mod registry;
 pub mod scratch;
 pub mod script;

@@ -58,6 +58,18 @@ pub fn import_from<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>, input:
     finish(&mut command, input)
 }
 
+/// `longshore probe` with these arguments and this standard input.
+pub fn probe_from<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>, input: &[u8]) -> Ran {
+    let mut command = longshore(["probe"]);
+    command.args(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+    finish(&mut command, input)
+}
+
+/// `longshore probe` with these arguments and no input.
+pub fn probe<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>) -> Ran {
+    probe_from(arguments, b"")
+}
+
 pub fn ran(output: &Output) -> Ran {
     Ran {
         code: output.status.code(),
@@ -84,7 +96,7 @@ impl Ran {
         self
     }
 
-    /// The report, of a run with `--report -`.
+    /// The report of a run with `--report -`, or the verdict of one with `--json`.
     pub fn report(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|why| panic!("no report: {why}\n{}", self.stdout))
     }

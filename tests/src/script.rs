@@ -15,13 +15,16 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 pub type Handler = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
+
+/// A send buffer of few bytes.
+const NARROW: u32 = 16 * 1024;
 
 /// A running script.
 pub struct Script {
@@ -34,13 +37,22 @@ pub struct Script {
 impl Script {
     /// Serves with `handler` until it is dropped.
     pub fn start(tls: Option<Arc<ServerConfig>>, handler: Handler) -> Self {
+        Self::serve(tls, None, handler)
+    }
+
+    /// The same with little room for what was written and not yet received: what it has sent has nearly arrived.
+    pub fn start_narrow(handler: Handler) -> Self {
+        Self::serve(None, Some(NARROW), handler)
+    }
+
+    fn serve(tls: Option<Arc<ServerConfig>>, send_buffer: Option<u32>, handler: Handler) -> Self {
         let (stop, stopped) = oneshot::channel();
         let (port_sender, port) = std::sync::mpsc::channel();
         let is_tls = tls.is_some();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async move {
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a listener");
+                let listener = listen(send_buffer);
                 port_sender.send(listener.local_addr().expect("an address").port()).expect("the test");
                 let acceptor = tls.map(TlsAcceptor::from);
                 let serve = async {
@@ -76,6 +88,16 @@ impl Drop for Script {
             let _ = thread.join();
         }
     }
+}
+
+fn listen(send_buffer: Option<u32>) -> TcpListener {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    if let Some(bytes) = send_buffer {
+        // Connections inherit it.
+        socket.set_send_buffer_size(bytes).expect("a send buffer");
+    }
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("an address");
+    socket.listen(64).expect("a listener")
 }
 
 async fn connection(tcp: TcpStream, acceptor: Option<TlsAcceptor>, handler: Handler) {

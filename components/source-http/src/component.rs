@@ -88,6 +88,8 @@ impl GuestDisk for HttpDisk {
         if offset >= size || length == Some(0) {
             return Err(Failure::Invalid(format!("a read at {offset} of a disk of {size} bytes")));
         }
+        // Whoever begins with a part may never want the whole: its connection is not kept waiting.
+        drop(self.opening.take());
         let (_, head, body) =
             follow(self.url.clone(), Some(fetch::ByteRange { offset, length }), self.condition()).await?;
         check_range(&head, offset, length, size).map_err(failure)?;

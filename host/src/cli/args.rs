@@ -51,6 +51,10 @@ pub(super) enum Command {
     ///
     /// Prints `repository@digest` once the image is verified and tagged.
     Import(Box<Import>),
+    /// Says what a disk is: format, virtual size, hazards. Reads only what it must.
+    ///
+    /// Prints the verdict, and ends with exit code 11 where an import would refuse the disk.
+    Probe(Box<Probe>),
     /// Says what an image in a registry or an OCI image layout has: disk, sizes, labels, digests.
     ///
     /// Every document is verified against its digest; of the layers only the beginning is read.
@@ -175,6 +179,15 @@ pub(super) struct Import {
     /// Where --progress json goes instead of standard error: the number of a descriptor that is open for writing.
     #[arg(long, value_name = "N")]
     pub(super) progress_fd: Option<i32>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Probe {
+    #[command(flatten)]
+    pub(super) from: From,
+    /// Print the verdict as JSON (longshore.probe/v1), on failure too.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, ClapArgs)]

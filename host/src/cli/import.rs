@@ -5,16 +5,16 @@ use std::path::Path;
 
 use indicatif::HumanBytes;
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
 use super::args::Import;
 use super::color::Color;
 use super::progress::{Shown, Verbosity, rate, shown};
+use super::signals::signals;
 use super::{messages, plan};
 use crate::error::{Code, Error, Result, Stage};
 use crate::observe::Progress;
-use crate::pipeline::{self, Finished, Imported, Interrupt, Plan, Report};
+use crate::pipeline::{self, Finished, Imported, Plan, Report};
 
 /// The file name that means standard output.
 const STANDARD_OUTPUT: &str = "-";
@@ -70,25 +70,6 @@ async fn carry_out(plan: &Plan, progress: &Progress, shown: &Shown) -> Result<Fi
         error = signals => Err(error.left(format!("perhaps an unfinished upload in {}", plan.target.shown()))),
         () = shown.follow(progress) => Err(Error::internal(Stage::Plan, "a task that never ends has ended")),
     }
-}
-
-/// Ends the import on SIGINT and SIGTERM, in order: it still gives its upload up. Resolves at the second signal of either
-/// kind, which is meant to end it at once.
-fn signals(interrupt: Interrupt) -> Result<impl Future<Output = Error>> {
-    let failed = |why| Error::internal(Stage::Plan, format!("signals cannot be received: {why}"));
-    let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut term = signal(SignalKind::terminate()).map_err(failed)?;
-    Ok(async move {
-        let mut next = async || {
-            tokio::select! {
-                _ = int.recv() => Code::Interrupted,
-                _ = term.recv() => Code::Terminated,
-            }
-        };
-        interrupt.end(next().await);
-        let code = next().await;
-        Error::new(code, Stage::Upload, "the import was ended by a second signal, before it had cleaned up")
-    })
 }
 
 fn write_report(path: Option<&Path>, report: &Report) -> Result<()> {

@@ -17,7 +17,9 @@ mod messages;
 mod not_yet;
 mod plan;
 mod policy;
+mod probe;
 mod progress;
+mod signals;
 mod size;
 
 use std::ffi::OsString;
@@ -47,6 +49,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (verbosity, color) = (args.verbosity(), args.color.decide());
     let done = match args.command {
         Command::Import(import) => import::run(&import, verbosity, color),
+        Command::Probe(probe) => {
+            messages::start_log(verbosity);
+            probe::run(&probe)
+        }
         Command::Policy { command } => {
             messages::start_log(verbosity);
             policy::run(&command, verbosity)

@@ -16,7 +16,7 @@ const FLAGS: &[&str] = &[
     "--checkpoint",
 ];
 /// Commands.
-const COMMANDS: &[&str] = &["probe", "export", "list", "delete", "gc", "serve", "explain", "doctor"];
+const COMMANDS: &[&str] = &["export", "list", "delete", "gc", "serve", "explain", "doctor"];
 
 /// The name of what a parse error is about, if it is part of the contract.
 pub(super) fn named_in(why: &clap::Error) -> Option<String> {
@@ -49,7 +49,7 @@ mod tests {
         for flag in FLAGS {
             assert_eq!(named(&["longshore", "import", "a", "b", *flag, "x"]).as_deref(), Some(*flag));
         }
-        for command in ["probe", "serve", "doctor"] {
+        for command in ["export", "serve", "doctor"] {
             assert_eq!(named(&["longshore", command]).as_deref(), Some(command));
         }
     }

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use super::args::{From, Import, Inspect};
+use super::args::{From, Import, Inspect, Probe};
 use super::locate::{self, Destination};
 use super::{auth, env, image, policy};
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Tag;
-use crate::pipeline::{Choice, Chosen, ImageAt, Input, InspectPlan, Plan, Source, Target};
+use crate::pipeline::{Choice, Chosen, ImageAt, Input, InspectPlan, Plan, ProbePlan, Source, Target};
 
 /// No filter at all.
 const NONE: &str = "none";
@@ -58,6 +58,14 @@ pub(super) fn plan(import: &Import) -> Result<Plan> {
         policy,
         program: program()?,
     })
+}
+
+/// The same for a command that only looks.
+pub(super) fn probe_plan(probe: &Probe) -> Result<ProbePlan> {
+    let input = input(&probe.from)?;
+    let policy = policy::effective(&probe.from.policy, None)?;
+    let (source, probe) = readers(&probe.from, &input.source)?;
+    Ok(ProbePlan { input, source, probe, policy, program: program()? })
 }
 
 fn usage(message: String) -> Error {

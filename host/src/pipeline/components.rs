@@ -105,7 +105,7 @@ pub fn compile_child(arguments: &[String]) -> Option<std::result::Result<(), Str
     engine::compile_child(arguments)
 }
 
-async fn load(engine: &Engine, choice: &Choice, kind: Kind, program: &Path) -> Result<Component> {
+pub(super) async fn load(engine: &Engine, choice: &Choice, kind: Kind, program: &Path) -> Result<Component> {
     match choice {
         Choice::BuiltIn(name) => Component::built_in(engine, find_built_in(name, Some(kind))?),
         Choice::File(path) => Component::from_file(engine, program, kind, path, &read_file(path)?).await,

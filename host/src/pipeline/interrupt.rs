@@ -42,7 +42,7 @@ impl Interrupted {
         match ended {
             Some(code) => {
                 let signal = if code == Code::Terminated { "SIGTERM" } else { "SIGINT" };
-                Error::new(code, Stage::Upload, format!("the import was ended by {signal}"))
+                Error::new(code, Stage::Upload, format!("the run was ended by {signal}"))
             }
             None => std::future::pending().await,
         }

@@ -16,7 +16,7 @@ use crate::net::{ClientCertificate, Connection, Net};
 use crate::observe::{Meter, Progress};
 use crate::oci::{Descriptor, Image};
 use crate::policy::Side;
-use crate::stages::{Access, Described, Entry, Facts, FramedLayer, Severity, Verdict};
+use crate::stages::{Access, Described, Entry, Facts, FramedLayer, Hazard, Severity, Verdict};
 use crate::stream::Sum;
 
 /// The facts of one run.
@@ -143,11 +143,7 @@ impl Known {
             location: plan.input.source.shown(),
             size: facts.and_then(|facts| facts.size).or_else(|| self.entry.as_ref().map(|entry| entry.size)),
             revision: facts.and_then(|facts| facts.revision.clone()),
-            access: facts.map(|facts| match facts.access {
-                Access::Once => "once",
-                Access::Restart => "restart",
-                Access::Ranged => "ranged",
-            }),
+            access: facts.map(|facts| access(facts.access)),
             checksums: self.checksums(plan, Place::Received),
         }
     }
@@ -167,21 +163,12 @@ impl Known {
 
     fn disk_report(&self, plan: &Plan) -> DiskReport {
         let verdict = self.verdict.as_ref();
-        let hazard = |hazard: &crate::stages::Hazard| HazardReport {
-            code: hazard.code.clone(),
-            severity: match hazard.severity {
-                Severity::Note => "note",
-                Severity::Warning => "warning",
-                Severity::Refuse => "refuse",
-            },
-            message: hazard.message.clone(),
-        };
         DiskReport {
             name: self.entry.as_ref().map(|entry| entry.name.clone()),
             checksums: self.checksums(plan, Place::Disk),
             format: verdict.map(|verdict| verdict.format.clone()),
             virtual_size: verdict.and_then(|verdict| verdict.virtual_size),
-            hazards: verdict.map(|verdict| verdict.hazards.iter().map(hazard).collect()),
+            hazards: verdict.map(hazards),
             details: verdict.map(|verdict| verdict.details.clone()),
         }
     }
@@ -288,13 +275,34 @@ impl Passed {
     }
 }
 
-fn ran(component: &mut Option<ComponentReport>, described: &Described) {
+pub(super) const fn access(access: Access) -> &'static str {
+    match access {
+        Access::Once => "once",
+        Access::Restart => "restart",
+        Access::Ranged => "ranged",
+    }
+}
+
+pub(super) fn hazards(verdict: &Verdict) -> Vec<HazardReport> {
+    let hazard = |hazard: &Hazard| HazardReport {
+        code: hazard.code.clone(),
+        severity: match hazard.severity {
+            Severity::Note => "note",
+            Severity::Warning => "warning",
+            Severity::Refuse => "refuse",
+        },
+        message: hazard.message.clone(),
+    };
+    verdict.hazards.iter().map(hazard).collect()
+}
+
+pub(super) fn ran(component: &mut Option<ComponentReport>, described: &Described) {
     if let Some(component) = component {
         component.version = Some(described.version.clone());
     }
 }
 
-fn component(component: &Component) -> ComponentReport {
+pub(super) fn component(component: &Component) -> ComponentReport {
     ComponentReport {
         name: component.name().to_owned(),
         version: None,
@@ -303,7 +311,7 @@ fn component(component: &Component) -> ComponentReport {
     }
 }
 
-fn connection(connection: &Connection) -> ConnectionReport {
+pub(super) fn connection(connection: &Connection) -> ConnectionReport {
     ConnectionReport {
         side: match connection.side {
             Side::Source => "source",
@@ -327,7 +335,7 @@ fn connection(connection: &Connection) -> ConnectionReport {
     }
 }
 
-fn error_report(error: &Error) -> ErrorReport {
+pub(super) fn error_report(error: &Error) -> ErrorReport {
     ErrorReport {
         code: error.code().as_str(),
         exit: error.code().exit(),

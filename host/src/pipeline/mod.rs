@@ -1,4 +1,4 @@
-//! The main job. `run.rs` is the flow; everything else here serves it.
+//! The main job: `run.rs` is its flow. `probe.rs` is the part of it that only looks. Everything else here serves them.
 
 mod checksum;
 mod checksum_file;
@@ -15,6 +15,8 @@ mod layer;
 mod ledger;
 mod naming;
 mod plan;
+mod probe;
+mod probed;
 mod process;
 mod report;
 mod run;
@@ -29,6 +31,8 @@ pub use inspect::{ImageAt, InspectPlan, inspect};
 pub use inspection::{Blob, DiskFound, INSPECTION_SCHEMA, InspectedImage, Inspection, PlatformFound};
 pub use interrupt::{Interrupt, Interrupted, interrupt};
 pub use plan::{Choice, Chosen, ImageWishes, Input, Plan, Source, Target};
+pub use probe::{ProbePlan, Probed, probe};
+pub use probed::{PROBE_SCHEMA, ProbeReport, ProbedDisk, ProbedSource, Readers};
 pub use report::{Report, SCHEMA};
 pub use run::Imported;
 

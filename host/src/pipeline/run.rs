@@ -146,7 +146,7 @@ fn found(run: &Run<'_>, verdict: &Verdict) {
 }
 
 /// The built-in policy: what a probe wants refused is refused.
-fn refuse(verdict: Verdict) -> Result<Verdict> {
+pub(super) fn refuse(verdict: Verdict) -> Result<Verdict> {
     let mut grave = verdict.hazards.iter().filter(|hazard| hazard.severity == Severity::Refuse);
     let Some(first) = grave.next() else { return Ok(verdict) };
     let message = format!("the {} disk is refused: {} ({})", verdict.format, first.message, first.code);

@@ -1,0 +1,184 @@
+//! A look at a disk without carrying it: the window, the components and the verdict are those of an import, and nothing is
+//! read but what the probe asks for.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::pin;
+
+use super::components::load;
+use super::disk::{known_size, open_source};
+use super::interrupt::Interrupted;
+use super::ledger::{access, component, connection, error_report, hazards, ran};
+use super::probed::{PROBE_SCHEMA, ProbeReport, ProbedDisk, ProbedSource, Readers};
+use super::report::ComponentReport;
+use super::run::refuse;
+use super::{Choice, Input};
+use crate::engine::{Component, Engine, Kind};
+use crate::error::{Code, Error, Result, Stage};
+use crate::net::Net;
+use crate::policy::Policy;
+use crate::stages::{self, Access, Disk, Facts, Verdict};
+use crate::stream::{Flow, Seek, Window, exactly, windowed};
+
+/// One look.
+#[derive(Clone, Debug)]
+pub struct ProbePlan {
+    /// Where the disk comes from.
+    pub input: Input,
+    /// The source.
+    pub source: Choice,
+    /// The probe.
+    pub probe: Choice,
+    /// What is allowed.
+    pub policy: Policy,
+    /// This program, for the child that compiles strangers' components.
+    pub program: PathBuf,
+}
+
+/// What came of a look.
+#[derive(Debug)]
+pub struct Probed {
+    /// Ok where an import would not refuse the disk.
+    pub outcome: Result<()>,
+    /// The same fields either way.
+    pub report: ProbeReport,
+}
+
+/// What is known so far.
+#[derive(Default)]
+struct Known {
+    facts: Option<Facts>,
+    size: Option<u64>,
+    verdict: Option<Verdict>,
+    bytes_probed: Option<u64>,
+    source: Option<ComponentReport>,
+    probe: Option<ComponentReport>,
+}
+
+/// Looks at a disk. Must run in a `LocalSet`: guests are bound to their thread.
+pub async fn probe(plan: &ProbePlan, interrupted: Interrupted) -> Probed {
+    let net = Net::new(Arc::new(plan.policy.clone()));
+    let mut known = Known::default();
+    let looked = tokio::select! {
+        looked = look(plan, &net, &interrupted, &mut known) => looked,
+        error = interrupted.error() => Err(error),
+    };
+    let outcome = looked.and_then(|verdict| {
+        known.verdict = Some(verdict.clone());
+        refuse(verdict).map(|_| ())
+    });
+    let report = known.report(plan, &net, &outcome);
+    Probed { outcome, report }
+}
+
+async fn look(plan: &ProbePlan, net: &Net, interrupted: &Interrupted, known: &mut Known) -> Result<Verdict> {
+    let engine = Engine::new(&plan.policy.limits)?;
+    let _ticker = engine.ticker()?;
+    let source = load(&engine, &plan.source, Kind::Source, &plan.program).await?;
+    let probe = load(&engine, &plan.probe, Kind::Probe, &plan.program).await?;
+    (known.source, known.probe) = (Some(component(&source)), Some(component(&probe)));
+
+    let disk = open_source(&plan.input, &engine, &source, net, interrupted).await?;
+    ran(&mut known.source, disk.described());
+    known.facts = Some(disk.facts().clone());
+    known.size = known_size(&plan.input, disk.facts())?;
+
+    let (verdict, bytes) = match disk.facts().access {
+        Access::Ranged => by_range(&engine, &probe, &disk, known.size).await,
+        Access::Once | Access::Restart => in_order(&engine, &probe, &disk, known.size).await?,
+    };
+    known.bytes_probed = Some(bytes);
+    let verdict = verdict?;
+    ran(&mut known.probe, &verdict.described);
+    Ok(verdict)
+}
+
+/// Nothing flows: every request is answered by range.
+async fn by_range(engine: &Engine, probe: &Component, disk: &Disk, size: Option<u64>) -> (Result<Verdict>, u64) {
+    let window = Window::over(disk.ranges(), size);
+    (stages::detect(engine, probe, &window).await, window.answered())
+}
+
+/// The disk flows as the probe asks, and goes nowhere.
+async fn in_order(
+    engine: &Engine,
+    probe: &Component,
+    disk: &Disk,
+    size: Option<u64>,
+) -> Result<(Result<Verdict>, u64)> {
+    let mut flow = disk.read(0, None).await?;
+    if let Some(size) = size {
+        // In an import the framing counts.
+        flow = exactly(flow, size, move |got| {
+            let message = format!("the source sent {got} bytes, expected {size} as announced");
+            Error::new(Code::SourceLengthMismatch, Stage::Source, message)
+        });
+    }
+    let (flow, window) = windowed(flow, size, Seek::InOrder);
+    let detect = stages::detect(engine, probe, &window);
+    let verdict = together(poured_away(flow), detect, &window).await;
+    Ok((verdict, window.answered()))
+}
+
+/// Lets the disk flow while the probe looks, and no longer.
+async fn together(
+    flow: impl Future<Output = Result<()>>,
+    detect: impl Future<Output = Result<Verdict>>,
+    window: &Window,
+) -> Result<Verdict> {
+    pin!(flow, detect);
+    tokio::select! {
+        biased;
+        verdict = &mut detect => match verdict {
+            // The probe failed because the disk did: what the disk's flow says is the cause.
+            Err(error) if window.failed() => match flow.await {
+                Err(cause) => Err(cause.most_upstream(error)),
+                Ok(()) => Err(error),
+            },
+            verdict => verdict,
+        },
+        flowed = &mut flow => {
+            flowed?;
+            detect.await
+        }
+    }
+}
+
+/// Reads a flow to its end, if it is let.
+async fn poured_away(mut flow: Flow) -> Result<()> {
+    while flow.next().await?.is_some() {}
+    Ok(())
+}
+
+impl Known {
+    fn report(&self, plan: &ProbePlan, net: &Net, outcome: &Result<()>) -> ProbeReport {
+        let (facts, verdict) = (self.facts.as_ref(), self.verdict.as_ref());
+        let error = outcome.as_ref().err();
+        ProbeReport {
+            schema: PROBE_SCHEMA,
+            version: env!("CARGO_PKG_VERSION"),
+            outcome: match error.map(Error::code) {
+                None => "accepted",
+                Some(Code::DiskRefused) => "refused",
+                Some(_) => "failed",
+            },
+            error: error.map(error_report),
+            source: ProbedSource {
+                location: plan.input.source.shown(),
+                size: self.size,
+                revision: facts.and_then(|facts| facts.revision.clone()),
+                access: facts.map(|facts| access(facts.access)),
+                bytes_probed: self.bytes_probed,
+            },
+            disk: ProbedDisk {
+                format: verdict.map(|verdict| verdict.format.clone()),
+                virtual_size: verdict.and_then(|verdict| verdict.virtual_size),
+                hazards: verdict.map(hazards),
+                details: verdict.map(|verdict| verdict.details.clone()),
+            },
+            components: Readers { source: self.source.clone(), probe: self.probe.clone() },
+            connections: net.connections().all().iter().map(connection).collect(),
+        }
+    }
+}
