@@ -46,6 +46,9 @@ pub struct Asked {
     pub sent: AtomicU64,
 }
 
+/// How long the connection has for what it was handed before it breaks off.
+const FLUSHED_WITHIN: Duration = Duration::from_millis(50);
+
 /// Pause and size of each chunk, from its number.
 pub type Pace = Arc<dyn Fn(u64) -> (Duration, usize) + Send + Sync>;
 
@@ -170,6 +173,10 @@ fn body(
         async move {
             let left = offset + given - at;
             if left == 0 {
+                if given < announced {
+                    // What was given is to arrive before the connection breaks.
+                    tokio::time::sleep(FLUSHED_WITHIN).await;
+                }
                 return (given < announced)
                     .then(|| (Err(std::io::Error::other("the script breaks off")), (at, number)));
             }

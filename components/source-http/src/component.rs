@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 
-use crate::{Head, MAX_HOPS, Refusal, Revision, Verdict, check_range, judge, name, redirect_target};
+use crate::{Head, MAX_HOPS, Refusal, Revision, Verdict, check_range, check_revision, judge, name, redirect_target};
 
 mod bindings {
     #![allow(missing_docs, unused_qualifications, clippy::all, reason = "generated")]
@@ -93,6 +93,7 @@ impl GuestDisk for HttpDisk {
         let (_, head, body) =
             follow(self.url.clone(), Some(fetch::ByteRange { offset, length }), self.condition()).await?;
         check_range(&head, offset, length, size).map_err(failure)?;
+        check_revision(&head, self.revision.as_ref()).map_err(failure)?;
         Ok(body)
     }
 }

@@ -132,6 +132,23 @@ pub fn check_range(head: &Head, offset: u64, length: Option<u64>, size: u64) -> 
     Ok(())
 }
 
+/// Checks that a 206 is part of the content that was opened. A server need not say again what its date is, but what it says
+/// must be the same (RFC 9110 §15.3.7).
+///
+/// # Errors
+/// `Changed`.
+pub fn check_revision(head: &Head, opened: Option<&Revision>) -> Result<(), Refusal> {
+    match (opened, head.revision()) {
+        (Some(Revision::Etag(opened)), Some(Revision::Etag(now))) if *opened != now => Err(Refusal::Changed(format!(
+            "the server sent a range of another revision, {now}, expected {opened} as it was opened"
+        ))),
+        (Some(Revision::Modified(opened)), Some(Revision::Modified(now))) if *opened != now => Err(Refusal::Changed(
+            format!("the server sent a range of another revision, modified {now}, expected {opened} as it was opened"),
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn parse_content_range(field: &str) -> Option<(u64, u64, u64)> {
     let (range, total) = field.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
@@ -187,6 +204,19 @@ mod tests {
             Verdict::Refused(Refusal::Unsupported(_))
         ));
         assert_eq!(judge(&head(200, &[("content-encoding", "identity")]), false), Verdict::Body);
+    }
+
+    #[test]
+    fn a_part_must_be_of_the_content_that_was_opened() {
+        let etag = |tag: &str| Revision::Etag(tag.to_owned());
+        let part = |field, value| head(206, &[(field, value)]);
+        assert_eq!(check_revision(&part("etag", "\"a\""), Some(&etag("\"a\""))), Ok(()));
+        assert!(matches!(check_revision(&part("etag", "\"b\""), Some(&etag("\"a\""))), Err(Refusal::Changed(_))));
+        let modified = Revision::Modified("Wed, 21 Oct 2015 07:28:00 GMT".into());
+        let other = part("last-modified", "Wed, 21 Oct 2015 07:29:00 GMT");
+        assert!(matches!(check_revision(&other, Some(&modified)), Err(Refusal::Changed(_))));
+        assert_eq!(check_revision(&other, Some(&etag("\"a\""))), Ok(()), "it does not say its tag again");
+        assert_eq!(check_revision(&head(206, &[]), Some(&modified)), Ok(()));
     }
 
     #[test]

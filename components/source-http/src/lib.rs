@@ -8,7 +8,7 @@
 mod component;
 mod head;
 
-pub use head::{Head, Refusal, Revision, Verdict, check_range, judge};
+pub use head::{Head, Refusal, Revision, Verdict, check_range, check_revision, judge};
 
 use url::Url;
 

@@ -1,0 +1,417 @@
+//! What a probe sees: the same whenever the bytes come, never more than it asked for, and nothing but what is pushed.
+
+use std::fs;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use longshore_tests::fixtures::Fixture;
+use longshore_tests::program::{Ran, import, probe, probe_from};
+use longshore_tests::ranges::{Content, Manner, Pace, serve, serve_paced};
+use longshore_tests::scratch::{Scratch, noise, qcow2, raw, run};
+use longshore_tests::script::Script;
+use serde_json::{Value, json};
+
+/// A disk that begins with a script for `probe-script`.
+fn scripted(lines: &[String], size: usize) -> Bytes {
+    let mut disk = noise(size);
+    let script = format!("{}\nend\n", lines.join("\n"));
+    assert!(script.len() <= 4096);
+    disk[..script.len()].copy_from_slice(script.as_bytes());
+    disk.into()
+}
+
+fn probed(url: &str, script: &Script, more: &[&str]) -> Ran {
+    probe([&[url, "--plain-http", &*script.host(), "--json"], more].concat())
+}
+
+/// `longshore import` of the same into a layout.
+fn imported(scratch: &Scratch, url: &str, script: &Script, more: &[&str]) -> Ran {
+    let to = format!("oci:{}", scratch.text("layout"));
+    import([&[url, &*to, "--plain-http", &*script.host(), "--report", "-"], more].concat())
+}
+
+/// Panics if there is a blob or an index in the layout.
+fn assert_nothing_committed(scratch: &Scratch) {
+    let layout = scratch.path("layout");
+    assert!(!layout.join("index.json").exists());
+    if let Ok(blobs) = fs::read_dir(layout.join("blobs/sha256")) {
+        let left: Vec<_> = blobs.map(|blob| blob.unwrap().file_name()).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+/// Length and sum of bytes, as `probe-script` tells them.
+fn seen(bytes: &[u8]) -> String {
+    let sum = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    format!("{} {:016x}", bytes.len(), bytes.iter().fold(0xcbf2_9ce4_8422_2325, sum))
+}
+
+fn details(report: &Value) -> Vec<(String, String)> {
+    serde_json::from_value(report["disk"]["details"].clone()).expect("details")
+}
+
+const SIZE: usize = 300_000;
+
+/// Requests and what must come of them on a disk that is read in order.
+fn in_order(disk: &[u8]) -> Vec<(&'static str, String)> {
+    vec![
+        ("size", format!("Some({SIZE})")),
+        ("at 5000 1000", seen(&disk[5000..6000])),
+        ("at 5999 1", "Gone".to_owned()),
+        ("at 6000 0", seen(b"")),
+        ("two 7000 100", format!("{} then Invalid", seen(&disk[7000..7100]))),
+        ("drop 20000 50000", "dropped".to_owned()),
+        ("at 69999 1", "Gone".to_owned()),
+        ("at 70000 10", seen(&disk[70_000..70_010])),
+        ("at 70010 1048577", "Invalid".to_owned()),
+        ("at 18446744073709551615 1", "Invalid".to_owned()),
+        ("at 250000 40000", seen(&disk[250_000..290_000])),
+        ("tail 1048577", "Invalid".to_owned()),
+        ("tail 100", seen(&disk[SIZE - 100..])),
+        ("tail 1048576", seen(disk)),
+        ("at 299999 1", "Gone".to_owned()),
+        ("at 300000 1", seen(b"")),
+        ("tail 0", seen(b"")),
+    ]
+}
+
+/// The same requests on a disk with ranges.
+fn by_range(disk: &[u8]) -> Vec<(&'static str, String)> {
+    let ranged = |(line, came): (&'static str, String)| {
+        let words: Vec<&str> = line.split(' ').collect();
+        match (words[0], came.as_str()) {
+            ("at", "Gone") => {
+                let at: usize = words[1].parse().unwrap();
+                (line, seen(&disk[at..at + 1]))
+            }
+            _ => (line, came),
+        }
+    };
+    in_order(disk).into_iter().map(ranged).collect()
+}
+
+/// A disk with those requests, and waits of random length between them.
+fn with_waits(random: &mut impl FnMut(u64) -> u64) -> Bytes {
+    let mut lines = Vec::new();
+    for (line, _) in in_order(&noise(SIZE)) {
+        lines.push(format!("wait {}", random(200)));
+        lines.push(line.to_owned());
+    }
+    scripted(&lines, SIZE)
+}
+
+#[test]
+fn delays_anywhere_change_nothing() {
+    const SEED: u64 = 0x5EED_0004;
+    const RUNS: u64 = 24;
+    println!("seed {SEED:#x}");
+    std::thread::scope(|scope| {
+        for run in 0..RUNS {
+            scope.spawn(move || {
+                let mut state = SEED ^ (run + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                let mut random = |most: u64| {
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    state % most
+                };
+                let disk = with_waits(&mut random);
+                // The first run is as fast as it can be; the others wait up to 50 ms before each chunk.
+                let paces: Vec<(Duration, usize)> = (0..64)
+                    .map(|_| {
+                        let pause = if run == 0 { 0 } else { random(51) };
+                        (Duration::from_millis(pause), 1 + random(60_000) as usize)
+                    })
+                    .collect();
+                let pace: Pace = Arc::new(move |chunk| paces[chunk as usize % paces.len()]);
+                let manner = if run % 3 == 2 { Manner::Honest } else { Manner::InOrder };
+                let expected: Vec<(String, String)> =
+                    if manner == Manner::Honest { by_range(&disk) } else { in_order(&disk) }
+                        .into_iter()
+                        .map(|(line, came)| (line.to_owned(), came))
+                        .collect();
+                let (server, _) = serve_paced(Content::Bytes(disk), manner, pace);
+                let url = server.url("disk.raw");
+                let script = Fixture::ProbeScript.path();
+                let what = format!("seed {SEED:#x}, run {run}");
+                let ran = probed(&url, &server, &["--probe", &script]).done();
+                assert_eq!(details(&ran.report()), expected, "{what}");
+                let scratch = Scratch::new();
+                let ran = imported(&scratch, &url, &server, &["--probe", &script]).done();
+                assert_eq!(details(&ran.report()), expected, "{what}, import");
+            });
+        }
+    });
+}
+
+#[test]
+fn standard_input_and_a_file_are_seen_alike() {
+    let scratch = Scratch::new();
+    let lines: Vec<String> = in_order(&noise(SIZE)).iter().map(|(line, _)| (*line).to_owned()).collect();
+    let disk = scripted(&lines, SIZE);
+    fs::write(scratch.path("disk.raw"), &disk).unwrap();
+    let script = Fixture::ProbeScript.path();
+    let size = SIZE.to_string();
+    let came = |ran: Ran| -> Vec<String> { details(&ran.report()).into_iter().map(|(_, came)| came).collect() };
+    let expected = |all: Vec<(&str, String)>| -> Vec<String> { all.into_iter().map(|(_, came)| came).collect() };
+    let ran = probe([&*scratch.text("disk.raw"), "--json", "--probe", &script]).done();
+    assert_eq!(came(ran), expected(by_range(&disk)));
+    let ran = probe_from(["-", "--json", "--probe", &script, "--size", &size], &disk).done();
+    assert_eq!(came(ran), expected(in_order(&disk)));
+    // Without a size it is not known, and everything else is as before.
+    let mut unknown = expected(in_order(&disk));
+    unknown[0] = "None".to_owned();
+    let ran = probe_from(["-", "--json", "--probe", &script], &disk).done();
+    assert_eq!(came(ran), unknown);
+    let says = ["sent 300000 bytes, expected 300001"];
+    probe_from(["-", "--probe", &script, "--size", "300001"], &disk).failed(11, "source-length-mismatch", &says);
+}
+
+#[test]
+fn a_flow_goes_no_further_than_the_probe_asks() {
+    // What stands in the pipe and in the buffers of two sockets may be more than was asked for.
+    const AHEAD: u64 = 1 << 20;
+    let (server, asked) = serve(Content::Bytes(scripted(&["at 8000 1".to_owned()], 64 << 20)), Manner::InOrder);
+    let ran = probed(&server.url("disk.raw"), &server, &["--probe", &Fixture::ProbeScript.path()]).done();
+    assert_eq!(ran.report()["source"]["bytes_probed"], 4096 + 1);
+    let (requests, sent) = asked.sum();
+    assert_eq!(requests, 1);
+    assert!(sent < AHEAD, "{sent} bytes were sent");
+
+    // The pipe from which standard input comes stands open: nobody waits for its end.
+    let mut command = longshore_tests::program::longshore(["probe", "-", "--json"]);
+    command.args(["--probe", &Fixture::ProbeScript.path()]);
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, &scripted(&["at 8000 1".to_owned()], 8001)).unwrap();
+    let ran = longshore_tests::program::ran(&child.wait_with_output().unwrap()).done();
+    assert_eq!(ran.report()["source"]["bytes_probed"], 4096 + 1);
+    drop(input);
+}
+
+#[test]
+fn nobody_passes_with_other_bytes_than_are_pushed() {
+    let disk = scripted(&["at 100000 1000".to_owned(), "tail 1000".to_owned()], SIZE);
+    let script = Fixture::ProbeScript.path();
+    for (at, answered) in [(0, true), (100_500, true), (SIZE as u64 - 1, true), (4096, false), (200_000, false)] {
+        let scratch = Scratch::new();
+        // The first byte is the script's.
+        let manner = if at == 0 { Manner::Flips(4000) } else { Manner::Flips(at) };
+        let (server, _) = serve(Content::Bytes(disk.clone()), manner);
+        let ran = imported(&scratch, &server.url("disk.raw"), &server, &["--probe", &script]);
+        if answered {
+            let at = if at == 0 { 4000 } else { at };
+            let (answered, streamed) = (disk[at as usize] ^ 0xFF, disk[at as usize]);
+            let says = format!("at {at} it answered {answered:#04x} and streamed {streamed:#04x}");
+            let ran = ran.failed(11, "source-inconsistent", &[&says]);
+            assert_eq!(ran.report()["error"]["blame"], "content");
+            assert_nothing_committed(&scratch);
+        } else {
+            ran.done();
+        }
+    }
+    // A head that is clean only where the built-in probe looks by range.
+    let scratch = Scratch::new();
+    let mut overlay = qcow2(&scratch.path("disk.qcow2"));
+    overlay[8..20].copy_from_slice(&[0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 11]);
+    let (server, _) = serve(Content::Bytes(overlay.into()), Manner::Flips(9));
+    let ran = imported(&scratch, &server.url("disk.qcow2"), &server, &[]);
+    assert_eq!(ran.code, Some(11), "{}", ran.stderr);
+    assert_nothing_committed(&scratch);
+}
+
+#[test]
+fn four_mebibytes_by_range_are_the_limit() {
+    const DISK: usize = 8 << 20;
+    let lines = |word: &str, count: u64| -> Vec<String> {
+        (1..=count).map(|part| format!("{word} {} 1048576", part << 20)).collect()
+    };
+    let script = Fixture::ProbeScript.path();
+    // With the 4 KiB of the script the fourth MiB is beyond it.
+    let (server, asked) = serve(Content::Bytes(scripted(&lines("at", 5), DISK)), Manner::Honest);
+    let ran = probed(&server.url("disk.raw"), &server, &["--probe", &script]).done();
+    let came: Vec<String> = details(&ran.report()).into_iter().map(|(_, came)| came).collect();
+    assert_eq!(came.iter().filter(|came| came.starts_with("1048576 ")).count(), 3);
+    assert_eq!(came[3..], ["Limit", "Limit"]);
+    assert_eq!(asked.ranges().len(), 4, "what is beyond the limit is not asked for");
+    // A probe that passes the failure on has the disk refused.
+    let scratch = Scratch::new();
+    let (server, _) = serve(Content::Bytes(scripted(&lines("must", 5), DISK)), Manner::Honest);
+    let url = server.url("disk.raw");
+    let says = ["more than 4194304 bytes were asked for by range"];
+    imported(&scratch, &url, &server, &["--probe", &script]).failed(11, "disk-invalid", &says);
+    assert_nothing_committed(&scratch);
+    probed(&url, &server, &["--probe", &script]).failed(11, "disk-invalid", &says);
+    // In order there is no such limit: nothing is kept.
+    let (server, _) = serve(Content::Bytes(scripted(&lines("at", 5), DISK)), Manner::InOrder);
+    let ran = probed(&server.url("disk.raw"), &server, &["--probe", &script]).done();
+    assert!(details(&ran.report()).iter().all(|(_, came)| came.starts_with("1048576 ")));
+}
+
+#[test]
+fn a_range_that_fails_is_told_as_the_host_saw_it() {
+    for (manner, exit, code, says) in [
+        (Manner::Ignores, 11, "source-changed", "answered a range with the whole"),
+        (Manner::ConditionFails, 11, "source-changed", "answered a range with the whole"),
+        (Manner::AnotherTag, 11, "source-changed", "another revision"),
+        (Manner::Status(503), 10, "source-failed", "the server answered 503"),
+        (Manner::Status(404), 10, "source-not-found", "the server answered 404"),
+        (Manner::Status(403), 16, "source-denied", "the server answered 403"),
+        (Manner::Status(416), 11, "source-changed", "the server answered 416"),
+        (Manner::BreaksOff, 10, "source-truncated", "expected 65536"),
+        (Manner::Short, 11, "source-invalid", "the server sent the range `bytes 0-65534/"),
+    ] {
+        let scratch = Scratch::new();
+        let (server, _) = serve(Content::Bytes(noise(SIZE).into()), manner);
+        let url = server.url("disk.raw");
+        probed(&url, &server, &[]).failed(exit, code, &[says]);
+        let ran = imported(&scratch, &url, &server, &[]).failed(exit, code, &[says]);
+        assert_eq!(ran.report()["error"]["stage"], "source", "{manner:?}");
+        assert_nothing_committed(&scratch);
+    }
+}
+
+#[test]
+fn what_could_not_be_read_counts_whatever_the_probe_makes_of_it() {
+    // The probe is content with less than the disk's tail, which cannot be had; the host is not.
+    let disk = scripted(&["tail 10".to_owned()], SIZE);
+    let (server, _) = serve(Content::Bytes(disk), Manner::BreaksOff);
+    let url = server.url("disk.raw");
+    let scratch = Scratch::new();
+    for ran in [
+        probed(&url, &server, &["--probe", &Fixture::ProbeScript.path()]),
+        imported(&scratch, &url, &server, &["--probe", &Fixture::ProbeScript.path()]),
+    ] {
+        ran.failed(10, "source-truncated", &[]);
+    }
+    assert_nothing_committed(&scratch);
+}
+
+/// An ISO image of a folder with a file, by `tool`.
+fn iso(scratch: &Scratch, name: &str, tool: &[&str]) -> String {
+    let folder = scratch.folder("content");
+    raw(&folder.join("readme.txt"), 100_000);
+    raw(&folder.join("boot.img"), 4096);
+    let path = scratch.text(name);
+    run(Command::new(tool[0]).args(&tool[1..]).args(["-o", &path]).arg(&folder));
+    path
+}
+
+#[test]
+fn an_iso_is_what_other_tools_say_it_is() {
+    let scratch = Scratch::new();
+    let boot = ["-b", "boot.img", "-no-emul-boot", "-c", "boot.cat"];
+    let genisoimage = ["genisoimage", "-quiet", "-V", "PLAIN"];
+    let xorriso = ["xorriso", "-as", "mkisofs", "-quiet", "-V", "HYBRID", "-J"];
+    let partition = scratch.text("part");
+    let cases = [
+        ("plain.iso", [&genisoimage[..], &[]].concat(), "PLAIN", "false", false, None),
+        ("boot.iso", [&genisoimage[..], &["-J", "-R"], &boot].concat(), "PLAIN", "true", true, None),
+        ("udf.iso", [&genisoimage[..], &["-udf"]].concat(), "PLAIN", "false", false, None),
+        ("xorriso.iso", [&xorriso[..], &boot].concat(), "HYBRID", "true", true, None),
+        (
+            "hybrid.iso",
+            [&xorriso[..], &["-partition_offset", "16", "-append_partition", "2", "0x83"], &[&partition]].concat(),
+            "HYBRID",
+            "true",
+            false,
+            Some("mbr"),
+        ),
+    ];
+    raw(&scratch.path("part"), 65_536);
+    for (name, tool, volume, joliet, bootable, table) in cases {
+        let path = iso(&scratch, name, &tool);
+        let size = fs::metadata(&path).unwrap().len();
+        let said = run(Command::new("file").args(["-b", &path]));
+        let named = if name == "udf.iso" { "UDF" } else { "ISO 9660" };
+        assert!(said.contains(named) && said.contains(volume), "{name}: {said}");
+        assert_eq!(said.contains("(bootable)"), bootable, "{name}: {said}");
+        let seen_by_qemu = run(Command::new("qemu-img").args(["info", "-f", "raw", "--output=json", &path]));
+        let seen_by_qemu: Value = serde_json::from_str(&seen_by_qemu).unwrap();
+        let report = probe([&*path, "--json"]).done().report();
+        assert_eq!((&report["schema"], &report["outcome"]), (&json!("longshore.probe/v1"), &json!("accepted")));
+        let disk = &report["disk"];
+        assert_eq!((&disk["format"], &disk["hazards"]), (&json!("iso9660"), &json!([])), "{name}");
+        assert_eq!(disk["virtual_size"], size, "{name}");
+        assert_eq!(disk["virtual_size"], seen_by_qemu["virtual-size"], "{name}");
+        let details = details(&report);
+        let detail = |wanted: &str| details.iter().find(|(found, _)| found == wanted).map(|(_, value)| value.as_str());
+        assert_eq!((detail("volume-id"), detail("joliet")), (Some(volume), Some(joliet)), "{name}");
+        assert_eq!(detail("el-torito").is_some(), bootable, "{name}");
+        assert_eq!(detail("udf").is_some(), name == "udf.iso", "{name}");
+        assert_eq!(detail("partition-table"), table, "{name}");
+        let volume_size: u64 = detail("volume-size").unwrap().parse().unwrap();
+        assert!(volume_size <= size && volume_size + (1 << 20) > size, "{name}: {volume_size} of {size}");
+    }
+    // Imported it is an ISO too; cut short it is refused, and so is one that claims to be a qcow2 as well.
+    let to = format!("oci:{}", scratch.text("layout"));
+    let iso = scratch.text("boot.iso");
+    let report = import([&*iso, &to, "--report", "-"]).done().report();
+    assert_eq!(report["disk"]["format"], "iso9660");
+    let whole = fs::read(&iso).unwrap();
+    let cut = scratch.text("cut.iso");
+    fs::write(&cut, &whole[..whole.len() / 2048 / 2 * 2048]).unwrap();
+    probe([&*cut]).failed(11, "disk-refused", &["iso9660-truncated"]);
+    let mut both = whole;
+    both[..512].copy_from_slice(&qcow2(&scratch.path("disk.qcow2"))[..512]);
+    let path = scratch.text("both.iso");
+    fs::write(&path, &both).unwrap();
+    let says = ["`CD001` at 0x8001 is the mark of ISO 9660", "format-ambiguous"];
+    probe([&*path]).failed(11, "disk-refused", &says);
+    import([&*path, &to]).failed(11, "disk-refused", &says);
+}
+
+#[test]
+fn a_large_remote_disk_costs_few_requests_and_little() {
+    const LARGE: &str = "64G";
+    let scratch = Scratch::new();
+    let path = |name: &str| scratch.text(name);
+    run(Command::new("truncate").args(["-s", LARGE, &path("disk.raw")]));
+    let create = ["create", "-q", "-f", "qcow2", "-o", "preallocation=metadata"];
+    run(Command::new("qemu-img").args(create).args([&path("disk.qcow2"), LARGE]));
+    iso(&scratch, "disk.iso", &["xorriso", "-as", "mkisofs", "-quiet"]);
+    run(Command::new("truncate").args(["-s", LARGE, &path("disk.iso")]));
+    for (name, format) in [("disk.raw", "raw"), ("disk.qcow2", "qcow2"), ("disk.iso", "iso9660")] {
+        let (server, asked) = serve(Content::file(&scratch.path(name)), Manner::Honest);
+        let report = probed(&server.url(name), &server, &[]).done().report();
+        assert_eq!(report["disk"]["format"], format);
+        assert_eq!(report["disk"]["virtual_size"], 64_u64 << 30, "{name}");
+        let (requests, sent) = asked.sum();
+        println!("{name}: {requests} requests, {sent} bytes; ranges {:?}", asked.ranges());
+        assert!(requests <= 10, "{name}: {requests} requests");
+        assert!(sent <= 1 << 20, "{name}: {sent} bytes");
+        assert_eq!(asked.ranges().len(), requests - 1, "all but the one that opens it are for ranges");
+    }
+}
+
+#[test]
+fn the_verdict_is_data_and_what_is_wrong_is_said_beside_it() {
+    let scratch = Scratch::new();
+    let disk = scratch.text("disk.qcow2");
+    qcow2(&scratch.path("disk.qcow2"));
+    let ran = probe([&*disk]).done();
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert!(lines[0].starts_with("format ") && lines[0].ends_with(" qcow2"), "{}", ran.stdout);
+    assert!(lines[1].ends_with(" 64.00 MiB (67108864 bytes)"), "{}", ran.stdout);
+    assert_eq!(ran.stderr, "");
+
+    let overlay = scratch.text("overlay.qcow2");
+    run(Command::new("qemu-img").args(["create", "-q", "-f", "qcow2", "-b", &disk, "-F", "qcow2", &overlay]));
+    let ran = probe([&*overlay]).failed(11, "disk-refused", &["qcow2-backing-file"]);
+    assert!(ran.stdout.contains("refuse: backing file"), "{}", ran.stdout);
+    let ran = probe([&*overlay, "--json"]).failed(11, "disk-refused", &[]);
+    let report = ran.report();
+    assert_eq!((&report["outcome"], &report["error"]["code"]), (&json!("refused"), &json!("disk-refused")));
+    assert_eq!(report["disk"]["hazards"][0]["code"], "qcow2-backing-file");
+    assert_eq!(report["components"]["probe"]["name"], "probe-disk");
+
+    let report = probe(["/nonexistent", "--json"]).failed(10, "source-not-found", &[]).report();
+    assert_eq!((&report["outcome"], &report["disk"]["format"]), (&json!("failed"), &Value::Null));
+    let ran = probe(["/nonexistent"]).failed(10, "source-not-found", &[]);
+    assert_eq!(ran.stdout, "");
+    probe([&*disk, "--size", "7"]).failed(11, "source-length-mismatch", &["expected 7"]);
+    probe([&*disk, "--framing", "framing-tar"]).code.filter(|code| *code == 2).expect("no framing without an import");
+}
