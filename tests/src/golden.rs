@@ -49,7 +49,8 @@ pub fn steady(text: &str) -> String {
 }
 
 fn is_progress(line: &str) -> bool {
-    ["opening: ", "transferring: ", "committing: ", "publishing: "].iter().any(|phase| line.starts_with(phase))
+    let running = ["transferring: ", "committing: ", "publishing: "];
+    line == "opening" || running.iter().any(|phase| line.starts_with(phase))
 }
 
 /// Replaces what follows each `before`, as long as it is `part` of it.
@@ -76,7 +77,7 @@ mod tests {
     fn what_differs_from_run_to_run_is_replaced_and_nothing_else() {
         let scratch = std::env::temp_dir().join("longshore-test-12-3/disk.raw");
         let text = format!(
-            "opening: 0 B, 0 B/s\nerror[x]: GET https://127.0.0.1:40123/v2/vm/blobs/uploads/ab-12?<redacted>: 500\n  at {}\n",
+            "opening\ntransferring: 0 B\nerror[x]: GET https://127.0.0.1:40123/v2/vm/blobs/uploads/ab-12?<redacted>: 500\n  at {}\n",
             scratch.display()
         );
         assert_eq!(

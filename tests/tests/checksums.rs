@@ -119,7 +119,7 @@ fn every_one_must_match_and_all_that_do_not_are_named() {
     ];
     let ran = stage.import(&stage.url(), &arguments).failed(11, "checksum-mismatch", &says);
     assert!(!ran.stderr.contains(&md5) && !ran.stderr.contains(&sha512), "what matches is not named: {}", ran.stderr);
-    let report = ran.report();
+    let report = ran.golden("checksum-two-of-four").report();
     assert_eq!(report["source"]["checksums"]["computed"], serde_json::json!([md5, stage.sum("sha1"), sha512]));
     assert_eq!(report["disk"]["checksums"]["demanded"], serde_json::json!([wrong_streebog]));
     stage.assert_clean();
@@ -128,6 +128,7 @@ fn every_one_must_match_and_all_that_do_not_are_named() {
 #[test]
 fn what_is_no_checksum_is_refused_before_anything_is_opened() {
     let stage = Stage::new();
+    import([&*stage.url(), "oci:x", "--checksum", "md5:00"]).golden("checksum-too-short");
     for (checksum, says) in [
         ("sha256", "expected ALGO:HEX"),
         ("crc32:00000000", "expected md5, sha1"),
@@ -171,7 +172,7 @@ fn a_checksum_file_that_does_not_settle_it() {
     let (sha256, md5) = (stage.tool(&["sha256sum"]), stage.tool(&["md5sum"]));
     let zeros = "0".repeat(64);
     for (text, says) in [
-        (format!("{zeros}  other.raw\n"), "none of its 1 entries is for this name"),
+        (format!("{zeros}  other.raw\n"), "its one entry is for another name"),
         (format!("{sha256}{md5}"), "lines 1, 2 are all for this name, expected one"),
         (format!("{sha256}\n<html>\n"), "line 3 is malformed: `<html>` is neither"),
         (format!("SHA384 (my disk.raw) = {zeros}\n"), "line 1 has a checksum of SHA384"),
@@ -181,6 +182,11 @@ fn a_checksum_file_that_does_not_settle_it() {
         let ran = stage.import(&stage.url(), &["--checksum-file", &url]);
         ran.failed(11, "checksum-file-unusable", &[says, "/SUMS, asked for `my disk.raw`", "left behind: nothing"]);
     }
+    let with = |text: &str| stage.import(&stage.url(), &["--checksum-file", &stage.sums("SUMS", text)]);
+    with(&format!("{zeros}  other.raw\n")).golden("checksum-file-absent");
+    with(&format!("{sha256}{md5}")).golden("checksum-file-several");
+    with("<html>\n").golden("checksum-file-malformed");
+    with(&format!("{zeros}  my disk.raw\n")).golden("checksum-file-mismatch");
     // A value that is another's.
     let url = stage.sums("SUMS", &format!("{zeros}  my disk.raw\n"));
     let says = [&*format!("expected sha256:{zeros} as line 1 of {url} says")];
@@ -192,7 +198,10 @@ fn a_checksum_file_that_does_not_settle_it() {
 fn a_checksum_file_that_cannot_be_had() {
     let stage = Stage::new();
     let with = |file: &str| stage.import(&stage.url(), &["--checksum-file", file]);
-    with(&stage.nginx.url("absent")).failed(10, "source-not-found", &["404", "/absent", "for --checksum-file"]);
+    let absent = with(&stage.nginx.url("absent"));
+    absent
+        .failed(10, "source-not-found", &["404", "/absent", "--checksum-file asked"])
+        .golden("checksum-file-not-found");
     with(&stage.nginx.url("forbidden/x")).failed(16, "source-denied", &["403"]);
     with("http://127.0.0.1/SUMS").failed(13, "plain-http-denied", &["--plain-http"]);
     with("/nonexistent/SUMS").failed(20, "local-file", &["/nonexistent/SUMS"]);

@@ -49,6 +49,13 @@ fn run(arguments: &[&str]) -> Ran {
     finish(&mut longshore(arguments), b"")
 }
 
+/// Without the line that says how long it took.
+fn without_times(mut ran: Ran) -> Ran {
+    ran.stderr =
+        ran.stderr.lines().filter(|line| !line.starts_with("imported ")).map(|line| format!("{line}\n")).collect();
+    ran
+}
+
 fn events(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}"))).collect()
 }
@@ -76,6 +83,8 @@ fn what_is_mistyped_gets_a_suggestion_and_exit_2() {
     ] {
         run(arguments).failed(2, "usage", &[says]);
     }
+    run(&["import", "a", "b", "--chekcsum", "x"]).golden("usage-mistyped-flag");
+    run(&["import", "a", "b", "--size", "10G"]).golden("usage-size-unit");
     let bare = run(&[]);
     assert_eq!(bare.code, Some(2));
     assert!(bare.stdout.is_empty() && bare.stderr.contains("Usage: longshore"), "{}", bare.stderr);
@@ -167,22 +176,26 @@ fn json_lines_on_a_descriptor_leave_standard_error_to_people() {
     assert!(end["bytes_total"].as_u64().unwrap() > DISK as u64);
 }
 
-#[test]
-fn progress_is_told_while_bytes_move_and_not_too_often() {
+/// A source that sends a half, waits for long enough that something is shown, and sends the other.
+fn halving() -> Script {
     let handler: Handler = Arc::new(|_| {
         Box::pin(async {
             let halves = stream::unfold(0, async |sent| {
                 if sent == 2 {
                     return None;
                 }
-                // Long enough for some events.
                 tokio::time::sleep(Duration::from_millis(700 * sent)).await;
                 Some((Ok(Bytes::from(vec![7; DISK / 2])), sent + 1))
             });
             streamed(Some(DISK as u64), Box::pin(halves))
         })
     });
-    let source = Script::start(None, handler);
+    Script::start(None, handler)
+}
+
+#[test]
+fn progress_is_told_while_bytes_move_and_not_too_often() {
+    let source = halving();
     let stage = Stage::new();
     let to = format!("oci:{}", stage.0.text("layout"));
     let url = source.url("disk.raw?signature=hunter2");
@@ -243,12 +256,16 @@ fn a_descriptor_may_be_a_socket() {
 fn a_descriptor_that_cannot_be_written_to_is_refused() {
     let stage = Stage::new();
     let json = |number: &str, script: &str| stage.by_shell(script, &["--progress", "json", "--progress-fd", number]);
-    json("3", "\"$@\"").failed(2, "usage", &["--progress-fd 3: there is no such descriptor open"]);
+    let closed = json("3", "\"$@\"");
+    closed.failed(2, "usage", &["--progress-fd 3: there is no such descriptor open"]).golden("progress-fd-closed");
     json("3", "\"$@\" 3</dev/null").failed(2, "usage", &["not open for writing"]);
     json("0", "\"$@\"").failed(2, "usage", &["standard input"]);
     json("1", "\"$@\"").failed(2, "usage", &["standard output, which carries data only"]);
     stage.import(&["--progress-fd", "2"]).failed(2, "usage", &["--progress-fd is for --progress json"]);
-    stage.import(&["--progress", "json", "-v"]).failed(2, "usage", &["--progress-fd N"]);
+    stage
+        .import(&["--progress", "json", "-v"])
+        .failed(2, "usage", &["--progress-fd N"])
+        .golden("progress-json-verbose");
     assert!(!stage.0.path("layout").exists(), "nothing was begun");
 }
 
@@ -291,7 +308,11 @@ fn quiet_leaves_the_reference_and_errors() {
 
 /// What the program writes to a terminal, `script`'s.
 fn on_a_terminal(stage: &Stage, environment: &[(&str, &str)], more: &[&str]) -> String {
-    let arguments: Vec<String> = stage.arguments(more).iter().map(|argument| format!("'{argument}'")).collect();
+    typed_on_a_terminal(&stage.arguments(more), environment)
+}
+
+fn typed_on_a_terminal(arguments: &[String], environment: &[(&str, &str)]) -> String {
+    let arguments: Vec<String> = arguments.iter().map(|argument| format!("'{argument}'")).collect();
     let command = format!("'{}' {}", path().display(), arguments.join(" "));
     let mut script = Command::new("script");
     script.args(["-qec", &command, "/dev/null"]).env_clear().env("PATH", "/usr/bin:/bin");
@@ -326,8 +347,12 @@ fn colours_are_for_terminals_and_wishes() {
 #[test]
 fn a_terminal_that_can_gets_a_bar_and_is_left_clean() {
     let stage = Stage::new();
-    let bar = on_a_terminal(&stage, &[("TERM", "xterm")], &["--progress", "bar"]);
-    assert!(bar.contains("-] ") && bar.contains(" of 2.86 MiB (") && bar.contains("\x1b[2K"), "{bar:?}");
+    let source = halving();
+    let (url, to) = (source.url("disk.raw"), format!("oci:{}:2", stage.0.text("layout")));
+    let arguments = ["import", &*url, &to, "--plain-http", &source.host()].map(str::to_owned);
+    let bar = typed_on_a_terminal(&arguments, &[("TERM", "xterm")]);
+    let half = "[\x1b[36m#########\x1b[0m-----------] 1.43 MiB of 2.86 MiB (50 %)";
+    assert!(bar.contains(half) && bar.contains("\x1b[2K"), "{bar:?}");
     assert!(bar.contains("imported disk.raw"), "{bar:?}");
     let dumb = on_a_terminal(&stage, &[("TERM", "dumb")], &["--progress", "bar"]);
     assert!(!dumb.contains('\x1b') && dumb.contains("imported disk.raw"), "{dumb:?}");
@@ -340,6 +365,7 @@ fn output_that_cannot_be_written_is_an_error_and_a_reader_that_left_is_none() {
     full.failed(20, "local-file", &["standard output cannot be written to", "left behind: the image oci:", "tagged 1"]);
     let ran = stage.import(&["--report", "/dev/full"]);
     let ran = ran.failed(20, "local-file", &["`/dev/full`", "No space left", "left behind: the image oci:"]);
+    let ran = without_times(ran).golden("report-full");
     assert!(ran.stdout.contains("@sha256:"), "the reference is printed all the same");
     stage.by_shell("\"$@\" --report - >/dev/full", &[]).failed(20, "local-file", &["standard output"]);
     for more in [&[][..], &["--report", "-"]] {

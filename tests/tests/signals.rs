@@ -265,7 +265,9 @@ fn while_the_checksum_file_is_waited_for() {
     let mut child = start_with(&scratch.text("disk.raw"), &registry, &more);
     assert!(wait(&mut child, || asked.load(SeqCst)));
     send(&child, "INT");
-    assert_ended(&child.wait_with_output().unwrap(), SIGNALS[0], &registry, "while the checksum file is waited for");
+    let output = child.wait_with_output().unwrap();
+    assert_ended(&output, SIGNALS[0], &registry, "while the checksum file is waited for");
+    ran(&output).golden("signal-before-anything");
     assert!(registry.held.lock().unwrap().requests.is_empty());
 }
 
@@ -288,5 +290,5 @@ fn a_second_signal_ends_it_at_once() {
     send(&child, "TERM");
     let ran = ran(&child.wait_with_output().unwrap());
     let says = ["ended by a second signal", "left behind: perhaps an unfinished upload in 127.0.0.1:"];
-    ran.failed(143, "terminated", &says);
+    ran.failed(143, "terminated", &says).golden("signal-second");
 }

@@ -19,6 +19,9 @@ use crate::policy::{Limits, Origin, Side};
 /// The most bytes of a checksum file.
 const MAX_FILE: usize = 1 << 20;
 
+/// What can be done instead.
+const ITSELF: &str = "give the checksum itself: --checksum ALGO:HEX";
+
 /// Where a checksum file is.
 #[derive(Clone, Debug)]
 pub enum ChecksumFile {
@@ -44,7 +47,7 @@ pub(super) async fn resolve(file: &ChecksumFile, source: &Source, net: &Net, lim
     let name = file_name(source)?;
     let document = match file {
         ChecksumFile::Http(url) => {
-            fetch(url, net, limits).await.map_err(|error| error.context("for --checksum-file"))?
+            fetch(url, net, limits).await.map_err(|error| error.context("--checksum-file asked for it"))?
         }
         ChecksumFile::File(path) => read(path).map_err(|why| {
             let message = format!("the checksum file `{}` cannot be read: {why}", path.display());
@@ -54,7 +57,7 @@ pub(super) async fn resolve(file: &ChecksumFile, source: &Source, net: &Net, lim
     let shown = file.shown();
     let Found { sum, line } = find(&document, &name).map_err(|why| {
         let message = format!("the checksum file {shown}, asked for `{}`: {why}", String::from_utf8_lossy(&name));
-        Error::new(Code::ChecksumFileUnusable, Stage::Checksum, message)
+        Error::new(Code::ChecksumFileUnusable, Stage::Checksum, message).hint(ITSELF)
     })?;
     Ok(Checksum::named_by(sum, format!("line {line} of {shown}")))
 }
@@ -71,7 +74,7 @@ fn file_name(source: &Source) -> Result<Vec<u8>> {
     };
     name.filter(|name| !name.is_empty()).ok_or_else(|| {
         let message = format!("{} has no name to look for in a checksum file", source.shown());
-        Error::new(Code::Usage, Stage::Plan, message).hint("give the checksum itself: --checksum ALGO:HEX")
+        Error::new(Code::Usage, Stage::Plan, message).hint(ITSELF)
     })
 }
 

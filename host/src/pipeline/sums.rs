@@ -26,7 +26,7 @@ pub(super) struct Found {
 pub(super) enum Unusable {
     #[error("line {line} is malformed: {why}")]
     Malformed { line: usize, why: String },
-    #[error("none of its {entries} entries is for this name")]
+    #[error("{}", absent(*.entries))]
     Absent { entries: usize },
     #[error("lines {} are all for this name, expected one", listed(.lines))]
     Several { lines: Vec<usize> },
@@ -205,6 +205,14 @@ fn shown(line: &[u8]) -> String {
     }
 }
 
+fn absent(entries: usize) -> String {
+    match entries {
+        0 => "it has no entries".to_owned(),
+        1 => "its one entry is for another name".to_owned(),
+        _ => format!("none of its {entries} entries is for this name"),
+    }
+}
+
 fn listed(lines: &[usize]) -> String {
     let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
     lines.join(", ")
@@ -264,7 +272,7 @@ mod tests {
         let document = format!("{MD5}  a\n{SHA1}  a\n{SHA256}  b/a\n");
         assert_eq!(unusable(&document, "a"), "lines 1, 2 are all for this name, expected one");
         assert_eq!(unusable(&document, "c"), "none of its 3 entries is for this name");
-        assert_eq!(unusable("", "a"), "none of its 0 entries is for this name");
+        assert_eq!(unusable("", "a"), "it has no entries");
         assert!(unusable(&format!("{}  a", "0".repeat(56)), "a").contains("a checksum of 56 digits"));
     }
 
