@@ -18,17 +18,22 @@ pub enum Fixture {
     FilterPass,
     FilterRot,
     FramingExtra,
+    FramingWasi,
     ProbeOther,
     ProbeScript,
+    ProbeWasiHttp,
     SourceFlip,
     SourceIdle,
     SourceOpen,
     SourceSpin,
     SourceTrap,
+    SourceWasiHttp02,
+    SourceWasiHttp03,
+    SourceWasiNosy,
 }
 
 /// Every fixture.
-pub const ALL: [Fixture; 20] = [
+pub const ALL: [Fixture; 25] = [
     Fixture::CompressorBack,
     Fixture::CompressorStore,
     Fixture::CompressorXz,
@@ -42,13 +47,18 @@ pub const ALL: [Fixture; 20] = [
     Fixture::FilterPass,
     Fixture::FilterRot,
     Fixture::FramingExtra,
+    Fixture::FramingWasi,
     Fixture::ProbeOther,
     Fixture::ProbeScript,
+    Fixture::ProbeWasiHttp,
     Fixture::SourceFlip,
     Fixture::SourceIdle,
     Fixture::SourceOpen,
     Fixture::SourceSpin,
     Fixture::SourceTrap,
+    Fixture::SourceWasiHttp02,
+    Fixture::SourceWasiHttp03,
+    Fixture::SourceWasiNosy,
 ];
 
 impl Fixture {
@@ -68,13 +78,18 @@ impl Fixture {
             Self::FilterPass => "filter-pass",
             Self::FilterRot => "filter-rot",
             Self::FramingExtra => "framing-extra",
+            Self::FramingWasi => "framing-wasi",
             Self::ProbeOther => "probe-other",
             Self::ProbeScript => "probe-script",
+            Self::ProbeWasiHttp => "probe-wasi-http",
             Self::SourceFlip => "source-flip",
             Self::SourceIdle => "source-idle",
             Self::SourceOpen => "source-open",
             Self::SourceSpin => "source-spin",
             Self::SourceTrap => "source-trap",
+            Self::SourceWasiHttp02 => "source-wasi-http-02",
+            Self::SourceWasiHttp03 => "source-wasi-http-03",
+            Self::SourceWasiNosy => "source-wasi-nosy",
         }
     }
 

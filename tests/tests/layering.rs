@@ -33,7 +33,7 @@ const FOR_NOBODY: [&str; 3] = ["oci", "error", "observe"];
 
 /// Names that may stand only in these files and folders.
 const PLACES: [(&[&str], &[&str]); 9] = [
-    (&["wasmtime"], &["engine/", "bindings.rs", "stages/"]),
+    (&["wasmtime", "wasmtime_wasi", "wasmtime_wasi_http"], &["engine/", "bindings.rs", "stages/"]),
     (&["rustls", "tokio_rustls", "rustls_pki_types", "rustls_native_certs", "aws_lc_rs"], &["tls/"]),
     (
         &[
@@ -66,7 +66,7 @@ const PLACES: [(&[&str], &[&str]); 9] = [
             "registry/credentials.rs",
         ],
     ),
-    (&["crate::net"], &["pipeline/", "registry/", "serve/", "doctor/", "net/", "stages/fetch.rs"]),
+    (&["crate::net"], &["pipeline/", "registry/", "serve/", "doctor/", "net/", "stages/request.rs"]),
     // Everything but the pure modules.
     (
         &["tokio"],
@@ -388,7 +388,7 @@ fn what_is_allowed_is_not() {
         ("registry/x.rs", "fn f() { let text = \"crate::engine println! std::env\"; }"),
         ("registry/mod.rs", "mod tests { use super::*; }"),
         ("engine/x.rs", "const T: &str = env!(\"LONGSHORE_TARGET\"); use wasmtime::Engine;"),
-        ("stages/fetch.rs", "use crate::net::{self, Client};"),
+        ("stages/request.rs", "use crate::net::{self, Client};"),
         ("lib.rs", "pub mod net; pub mod cli;"),
         ("main.rs", "fn main() { longshore::cli::main(std::env::args_os()) }"),
         ("cli/x.rs", "fn f() { println!(\"x\"); }"),

@@ -8,6 +8,7 @@ use wasmtime::component::types::ComponentItem;
 use super::embedded::Embedded;
 use super::runtime::Engine;
 use super::unchecked::Unchecked;
+use super::wasi::{Imported, Interface};
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Digest;
 
@@ -42,6 +43,7 @@ pub struct Component {
     digest: Digest,
     origin: Origin,
     loaded: wasmtime::component::Component,
+    wasi: Imported,
 }
 
 const PACKAGE: &str = "longshore:stage/";
@@ -76,6 +78,14 @@ impl Kind {
     #[must_use]
     pub fn interface(self) -> String {
         format!("{PACKAGE}{}{VERSION}", self.as_str())
+    }
+
+    /// Whether a component of this kind may import that interface of WASI.
+    fn may_import(self, interface: Interface) -> bool {
+        match interface {
+            Interface::Empty(_) => true,
+            Interface::Http(_) => self == Self::Source,
+        }
     }
 
     /// The stage of the flow it is.
@@ -117,8 +127,9 @@ impl Component {
         origin: Origin,
         loaded: wasmtime::component::Component,
     ) -> Result<Self> {
-        let component = Self { name: name.to_owned(), kind, digest, origin, loaded };
-        component.check(engine)?;
+        let wasi = Imported::default();
+        let mut component = Self { name: name.to_owned(), kind, digest, origin, loaded, wasi };
+        component.wasi = component.check(engine)?;
         Ok(component)
     }
 
@@ -146,26 +157,46 @@ impl Component {
         &self.origin
     }
 
+    /// Whether it imports `wasi:http`.
+    #[must_use]
+    pub const fn wants_wasi_http(&self) -> bool {
+        self.wasi.http
+    }
+
+    pub(super) const fn wasi(&self) -> Imported {
+        self.wasi
+    }
+
     pub(super) const fn loaded(&self) -> &wasmtime::component::Component {
         &self.loaded
     }
 
     /// Whether it imports nothing but what its world may import, and exports what its world must; everything that is wrong is
-    /// named. Other exports are no concern of ours: tools of several languages add some.
-    fn check(&self, engine: &Engine) -> Result<()> {
+    /// named. Other exports are no concern of ours: tools of several languages add some. Returns what it imports of WASI.
+    fn check(&self, engine: &Engine) -> Result<Imported> {
         let kind = self.kind.as_str();
         let mut misfits = Vec::new();
         let mut hint = None;
         let ty = self.loaded.component_type();
+        let mut wasi = Imported::default();
         for (import, external) in ty.imports(engine.inner()) {
             let interface = import.strip_prefix(PACKAGE).and_then(|rest| rest.strip_suffix(VERSION));
-            let granted = interface.is_some_and(|name| name == "types" || self.kind.imports().contains(&name));
+            let of_wasi = Interface::named(import).filter(|interface| self.kind.may_import(*interface));
+            let granted = of_wasi.is_some()
+                || interface.is_some_and(|name| name == "types" || self.kind.imports().contains(&name));
             // Nothing can be reached through an instance without functions.
             let empty =
                 matches!(external.ty, ComponentItem::ComponentInstance(ref i) if i.exports(engine.inner()).len() == 0);
             if !granted && !empty {
                 misfits.push(format!("`{}` imports `{import}`, which is not granted to a {kind}", self.name));
-                hint = Some(format!("a {kind} may import {}", self.kind.imports().join(", ")));
+                hint = Some(format!(
+                    "a {kind} may import {}, and of WASI 0.2 and 0.3 what reaches nothing{}",
+                    self.kind.imports().join(", "),
+                    if self.kind == Kind::Source { " and the client side of wasi:http" } else { "" }
+                ));
+            }
+            if let Some(interface) = of_wasi {
+                wasi.add(interface);
             }
         }
         for export in [format!("{PACKAGE}describe{VERSION}"), self.kind.interface()] {
@@ -174,7 +205,7 @@ impl Component {
             }
         }
         let mut misfits = misfits.into_iter();
-        let Some(first) = misfits.next() else { return Ok(()) };
+        let Some(first) = misfits.next() else { return Ok(wasi) };
         let error = misfits.fold(Error::new(Code::ComponentInvalid, Stage::Plan, first), Error::context);
         Err(hint.into_iter().fold(error, Error::hint))
     }

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use wasmtime::component::{Accessor, HasSelf, Instance, InstancePre, Linker};
 use wasmtime::{Store, Trap, UpdateDeadline};
+use wasmtime_wasi::I32Exit;
 
 use super::budget::{BudgetSpent, CpuMeter};
 use super::component::{Component, Kind};
-use super::limiter::MemorySpent;
+use super::limiter::{MAX_HANDLES, MemorySpent};
 use super::runtime::Engine;
 use super::state::StoreState;
+use super::wasi;
 use crate::bindings::{describe, log};
 use crate::error::{Code, Error, Result};
 use crate::stream::Pulse;
@@ -17,8 +19,6 @@ use crate::stream::Pulse;
 /// How long a stream or an outcome may stay open after the guest's last task has ended.
 pub const LINGER: Duration = Duration::from_millis(50);
 
-/// Resources, streams and futures one guest may hold.
-const MAX_HANDLES: usize = 1000;
 /// Bytes that one call may copy between host and guest, streams aside: a window read and a layer's literals fit.
 const MAX_CALL_BYTES: usize = 4 << 20;
 /// How often it is looked whether a guest still does anything.
@@ -57,6 +57,7 @@ impl<S: Send + 'static> Guest<S> {
         };
         let mut linker = Linker::new(engine.inner());
         log::add_to_linker::<_, HasSelf<StoreState<S>>>(&mut linker, |state| state)
+            .and_then(|()| wasi::link(&mut linker, component.wasi()))
             .and_then(|()| link(&mut linker))
             .map_err(|why| invalid(&why))?;
         let pre = linker.instantiate_pre(component.loaded()).map_err(|why| invalid(&why))?;
@@ -172,6 +173,9 @@ fn failed(why: &wasmtime::Error, kind: Kind, name: &str) -> Error {
     }
     if let Some(spent) = why.downcast_ref::<MemorySpent>() {
         return error(Code::ComponentBudget, format!("was stopped: {spent}"));
+    }
+    if let Some(I32Exit(status)) = why.downcast_ref::<I32Exit>() {
+        return error(Code::ComponentTrapped, format!("exited with status {status}, expected it to return"));
     }
     match why.downcast_ref::<Trap>() {
         Some(trap) => error(Code::ComponentTrapped, format!("trapped: {trap}")),

@@ -4,6 +4,8 @@ use std::fmt;
 
 use wasmtime::{ResourceLimiter, Result};
 
+/// Resources, streams and futures one component may hold.
+pub(super) const MAX_HANDLES: usize = 1000;
 /// Core instances of one component; the Python guests of today need 38.
 const MAX_INSTANCES: usize = 100;
 /// Tables of one component.

@@ -9,11 +9,13 @@ mod consume;
 mod embedded;
 mod guest;
 mod limiter;
+mod log;
 mod precompiled;
 mod produce;
 mod runtime;
 mod state;
 mod unchecked;
+mod wasi;
 
 pub use compile::{MAX_COMPONENT_BYTES, compile_child};
 pub use component::{Component, Kind, Origin};

@@ -39,6 +39,12 @@ impl Body {
         Self { incoming, expected, got: 0, stall, timer, waiting: false, side, stage, whose }
     }
 
+    /// How long the peer may be silent while somebody polls for a chunk.
+    #[must_use]
+    pub const fn stall(&self) -> Duration {
+        self.stall
+    }
+
     /// The next chunk, never empty; none once the whole body arrived.
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         loop {

@@ -40,9 +40,6 @@ impl GrantedClient {
     /// # Errors
     /// `egress-denied` for any other origin, `source-failed` for one redirect too many, and those of [`Client::send`].
     pub async fn send(&self, mut request: Request) -> Result<Response> {
-        // Nobody else watches for a head: a component that waits for one is not idle.
-        let within = self.client.policy().limits.answer;
-        request.answer_within.get_or_insert(within);
         let url = request.url.clone();
         let origin = Origin::of(&url)
             .map_err(|why| Error::new(Code::SourceInvalid, Stage::Source, format!("{}: {why}", redacted(&url))))?;
@@ -50,6 +47,9 @@ impl GrantedClient {
             let message = format!("the component asked for {origin}, which was not granted");
             return Err(Error::new(Code::EgressDenied, Stage::Source, message));
         }
+        // Nobody else watches for a head: a component that waits for one is not idle.
+        let limit = self.client.policy().limits.answer;
+        request.answer_within = Some(request.answer_within.map_or(limit, |asked| asked.min(limit)));
         let response = self.client.send(request).await?;
         let location = response.headers.get(LOCATION).and_then(|value| value.to_str().ok());
         if let (300..=399, Some(location)) = (response.status, location) {

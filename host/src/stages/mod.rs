@@ -7,15 +7,17 @@ mod filter;
 mod framing;
 mod local;
 mod probe;
+mod request;
 mod source;
 mod through;
+mod wasi_http;
 
 pub use compressor::Compressor;
-pub use fetch::FetchGrant;
 pub use filter::{Filtered, filter};
 pub use framing::{Entry, FramedLayer, frame};
 pub use local::LocalGrant;
 pub use probe::{Hazard, Severity, Verdict, detect};
+pub use request::FetchGrant;
 pub use source::{Access, Disk, Facts, SourceGrant, open};
 
 /// What a component said of itself, for people.

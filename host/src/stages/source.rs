@@ -11,12 +11,15 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
-use wasmtime::component::{Accessor, FutureReader, ResourceAny, StreamReader};
+use wasmtime::component::{Accessor, FutureReader, Linker, ResourceAny, StreamReader};
 
 use super::fetch::SourceView;
+use super::wasi_http::{self, WasiHttp};
 use super::{Described, FetchGrant, LocalGrant, failure};
 use crate::bindings::{Failure, fetch, local, source};
-use crate::engine::{Component, Engine, Guest, HostStream, Kind, LINGER, StoreState, bytes_into, outcome_into};
+use crate::engine::{
+    Component, Engine, Guest, HostStream, Kind, LINGER, Linking, StoreState, bytes_into, outcome_into,
+};
 use crate::error::{Code, Error, Result, Stage};
 use crate::stream::{Chunks, Flow, OutcomeSetter, Pulse, Ranges, Reading, outcome, pipe};
 
@@ -32,6 +35,7 @@ pub struct SourceGrant {
 /// The store state of a source.
 pub(crate) struct SourceState {
     pub(super) grant: SourceGrant,
+    pub(super) wasi_http: WasiHttp,
 }
 
 /// How a disk can be read.
@@ -85,14 +89,20 @@ pub(super) async fn instantiate(
     grant: SourceGrant,
 ) -> Result<(Guest<SourceState>, Described, Pulse)> {
     let pulse = Pulse::default();
-    let state = SourceState { grant };
-    let guest = Guest::new(engine, component, state, pulse.clone(), |linker| {
-        fetch::add_to_linker::<_, SourceView>(linker, |state| state)?;
-        local::add_to_linker::<_, SourceView>(linker, |state| state)
-    })
-    .await?;
+    let wasi_http = WasiHttp::new(grant.fetch.clone(), pulse.clone());
+    let state = SourceState { grant, wasi_http };
+    let link: Linking<SourceState> = match component.wants_wasi_http() {
+        true => |linker| ours(linker).and_then(|()| wasi_http::link(linker)),
+        false => ours,
+    };
+    let guest = Guest::new(engine, component, state, pulse.clone(), link).await?;
     let described = Described::of(guest.description());
     Ok((guest, described, pulse))
+}
+
+fn ours(linker: &mut Linker<Store>) -> wasmtime::Result<()> {
+    fetch::add_to_linker::<_, SourceView>(linker, |state| state)?;
+    local::add_to_linker::<_, SourceView>(linker, |state| state)
 }
 
 /// Opens `location` with `component`, which is granted `grant`. Runs in the current `LocalSet`.

@@ -19,11 +19,17 @@ struct State {
     debts: u64,
     /// Host operations it waits for: then it is not its fault.
     helping: usize,
+    /// The same, for those that count only until some time.
+    helping_for_now: usize,
+    until: Option<Instant>,
     delivered: u64,
 }
 
 /// A host operation the component waits for, as long as it lives.
-pub struct Helping(Pulse);
+pub struct Helping {
+    pulse: Pulse,
+    for_now: bool,
+}
 
 impl Pulse {
     /// The pulse of the same component with a debt of its own, for something that is waited for at the same time.
@@ -75,7 +81,18 @@ impl Pulse {
     #[must_use]
     pub fn helping(&self) -> Helping {
         self.lock().helping += 1;
-        Helping(self.clone())
+        Helping { pulse: self.clone(), for_now: false }
+    }
+
+    /// The same, but it counts no longer than `within`. For an operation that goes on only while the component asks after
+    /// it: one that stops asking must not count as waiting for ever.
+    #[must_use]
+    pub fn helping_within(&self, within: Duration) -> Helping {
+        let mut state = self.lock();
+        state.helping_for_now += 1;
+        state.until = state.until.max(Instant::now().checked_add(within));
+        drop(state);
+        Helping { pulse: self.clone(), for_now: true }
     }
 
     /// How long it has owed something while nobody kept it waiting.
@@ -83,7 +100,10 @@ impl Pulse {
     pub fn idle(&self) -> Duration {
         let state = self.lock();
         match state.owed_since.values().min() {
-            Some(since) if state.helping == 0 => since.elapsed(),
+            Some(&since) if state.helping == 0 => {
+                let until = state.until.filter(|_| state.helping_for_now > 0);
+                until.map_or(since, |until| since.max(until)).elapsed()
+            }
             _ => Duration::ZERO,
         }
     }
@@ -95,8 +115,17 @@ impl Pulse {
 
 impl Drop for Helping {
     fn drop(&mut self) {
-        self.0.lock().helping -= 1;
-        self.0.sign();
+        let mut state = self.pulse.lock();
+        if self.for_now {
+            state.helping_for_now -= 1;
+            if state.helping_for_now == 0 {
+                state.until = None;
+            }
+        } else {
+            state.helping -= 1;
+        }
+        drop(state);
+        self.pulse.sign();
     }
 }
 
@@ -132,5 +161,20 @@ mod tests {
         assert!(pulse.idle() >= Duration::from_millis(2));
         one.clone().settled();
         assert_eq!((pulse.idle(), one.total()), (Duration::ZERO, 5));
+    }
+
+    #[test]
+    fn waiting_for_the_host_can_have_its_time() {
+        let pulse = Pulse::default();
+        pulse.owes();
+        let (long, short) = (pulse.helping_within(Duration::from_secs(60)), pulse.helping_within(Duration::ZERO));
+        assert_eq!(pulse.idle(), Duration::ZERO);
+        drop((long, short));
+        let short = pulse.helping_within(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(50));
+        let idle = pulse.idle();
+        assert!(idle >= Duration::from_millis(40), "its time is over");
+        drop(short);
+        assert!(pulse.idle() < idle, "the answer came after all");
     }
 }

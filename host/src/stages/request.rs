@@ -1,0 +1,396 @@
+//! The rules for every request of a source component, whichever interface it came through, and what becomes of it: the
+//! host's own account of each, and the answer, streamed.
+
+use std::str::FromStr as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use url::Url;
+
+use super::failure;
+use crate::bindings::Failure;
+use crate::error::{Code, Error, Result, Stage};
+use crate::net::{self, Body, GrantedClient, redacted};
+use crate::stream::{Helping, Pulse};
+
+/// The most requests of one component that may be under way.
+const MAX_UNDER_WAY: usize = 8;
+/// The longest URL.
+const MAX_URL: usize = 8192;
+/// The most header fields of a request, and their bytes in all.
+const MAX_FIELDS: (usize, usize) = (32, 8192);
+
+/// Fields that only the host sets.
+const HOST_FIELDS: [&str; 20] = [
+    "host",
+    "range",
+    "authorization",
+    "cookie",
+    "accept-encoding",
+    "content-length",
+    "connection",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-authenticate",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+    "via",
+    "forwarded",
+    "x-forwarded-for",
+    "content-type",
+];
+/// Fields of an answer that a component does not see.
+const SECRET_FIELDS: [&str; 6] = [
+    "set-cookie",
+    "set-cookie2",
+    "www-authenticate",
+    "proxy-authenticate",
+    "authentication-info",
+    "proxy-authentication-info",
+];
+
+/// What a source may ask of the network, and what became of it.
+#[derive(Clone)]
+pub struct FetchGrant {
+    client: GrantedClient,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    under_way: usize,
+    /// Why the last request did not do, as the host itself saw it.
+    last: Option<Error>,
+}
+
+/// A request as a component wants it.
+pub(super) struct Asked<'a> {
+    pub(super) method: Method,
+    pub(super) url: &'a str,
+    /// Name and value, any case.
+    pub(super) fields: Vec<(&'a str, &'a [u8])>,
+    /// Those of the host's fields that this interface lets a component set, in lower case.
+    pub(super) own: &'static [&'static str],
+}
+
+/// A request under way. Dropping it ends it.
+pub(super) struct Started {
+    pub(super) head: oneshot::Receiver<Result<Head, Told>>,
+    pub(super) body: AnswerBody,
+}
+
+/// The head of an answer, without secrets.
+pub(super) struct Head {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) length: Option<u64>,
+}
+
+/// A request that keeps to the rules.
+pub(super) type Checked = net::Request;
+
+/// What a component is told of an error of the host's.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) code: Code,
+    pub(super) failure: Failure,
+}
+
+impl FetchGrant {
+    /// Grants what `client` is granted.
+    #[must_use]
+    pub fn new(client: GrantedClient) -> Self {
+        Self { client, shared: Arc::default() }
+    }
+
+    /// A new `open` or `read` begins.
+    pub(super) fn begin(&self) {
+        self.client.begin();
+        self.lock().last = None;
+    }
+
+    /// Why the last request did not do.
+    pub(super) fn take_error(&self) -> Option<Error> {
+        self.lock().last.take()
+    }
+
+    /// Sends a request that was made by [`checked`], and returns at once.
+    pub(super) fn send(&self, request: Result<Checked>, pulse: &Pulse) -> Result<Started, Told> {
+        let request = request.map_err(|error| self.refused(error))?;
+        let Some(under_way) = UnderWay::enter(&self.shared) else {
+            let message = format!("more than {MAX_UNDER_WAY} requests at once");
+            let told = Told { code: Code::SourceFailed, failure: Failure::Limit(message.clone()) };
+            self.lock().last = Some(Error::new(Code::SourceFailed, Stage::Source, message));
+            return Err(told);
+        };
+        let (head_sender, head) = oneshot::channel();
+        let (body_sender, body) = oneshot::channel();
+        let grant = self.clone();
+        let helping = pulse.helping();
+        let url = request.url.clone();
+        let task = tokio::spawn(async move {
+            let answer = grant.client.send(request).await;
+            drop(helping);
+            // A component that dropped head or body does not want to know.
+            match answer {
+                Ok(response) => {
+                    grant.saw(&url, response.status);
+                    let net::Response { status, headers, length, body } = response;
+                    let _ = head_sender.send(Ok(Head { status, headers: visible(&headers), length }));
+                    let _ = body_sender.send(Ok(body));
+                }
+                Err(error) => {
+                    let told = grant.refused(error);
+                    let _ = head_sender.send(Err(told.clone()));
+                    let _ = body_sender.send(Err(told));
+                }
+            }
+        });
+        let body = AnswerBody {
+            state: BodyState::Waiting(body),
+            grant: self.clone(),
+            task,
+            pulse: pulse.clone(),
+            helping: None,
+            _under_way: under_way,
+        };
+        Ok(Started { head, body })
+    }
+
+    /// Keeps the host's own account of a request, and gives what the component is told of it.
+    pub(super) fn refused(&self, error: Error) -> Told {
+        let told = Told::of(&error);
+        self.lock().last = Some(error);
+        told
+    }
+
+    /// Keeps an error status as the host's own account of it.
+    fn saw(&self, url: &Url, status: u16) {
+        let code = match status {
+            401 | 403 | 407 => Some(Code::SourceDenied),
+            404 | 410 => Some(Code::SourceNotFound),
+            412 | 416 => Some(Code::SourceChanged),
+            400.. => Some(Code::SourceFailed),
+            _ => None,
+        };
+        let message = || format!("GET {}: the server answered {status}", redacted(url));
+        self.lock().last = code.map(|code| Error::new(code, Stage::Source, message()));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Told {
+    /// What a component without a grant is told.
+    pub(super) fn no_network() -> Self {
+        Self::of(&denied("no network was granted to this component".to_owned()))
+    }
+
+    /// What a component is told whose request was given up.
+    pub(super) fn given_up() -> Self {
+        Self { code: Code::SourceFailed, failure: Failure::Other("the request was given up".to_owned()) }
+    }
+
+    fn of(error: &Error) -> Self {
+        Self { code: error.code(), failure: failure::failure(error) }
+    }
+}
+
+/// A request the component broke the rules with.
+pub(super) fn denied(message: String) -> Error {
+    Error::new(Code::EgressDenied, Stage::Source, message)
+}
+
+/// Something a component asked for that makes no sense.
+pub(super) fn invalid(message: String) -> Error {
+    Error::new(Code::SourceInvalid, Stage::Source, message)
+}
+
+/// Makes the request that a component wants, if it keeps to the rules: GET or HEAD, without a body; an absolute URL without
+/// user information, at most 8 KiB; at most 32 header fields and 8 KiB of them, none of them the host's.
+///
+/// # Errors
+/// `egress-denied` or `source-invalid`.
+pub(super) fn checked(asked: Asked<'_>) -> Result<Checked> {
+    let Asked { method, url, fields, own } = asked;
+    if ![Method::GET, Method::HEAD].contains(&method) {
+        return Err(denied(format!("the component sent a {method}, granted are GET and HEAD")));
+    }
+    if url.len() > MAX_URL {
+        return Err(invalid(format!("a URL of {} bytes, expected at most {MAX_URL}", url.len())));
+    }
+    let url = Url::parse(url).map_err(|why| invalid(format!("a request for a malformed URL: {why}")))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(denied(format!("a request for {} with user information in its URL", redacted(&url))));
+    }
+    let bytes: usize = fields.iter().map(|(name, value)| name.len().saturating_add(value.len())).sum();
+    let (most, most_bytes) = MAX_FIELDS;
+    if fields.len() > most || bytes > most_bytes {
+        return Err(invalid(format!("a request with more than {most} header fields or {most_bytes} bytes of them")));
+    }
+    let mut request = net::Request::new(method, url);
+    for (name, value) in fields {
+        let lower = name.to_ascii_lowercase();
+        let hosts = HOST_FIELDS.contains(&lower.as_str()) || lower.starts_with("if-");
+        if hosts && !own.contains(&lower.as_str()) {
+            return Err(denied(format!("the component set the header field `{lower}`, which is the host's")));
+        }
+        let name = HeaderName::from_str(&lower).map_err(|_| invalid(format!("`{lower}` is no header field")))?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| invalid(format!("a malformed value of `{lower}`")))?;
+        request.headers.append(name, value);
+    }
+    request.headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    Ok(request)
+}
+
+/// The fields that a component may see, in their order, which removing some would not keep.
+fn visible(headers: &HeaderMap) -> HeaderMap {
+    let visible = headers.iter().filter(|(name, _)| !SECRET_FIELDS.contains(&name.as_str()));
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    for (name, value) in visible {
+        kept.append(name.clone(), value.clone());
+    }
+    kept
+}
+
+/// Counts a request as under way as long as it lives.
+struct UnderWay(Arc<Mutex<Shared>>);
+
+impl UnderWay {
+    fn enter(shared: &Arc<Mutex<Shared>>) -> Option<Self> {
+        let mut locked = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if locked.under_way >= MAX_UNDER_WAY {
+            return None;
+        }
+        locked.under_way += 1;
+        Some(Self(Arc::clone(shared)))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).under_way -= 1;
+    }
+}
+
+/// The body of an answer, one chunk at a time. Dropping it ends the request.
+pub(super) struct AnswerBody {
+    state: BodyState,
+    grant: FetchGrant,
+    task: JoinHandle<()>,
+    pulse: Pulse,
+    helping: Option<Helping>,
+    _under_way: UnderWay,
+}
+
+enum BodyState {
+    Waiting(oneshot::Receiver<Result<Body, Told>>),
+    Flowing(Box<Body>),
+    Ended,
+}
+
+impl AnswerBody {
+    /// The next chunk, never empty; none once the whole body arrived. After an error there is nothing more.
+    pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Told>>> {
+        loop {
+            let ended = match &mut self.state {
+                BodyState::Ended => None,
+                BodyState::Waiting(body) => match Future::poll(std::pin::Pin::new(body), cx) {
+                    Poll::Ready(Ok(Ok(body))) => {
+                        self.state = BodyState::Flowing(Box::new(body));
+                        continue;
+                    }
+                    Poll::Ready(Ok(Err(told))) => Some(Err(told)),
+                    Poll::Ready(Err(_)) => Some(Err(Told::given_up())),
+                    Poll::Pending => return Poll::Pending,
+                },
+                BodyState::Flowing(body) => match body.poll_chunk(cx) {
+                    Poll::Ready(Some(Ok(chunk))) => {
+                        self.helping = None;
+                        return Poll::Ready(Some(Ok(chunk)));
+                    }
+                    Poll::Ready(None) => None,
+                    Poll::Ready(Some(Err(error))) => Some(Err(self.grant.refused(error))),
+                    Poll::Pending => {
+                        // Whoever reads waits for the network, not for the component, but no longer than the network may
+                        // be silent: nobody says when a component has stopped reading.
+                        let (pulse, within) = (&self.pulse, body.stall());
+                        self.helping.get_or_insert_with(|| pulse.helping_within(within));
+                        return Poll::Pending;
+                    }
+                },
+            };
+            self.state = BodyState::Ended;
+            self.helping = None;
+            return Poll::Ready(ended);
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked<'a>(url: &'a str, fields: &[(&'a str, &'a str)]) -> Asked<'a> {
+        let fields = fields.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        Asked { method: Method::GET, url, fields, own: &[] }
+    }
+
+    fn refused(asked: Asked<'_>) -> Code {
+        match checked(asked) {
+            Ok(_) => panic!("it was not refused"),
+            Err(error) => error.code(),
+        }
+    }
+
+    #[test]
+    fn a_url_without_credentials_and_within_bounds() {
+        assert!(checked(asked("https://a.example/x?y", &[])).is_ok());
+        assert_eq!(refused(asked("https://u:p@a.example/", &[])), Code::EgressDenied);
+        assert_eq!(refused(asked("nonsense", &[])), Code::SourceInvalid);
+        assert_eq!(refused(asked(&format!("https://a.example/{}", "x".repeat(9000)), &[])), Code::SourceInvalid);
+    }
+
+    #[test]
+    fn only_get_and_head() {
+        for (method, granted) in [(Method::GET, true), (Method::HEAD, true), (Method::POST, false)] {
+            let asked = Asked { method: method.clone(), ..asked("https://a.example/", &[]) };
+            assert_eq!(checked(asked).is_ok(), granted, "{method}");
+        }
+    }
+
+    #[test]
+    fn the_hosts_fields_are_the_hosts() {
+        for name in ["Host", "authorization", "COOKIE", "If-None-Match", "Range", "Connection", "Accept-Encoding"] {
+            assert_eq!(refused(asked("https://a.example/", &[(name, "x")])), Code::EgressDenied, "{name}");
+        }
+        let own = |name| Asked { own: &["range", "if-range"], ..asked("https://a.example/", name) };
+        assert!(checked(own(&[("Range", "bytes=0-"), ("If-Range", "\"x\"")])).is_ok());
+        assert_eq!(refused(own(&[("If-None-Match", "\"x\"")])), Code::EgressDenied);
+        assert_eq!(refused(own(&[("Authorization", "x")])), Code::EgressDenied);
+        assert_eq!(refused(asked("https://a.example/", &[("x", "a\r\nb: c")])), Code::SourceInvalid);
+        assert_eq!(refused(asked("https://a.example/", &[("x y", "a")])), Code::SourceInvalid);
+        assert_eq!(refused(asked("https://a.example/", &[("x", "y"); 33])), Code::SourceInvalid);
+        let request = checked(asked("https://a.example/", &[("accept", "*/*")])).unwrap();
+        assert_eq!(
+            (&request.headers["accept"], &request.headers["accept-encoding"]),
+            (&HeaderValue::from_static("*/*"), &HeaderValue::from_static("identity"))
+        );
+    }
+}
