@@ -377,6 +377,34 @@ fn what_is_not_built_yet_is_refused_and_never_ignored() {
 }
 
 #[test]
+fn a_report_of_an_import_that_never_began() {
+    let scratch = Scratch::new();
+    raw(&scratch.path("disk.raw"), 1000);
+    let report = scratch.text("report.json");
+    fs::write(&report, "of an earlier import").unwrap();
+    let to = format!("oci:{}", scratch.text("layout"));
+    import([&*scratch.text("disk.raw"), &*to, "--ca", "/nonexistent", "--report", &*report]).failed(
+        20,
+        "local-file",
+        &[],
+    );
+    let written: serde_json::Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
+    assert_eq!((&written["outcome"], &written["error"]["code"]), (&"failed".into(), &"local-file".into()));
+    assert_eq!((&written["source"]["location"], &written["error"]["exit"]), (&().into(), &20.into()));
+}
+
+#[test]
+fn a_handshake_that_breaks() {
+    let stage = Stage::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://127.0.0.1:{}/disk.raw", listener.local_addr().unwrap().port());
+    let closing = std::thread::spawn(move || drop(listener.accept()));
+    stage.import(&url, &[]).failed(10, "source-unreachable", &["broke during the TLS handshake"]);
+    closing.join().unwrap();
+    stage.assert_clean();
+}
+
+#[test]
 fn a_report_that_cannot_be_written() {
     let stage = Stage::new();
     stage.import(&stage.disk(), &["--report", "/nonexistent/report.json"]).failed(20, "local-file", &["/nonexistent"]);

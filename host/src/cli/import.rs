@@ -32,7 +32,10 @@ pub(super) fn run(import: &Import, verbosity: Verbosity, color: Color) -> Result
 }
 
 fn imported(import: &Import, progress: &Progress, shown: &Shown) -> Result<Imported> {
-    let plan = plan::plan(import)?;
+    let plan = plan::plan(import).inspect_err(|error| {
+        // A report of an earlier import must not be taken for this one's. The first error is the one to tell.
+        let _ = write_report(import.report.as_deref(), &pipeline::unplanned(error, progress));
+    })?;
     shown.begin(&plan, progress);
     // One thread: download, digest and upload share the cache, and a second thread costs more CPU than it saves time.
     let runtime = Builder::new_current_thread()

@@ -66,7 +66,9 @@ pub(super) fn checksum_file(text: &str) -> Result<ChecksumFile> {
         "http" | "https" if url.username().is_empty() && url.password().is_none() => Ok(ChecksumFile::Http(url)),
         "http" | "https" => Err(wrong("credentials in its URL are not supported")),
         "file" => {
-            let path = url.to_file_path().map_err(|()| wrong(&format!("`{text}` names no file on this machine")))?;
+            let path = url
+                .to_file_path()
+                .map_err(|()| wrong(&format!("`{}` names no file on this machine", as_typed(text))))?;
             Ok(ChecksumFile::File(path))
         }
         _ => Err(wrong(&format!("the scheme is `{scheme}`, expected https, http or file"))),

@@ -71,24 +71,42 @@ fn head(code: Code, color: Color) -> String {
 }
 
 fn rendered(error: &Error, color: Color) -> String {
-    let mut text = format!("{}: {error}", head(error.code(), color));
+    let mut text = format!("{}: {}", head(error.code(), color), harmless(&error.to_string()));
     for cause in error.causes() {
         text.push_str("\n  caused by: ");
-        text.push_str(&cause);
+        text.push_str(&harmless(&cause));
     }
     for left in error.leftovers() {
         text.push_str("\n  left behind: ");
-        text.push_str(left);
+        text.push_str(&harmless(left));
     }
     if let Some(hint) = error.advice() {
-        text.push_str(&format!("\n{}: {hint}", color.hint("hint")));
+        text.push_str(&format!("\n{}: {}", color.hint("hint"), harmless(hint)));
     }
     text
+}
+
+/// Text that may quote anybody, for a terminal: without what would move its cursor, colour it or turn its direction
+/// (Unicode's bidirectional controls).
+pub(super) fn harmless(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() || turns(c) { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_writes_to_the_terminal_through_an_error() {
+        let hostile = "a\x1b[31mred\x1b]0;title\x07\r\n\u{9b}2J\u{202e}txt";
+        let error =
+            Error::new(Code::ComponentInvalid, Stage::Plan, hostile).context(hostile).left(hostile).hint(hostile);
+        let text = rendered(&error, Color::Never);
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        assert_eq!(text.lines().count(), 4);
+        assert!(!text.contains('\u{202e}'));
+    }
 
     #[test]
     fn an_error_says_what_why_what_is_left_and_what_to_do() {

@@ -77,8 +77,8 @@ impl Dialer {
         let (stream, negotiated) = match timeout(self.limit(), handshake).await {
             Ok(done) => done?,
             Err(_) => {
-                let message = format!("{origin} did not finish the TLS handshake within {} s", self.limit().as_secs());
-                return Err(Error::new(Code::TlsHandshake, self.stage, message));
+                let what = format!("did not finish the TLS handshake within {} s", self.limit().as_secs());
+                return Err(self.unreachable(origin, &what, std::io::ErrorKind::TimedOut.into()));
             }
         };
         let handshake = Some(began.elapsed());

@@ -140,7 +140,7 @@ impl Known {
     fn source_report(&self, plan: &Plan) -> SourceReport {
         let facts = self.facts.as_ref();
         SourceReport {
-            location: plan.input.source.shown(),
+            location: Some(plan.input.source.shown()),
             size: facts.and_then(|facts| facts.size).or_else(|| self.entry.as_ref().map(|entry| entry.size)),
             revision: facts.and_then(|facts| facts.revision.clone()),
             access: facts.map(|facts| access(facts.access)),
@@ -332,6 +332,26 @@ pub(super) fn connection(connection: &Connection) -> ConnectionReport {
             }),
             handshake_seconds: connection.handshake.map(|time| time.as_secs_f64()),
         }),
+    }
+}
+
+/// The report of an import that ended before it had a plan.
+#[must_use]
+pub fn unplanned(error: &Error, progress: &Progress) -> Report {
+    let known = Known::default();
+    Report {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION"),
+        outcome: "failed",
+        error: Some(error_report(error)),
+        source: SourceReport::default(),
+        disk: DiskReport::default(),
+        image: ImageReport::default(),
+        transfer: known.transfer(progress),
+        connections: Vec::new(),
+        stages: known.stages(progress),
+        process: Process::now(),
+        bottleneck: None,
     }
 }
 

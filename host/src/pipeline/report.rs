@@ -60,10 +60,10 @@ pub struct ErrorReport {
 }
 
 /// The source.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct SourceReport {
     /// The location, without secrets.
-    pub location: String,
+    pub location: Option<String>,
     /// Bytes.
     pub size: Option<u64>,
     /// ETag, date or the like.

@@ -45,9 +45,9 @@ pub(super) async fn run(run: &Run<'_>) -> Result<Imported> {
     let disk = run.interrupted.or(open_disk(run, &source, &checksums)).await?;
     run.ledger.disk(&disk.entry);
 
-    let frame = stages::frame(run.engine, &run.components.framing, &disk.entry).await?;
+    let frame = run.interrupted.or(stages::frame(run.engine, &run.components.framing, &disk.entry)).await?;
     run.ledger.framed(&frame);
-    let compressor = compressor(run).await?;
+    let compressor = run.interrupted.or(compressor(run)).await?;
 
     let mut destination = Destination::new(&run.plan.target, &run.plan.policy, run.net)?;
     let carried = carry(run, source.facts(), disk, &frame, compressor, &mut destination);

@@ -25,6 +25,8 @@ struct State {
 enum WaitsFor {
     Flow,
     Registry,
+    /// The whole body has been taken.
+    Answer,
 }
 
 /// The body. The last chunk is sent only once the flow has ended well: a registry never has all bytes of a flow that
@@ -47,7 +49,12 @@ impl SendClock {
     /// How long the registry has taken nothing although there was something, or has not answered although it has all.
     pub(super) fn registry_idle(&self) -> Duration {
         let state = self.lock();
-        if state.waits_for == WaitsFor::Registry { state.since.elapsed() } else { Duration::ZERO }
+        if state.waits_for == WaitsFor::Flow { Duration::ZERO } else { state.since.elapsed() }
+    }
+
+    /// Whether the whole body has been taken.
+    pub(super) fn all_taken(&self) -> bool {
+        self.lock().waits_for == WaitsFor::Answer
     }
 
     fn now_waits_for(&self, waits_for: WaitsFor) {
@@ -82,6 +89,7 @@ impl Body for FlowBody {
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(net::carried(error)))),
                 Poll::Ready(Some(Ok(chunk))) => chunk,
                 Poll::Ready(None) if self.left.is_none_or(|left| left == 0) => {
+                    self.clock.now_waits_for(WaitsFor::Answer);
                     return Poll::Ready(self.held.take().map(|last| Ok(Frame::data(last))));
                 }
                 Poll::Ready(None) => return Poll::Ready(Some(Err(net::carried(wrong_length())))),
@@ -115,4 +123,57 @@ impl Body for FlowBody {
 
 fn wrong_length() -> Error {
     Error::internal(Stage::Upload, "the layer has another length than was computed for it")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::stream::{Chunks, outcome};
+
+    struct Listed(VecDeque<Bytes>);
+
+    impl Chunks for Listed {
+        fn poll_chunk(&mut self, _: &mut Context<'_>) -> Poll<Option<crate::error::Result<Bytes>>> {
+            Poll::Ready(self.0.pop_front().map(Ok))
+        }
+    }
+
+    fn flow() -> Flow {
+        let (setter, ended) = outcome(Stage::Source, "test");
+        setter.set(Ok(()));
+        Flow::new(Listed([Bytes::from_static(b"ab"), Bytes::from_static(b"c")].into()), ended, None)
+    }
+
+    #[tokio::test]
+    async fn an_answer_before_the_last_chunk_is_early() {
+        for length in [Some(3), None] {
+            let clock = SendClock::start();
+            let mut body = FlowBody::new(flow(), length, clock.clone());
+            let mut frame = async || body.frame().await.and_then(Result::ok).and_then(|frame| frame.into_data().ok());
+            assert_eq!(frame().await.as_deref(), Some(b"ab".as_slice()));
+            assert!(!clock.all_taken());
+            assert_eq!(frame().await.as_deref(), Some(b"c".as_slice()));
+            assert!(clock.all_taken(), "hyper asks for no more behind a Content-Length");
+            assert!(clock.registry_idle() > Duration::ZERO, "the answer is waited for");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flow_of_another_length_never_ends_well() {
+        for length in [2, 4] {
+            let mut body = FlowBody::new(flow(), Some(length), SendClock::start());
+            let mut ended = Ok(());
+            while let Some(frame) = body.frame().await {
+                ended = frame.map(drop);
+                if ended.is_err() {
+                    break;
+                }
+            }
+            assert!(ended.is_err(), "{length}");
+        }
+    }
 }

@@ -101,7 +101,12 @@ impl Push {
             }
         };
         match session.sent(answer_of(&response)) {
-            Ok(()) => Ok(()),
+            Ok(()) if clock.all_taken() => Ok(()),
+            Ok(()) => {
+                let message =
+                    format!("{what}: the registry answered {} before it had the whole layer", response.status);
+                Err(Error::new(Code::RegistryProtocol, stage, message))
+            }
             Err(why) => Err(refused(why, stage, &what, response).await),
         }
     }

@@ -8,6 +8,9 @@ use url::Url;
 
 use crate::oci::Digest;
 
+/// The longest Location: some registries keep kilobytes of state in it.
+const MAX_LOCATION: usize = 32 * 1024;
+
 /// One upload session. Keeps the location of the last answer: it carries the registry's state.
 #[derive(Debug)]
 pub struct UploadSession {
@@ -170,6 +173,9 @@ impl UploadSession {
 
 /// Resolves a Location against the URL that was asked (RFC 3986 §5); it may be absolute or relative and name another host.
 pub(super) fn follow(asked: &Url, location: &str) -> Result<Url, Refused> {
+    if location.len() > MAX_LOCATION {
+        return Err(Refused::Location(format!("it has {} bytes, expected at most {MAX_LOCATION}", location.len())));
+    }
     let next = asked.join(location).map_err(|why| Refused::Location(format!("it is malformed: {why}")))?;
     match (asked.scheme(), next.scheme()) {
         ("https", "http") => Err(Refused::Location(
@@ -228,7 +234,8 @@ mod tests {
 
     #[test]
     fn a_location_that_leads_astray_is_refused() {
-        for location in ["http://r.example/u", "ftp://r.example/u", "https://u:p@r.example/u", "https://["] {
+        let long = format!("/u?s={}", "x".repeat(MAX_LOCATION));
+        for location in [&*long, "http://r.example/u", "ftp://r.example/u", "https://u:p@r.example/u", "https://["] {
             let refused = session().opened(answer(202, Some(location))).unwrap_err();
             assert!(matches!(refused, Refused::Location(_)), "{location}");
         }

@@ -98,7 +98,7 @@ impl TlsClient {
     ///
     /// # Errors
     /// `tls-certificate` if the peer's certificate is not trusted, `tls-handshake` for everything else that stands in the
-    /// way of a session within the policy; those of [`check`]; `local-file` if the system's trust store cannot be used.
+    /// way of a session within the policy, `source-unreachable` or `registry-unreachable` if the connection breaks; those of [`check`]; `local-file` if the system's trust store cannot be used.
     pub async fn connect<I>(
         &self,
         side: Side,
@@ -118,7 +118,7 @@ impl TlsClient {
         let connector = TlsConnector::from(self.0.config(side, origin)?);
         let asked = Arc::new(Asked::default());
         let handshake = ASKED.scope(Arc::clone(&asked), connector.connect(name, io)).await;
-        let stream = handshake.map_err(|why| self.0.error(origin, why, stage, asked.state()))?;
+        let stream = handshake.map_err(|why| self.0.error((side, origin), why, stage, asked.state()))?;
         let verified = !matches!(self.0.policy.entry(origin).map(|entry| &entry.trust), Some(Trust::Anybody(_)));
         let negotiated = Negotiated::of(stream.get_ref().1, asked.state(), verified)
             .ok_or_else(|| Error::internal(stage, "a TLS session without parameters"))?;
@@ -165,12 +165,20 @@ impl Inner {
         Ok(config)
     }
 
-    fn error(&self, origin: &Origin, why: io::Error, stage: Stage, asked: ClientCertificate) -> Error {
+    fn error(&self, (side, origin): (Side, &Origin), why: io::Error, stage: Stage, asked: ClientCertificate) -> Error {
         let tls = why.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
         if let Some(TlsError::InvalidCertificate(reason)) = tls {
             let (reason, hint) = verifier::explained(reason);
             let message = format!("the certificate of {origin} is not trusted: {reason}");
             return Error::new(Code::TlsCertificate, stage, message).hint(hint);
+        }
+        if tls.is_none() {
+            let code = match side {
+                Side::Source => Code::SourceUnreachable,
+                Side::Registry => Code::RegistryUnreachable,
+            };
+            let message = format!("the connection to {origin} broke during the TLS handshake: {why}");
+            return Error::new(code, stage, message).caused_by(why);
         }
         let account = match tls {
             Some(TlsError::AlertReceived(alert)) => format!("it answered with the alert {alert:?}"),
