@@ -25,6 +25,7 @@ pub enum Fixture {
     SourceFlip,
     SourceIdle,
     SourceOpen,
+    SourceScheme,
     SourceSpin,
     SourceTrap,
     SourceWasiHttp02,
@@ -33,7 +34,7 @@ pub enum Fixture {
 }
 
 /// Every fixture.
-pub const ALL: [Fixture; 25] = [
+pub const ALL: [Fixture; 26] = [
     Fixture::CompressorBack,
     Fixture::CompressorStore,
     Fixture::CompressorXz,
@@ -54,6 +55,7 @@ pub const ALL: [Fixture; 25] = [
     Fixture::SourceFlip,
     Fixture::SourceIdle,
     Fixture::SourceOpen,
+    Fixture::SourceScheme,
     Fixture::SourceSpin,
     Fixture::SourceTrap,
     Fixture::SourceWasiHttp02,
@@ -85,6 +87,7 @@ impl Fixture {
             Self::SourceFlip => "source-flip",
             Self::SourceIdle => "source-idle",
             Self::SourceOpen => "source-open",
+            Self::SourceScheme => "source-scheme",
             Self::SourceSpin => "source-spin",
             Self::SourceTrap => "source-trap",
             Self::SourceWasiHttp02 => "source-wasi-http-02",

@@ -298,6 +298,54 @@ fn a_compressor_that_nobody_could_read_or_that_does_not_compress_is_refused() {
 }
 
 #[test]
+fn a_scheme_is_opened_by_the_component_that_declares_it() {
+    let place = Place::new();
+    let scheme = Fixture::SourceScheme.path();
+    let typed = "FOO://Host.example:99/a//disk%20x.raw?sig=hunter2#part";
+    let ran = place.to_layout(typed, &["--source", &scheme]).done();
+    let image = place.pulled("pulled");
+    let disk = image.file("disk/disk x.raw");
+    assert_eq!(String::from_utf8_lossy(&disk).trim_end_matches('\0'), typed, "passed on as typed");
+    let shown = "foo://Host.example:99/a//disk%20x.raw";
+    assert_eq!(image.manifest["annotations"]["org.opencontainers.image.source"], shown);
+    assert_eq!(ran.report()["source"]["location"], format!("{shown}?<redacted>"));
+    assert!(!ran.stdout.contains("hunter2") && !ran.stderr.contains("hunter2"));
+    assert_eq!(ran.report()["connections"], json!([]));
+
+    let place = Place::new();
+    raw(&place.scratch.path("disk.raw"), DISK);
+    let says = ["no built-in source opens `foo` locations", "http, https, file", "--source FILE"];
+    place.fails("foo://x", &[], 2, "usage", &says);
+    let says = ["the source `source-http` does not open `foo` locations", "it declares http, https"];
+    place.fails("foo://x", &["--source", "source-http"], 2, "usage", &says);
+    let says = ["the source `source-scheme` does not open `file` locations", "it declares foo, bar"];
+    place.fails(&place.scratch.text("disk.raw"), &["--source", &scheme], 2, "usage", &says);
+}
+
+#[test]
+fn a_chosen_source_is_granted_the_host_that_its_location_names_and_nothing_else() {
+    let place = Place::new();
+    let body = vec![7; 5000];
+    let server = Script::start(None, {
+        let body = body.clone();
+        Arc::new(move |_| {
+            let chunk = Bytes::from(body.clone());
+            Box::pin(async move { streamed(Some(chunk.len() as u64), stream::iter([Ok(chunk)])) })
+        })
+    });
+    let (scheme, host) = (Fixture::SourceScheme.path(), server.host());
+    let arguments = ["--source", &*scheme, "--plain-http", &*host];
+    place.to_layout(&format!("bar://{host}/disk.raw"), &arguments).done();
+    assert!(place.pulled("pulled").file("disk/disk.raw") == body);
+    let place = Place::new();
+    let says = [&*format!("asked for http://{host}, which was not granted")];
+    // Named behind the slashes it is a path of no host.
+    place.fails(&format!("bar:///{host}/disk.raw"), &arguments, 13, "egress-denied", &says);
+    // Without --plain-http the host is granted over TLS only.
+    place.fails(&format!("bar://{host}/disk.raw"), &["--source", &scheme], 13, "egress-denied", &says);
+}
+
+#[test]
 fn memory_stays_below_64_mib_through_a_filter_and_a_compressor() {
     const DISK: u64 = 2 << 30;
     const MOST: u64 = 64 << 20;

@@ -6,7 +6,7 @@ use url::Url;
 
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::{Reference, Tag, as_typed};
-use crate::pipeline::{ChecksumFile, Source};
+use crate::pipeline::{ChecksumFile, Location, MalformedLocation, Source};
 
 /// DESTINATION.
 #[derive(Debug)]
@@ -51,7 +51,13 @@ pub(super) fn source(text: &str) -> Result<Source> {
             Ok(Source::File(path))
         }
         "docker" => Err(unsupported(format!("a registry as SOURCE is not supported yet: `{}`", as_typed(text)))),
-        other => Err(usage(format!("SOURCE has the scheme `{other}`, expected https, http or file"))),
+        _ => match Location::parse(text) {
+            Ok(location) => Ok(Source::Other(location)),
+            Err(MalformedLocation::UserInformation) => {
+                Err(unsupported("user information in SOURCE is not supported yet".to_owned()))
+            }
+            Err(why) => Err(usage(format!("SOURCE cannot be used: {why}"))),
+        },
     }
 }
 
@@ -125,6 +131,8 @@ mod tests {
         assert!(matches!(source("https://a.example/x").unwrap(), Source::Http(_)));
         assert!(matches!(source("HTTP://a.example/x").unwrap(), Source::Http(_)));
         assert!(matches!(source("-").unwrap(), Source::StandardInput));
+        let Source::Other(location) = source("FOO://a.example/x?y").unwrap() else { panic!("another scheme") };
+        assert_eq!((location.scheme(), location.as_typed()), ("foo", "FOO://a.example/x?y"));
         for (text, path) in [("a/b.raw", "a/b.raw"), ("/x:y", "/x:y"), ("file:///a%20b", "/a b")] {
             let Source::File(found) = source(text).unwrap() else { panic!("{text}") };
             assert_eq!(found, PathBuf::from(path));
@@ -134,10 +142,10 @@ mod tests {
     #[test]
     fn what_is_no_source_is_refused() {
         let code = |text: &str| source(text).unwrap_err().code();
-        for text in ["", "ftp://a/x", "https://", "file://host/x", "https:/a/x", "http:a"] {
+        for text in ["", "1tp://a/x", "foo://[a/x", "https://", "file://host/x", "https:/a/x", "http:a"] {
             assert_eq!(code(text), Code::Usage, "{text}");
         }
-        for text in ["docker://r.example/x", "https://u:p@a.example/"] {
+        for text in ["docker://r.example/x", "https://u:p@a.example/", "foo://u:p@a.example/"] {
             assert_eq!(code(text), Code::Unsupported, "{text}");
         }
         for text in ["https://u:hunter2@a.example/", "https:/u:hunter2@a/x", "docker://u:hunter2@r.example/x"] {

@@ -8,7 +8,9 @@ use super::locate::{self, Destination};
 use super::{auth, env, image, policy};
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Tag;
-use crate::pipeline::{Choice, Chosen, ImageAt, Input, InspectPlan, Plan, ProbePlan, Source, Target};
+use crate::pipeline::{
+    Choice, Chosen, ImageAt, Input, InspectPlan, Plan, ProbePlan, Source, Target, built_in_schemes, source_for,
+};
 
 /// No filter at all.
 const NONE: &str = "none";
@@ -109,11 +111,17 @@ fn target(import: &Import) -> Result<(Target, Option<Tag>)> {
 
 /// The source and the probe.
 fn readers(from: &From, source: &Source) -> Result<(Choice, Choice)> {
-    let reader = match source {
-        Source::Http(_) => "source-http",
-        Source::File(_) | Source::StandardInput => "source-file",
+    let reader = match (&from.source, source_for(source.scheme())) {
+        (Some(spec), _) => choice(spec)?,
+        (None, Some(name)) => Choice::BuiltIn(name.to_owned()),
+        (None, None) => {
+            let known: Vec<&str> = built_in_schemes().collect();
+            let (scheme, known) = (source.scheme(), known.join(", "));
+            let message = format!("no built-in source opens `{scheme}` locations: they declare {known}");
+            return Err(usage(message).hint("name a component that declares the scheme: --source FILE"));
+        }
     };
-    Ok((choice_or(from.source.as_deref(), reader)?, choice_or(from.probe.as_deref(), "probe-disk")?))
+    Ok((reader, choice_or(from.probe.as_deref(), "probe-disk")?))
 }
 
 /// The filters in their order; `none` stands alone.

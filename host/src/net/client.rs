@@ -78,6 +78,12 @@ impl Net {
         Self { policy, tls, record: Arc::default() }
     }
 
+    /// The policy that all of it is under.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// A client for `side`, whose user typed these origins.
     #[must_use]
     pub fn client(&self, side: Side, typed: Vec<Origin>) -> Client {

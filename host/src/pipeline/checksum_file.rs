@@ -70,6 +70,10 @@ fn file_name(source: &Source) -> Result<Vec<u8>> {
             last.map(|segment| percent_decode_str(segment).collect())
         }
         Source::File(path) => path.file_name().map(|name| name.as_encoded_bytes().to_vec()),
+        Source::Other(location) => {
+            let path = location.without_query();
+            path.rsplit('/').next().map(|segment| percent_decode_str(segment).collect())
+        }
         Source::StandardInput => None,
     };
     name.filter(|name| !name.is_empty()).ok_or_else(|| {

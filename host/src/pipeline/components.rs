@@ -97,6 +97,17 @@ pub fn built_in_digests() -> impl Iterator<Item = (&'static str, &'static str)> 
     built_in().iter().map(|embedded| (embedded.name, embedded.digest))
 }
 
+/// The built-in source that declares a scheme.
+#[must_use]
+pub fn source_for(scheme: &str) -> Option<&'static str> {
+    built_in().iter().find(|embedded| embedded.schemes.contains(&scheme)).map(|embedded| embedded.name)
+}
+
+/// Every scheme that a built-in source declares.
+pub fn built_in_schemes() -> impl Iterator<Item = &'static str> {
+    built_in().iter().flat_map(|embedded| embedded.schemes).copied()
+}
+
 /// See [`engine::compile_child`].
 ///
 /// # Errors

@@ -38,15 +38,15 @@ pub(super) async fn open_source(
     interrupted: &Interrupted,
 ) -> Result<stages::Disk> {
     let grant = match &input.source {
-        Source::Http(_) => {
-            let origin = input.source.origin()?;
+        Source::Http(_) | Source::Other(_) => {
+            let origin = input.source.origin(&net.policy().egress)?;
             let client = net.client(Side::Source, origin.iter().cloned().collect());
             SourceGrant { fetch: Some(FetchGrant::new(GrantedClient::new(client, origin))), local: None }
         }
         Source::File(path) => SourceGrant { fetch: None, local: Some(LocalGrant::file(path)?) },
         Source::StandardInput => SourceGrant { fetch: None, local: Some(LocalGrant::standard_input(input.size)) },
     };
-    let open = stages::open(engine, component, grant, input.source.location());
+    let open = stages::open(engine, component, grant, input.source.location(), input.source.scheme());
     interrupted.or(open).await
 }
 

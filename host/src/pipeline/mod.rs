@@ -13,6 +13,7 @@ mod inspection;
 mod interrupt;
 mod layer;
 mod ledger;
+mod location;
 mod naming;
 mod plan;
 mod probe;
@@ -24,13 +25,16 @@ mod sums;
 
 pub use checksum::{Checksum, Place};
 pub use checksum_file::ChecksumFile;
-pub use components::{Components, Listed, built_in_digests, compile_child, list_built_in};
+pub use components::{
+    Components, Listed, built_in_digests, built_in_schemes, compile_child, list_built_in, source_for,
+};
 pub use fitting::{Fitting, Inspected, check_component, inspect_component};
 pub use import::{Finished, import};
 pub use inspect::{ImageAt, InspectPlan, inspect};
 pub use inspection::{Blob, DiskFound, INSPECTION_SCHEMA, InspectedImage, Inspection, PlatformFound};
 pub use interrupt::{Interrupt, Interrupted, interrupt};
 pub use ledger::unplanned;
+pub use location::{Location, MalformedLocation};
 pub use plan::{Choice, Chosen, ImageWishes, Input, Plan, Source, Target};
 pub use probe::{ProbePlan, Probed, probe};
 pub use probed::{PROBE_SCHEMA, ProbeReport, ProbedDisk, ProbedSource, Readers};

@@ -15,7 +15,7 @@ const MAX_NAME: usize = 255;
 /// The name that a source gives its disk, decoded and made fit for one path segment.
 pub(super) fn announced_name(announced: &str, source: &Source) -> String {
     match source {
-        Source::Http(_) => sanitised(&percent_decode_str(announced).decode_utf8_lossy()),
+        Source::Http(_) | Source::Other(_) => sanitised(&percent_decode_str(announced).decode_utf8_lossy()),
         Source::File(_) | Source::StandardInput => sanitised(announced),
     }
 }

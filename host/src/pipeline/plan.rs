@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::{Checksum, ChecksumFile, Credentials};
+use super::{Checksum, ChecksumFile, Credentials, Location};
 use crate::error::{Error, Result, Stage};
 use crate::net::redacted;
 use crate::oci::{MediaTypes, Platform, Repository, Tag};
-use crate::policy::{Origin, Policy};
+use crate::policy::{Egress, Origin, Policy};
 
 /// One import.
 #[derive(Clone, Debug)]
@@ -73,6 +73,8 @@ pub enum Source {
     File(PathBuf),
     /// Standard input.
     StandardInput,
+    /// Something that a chosen source component knows.
+    Other(Location),
 }
 
 /// Where the image goes.
@@ -114,6 +116,16 @@ pub struct Chosen {
 }
 
 impl Source {
+    /// The scheme that a source component must declare to open it.
+    #[must_use]
+    pub fn scheme(&self) -> &str {
+        match self {
+            Self::Http(url) => url.scheme(),
+            Self::File(_) | Self::StandardInput => "file",
+            Self::Other(location) => location.scheme(),
+        }
+    }
+
     /// The location as the source component is told.
     #[must_use]
     pub fn location(&self) -> String {
@@ -121,6 +133,7 @@ impl Source {
             Self::Http(url) => url.to_string(),
             Self::File(path) => path.display().to_string(),
             Self::StandardInput => "-".to_owned(),
+            Self::Other(location) => location.as_typed().to_owned(),
         }
     }
 
@@ -131,19 +144,21 @@ impl Source {
             Self::Http(url) => redacted(url),
             Self::File(path) => path.display().to_string(),
             Self::StandardInput => "standard input".to_owned(),
+            Self::Other(location) => location.shown(),
         }
     }
 
-    /// The origin a source component is granted.
+    /// The origin a source component is granted, if the location has one.
     ///
     /// # Errors
     /// `internal` if a URL without a host got here.
-    pub fn origin(&self) -> Result<Option<Origin>> {
+    pub fn origin(&self, egress: &Egress) -> Result<Option<Origin>> {
         match self {
             Self::Http(url) => Origin::of(url)
                 .map(Some)
                 .map_err(|why| Error::internal(Stage::Plan, format!("{}: {why}", redacted(url)))),
             Self::File(_) | Self::StandardInput => Ok(None),
+            Self::Other(location) => Ok(location.origin(egress)),
         }
     }
 }

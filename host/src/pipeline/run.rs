@@ -164,10 +164,17 @@ fn describe(plan: &Plan, facts: &Facts, entry: &Entry, verdict: &Verdict, layer:
     labels.extend(verdict.virtual_size.map(|size| (label::VIRTUAL_SIZE.to_owned(), size.to_string())));
     let mut annotations = BTreeMap::from([("org.opencontainers.image.created".to_owned(), created.clone())]);
     // A path or an inode of this machine means nothing to whoever pulls the image.
-    if let Source::Http(url) = &plan.input.source {
-        let mut shown = url.clone();
-        shown.set_query(None);
-        annotations.insert("org.opencontainers.image.source".to_owned(), redacted(&shown));
+    let location = match &plan.input.source {
+        Source::Http(url) => {
+            let mut shown = url.clone();
+            shown.set_query(None);
+            Some(redacted(&shown))
+        }
+        Source::Other(location) => Some(location.without_query()),
+        Source::File(_) | Source::StandardInput => None,
+    };
+    if let Some(location) = location {
+        annotations.insert("org.opencontainers.image.source".to_owned(), location);
         let revision = facts.revision.clone();
         annotations.extend(revision.map(|revision| ("org.opencontainers.image.revision".to_owned(), revision)));
     }

@@ -16,7 +16,7 @@ use wasmtime::component::{Accessor, FutureReader, Linker, ResourceAny, StreamRea
 use super::fetch::SourceView;
 use super::wasi_http::{self, WasiHttp};
 use super::{Described, FetchGrant, LocalGrant, failure};
-use crate::bindings::{Failure, fetch, local, source};
+use crate::bindings::{Failure, describe, fetch, local, source};
 use crate::engine::{
     Component, Engine, Guest, HostStream, Kind, LINGER, Linking, StoreState, bytes_into, outcome_into,
 };
@@ -79,6 +79,8 @@ struct Read {
 
 /// The longest revision that is kept.
 const MAX_REVISION: usize = 1024;
+/// The most schemes that a source may declare, and the most bytes of each that are shown.
+const MAX_SCHEMES: (usize, usize) = (16, 32);
 /// The most reads of one disk that may be under way: its flow, what a probe asks for beside it, and what was given up but
 /// has yet to end.
 const MAX_READS: usize = 8;
@@ -105,13 +107,21 @@ fn ours(linker: &mut Linker<Store>) -> wasmtime::Result<()> {
     local::add_to_linker::<_, SourceView>(linker, |state| state)
 }
 
-/// Opens `location` with `component`, which is granted `grant`. Runs in the current `LocalSet`.
+/// Opens `location` with `component`, which is granted `grant` and must declare `scheme`. Runs in the current `LocalSet`.
 ///
 /// # Errors
-/// The component's failure, or, where the host itself saw why, the host's own account of it.
-pub async fn open(engine: &Engine, component: &Component, grant: SourceGrant, location: String) -> Result<Disk> {
+/// `usage` if it declares other schemes only; the component's failure, or, where the host itself saw why, the host's own
+/// account of it.
+pub async fn open(
+    engine: &Engine,
+    component: &Component,
+    grant: SourceGrant,
+    location: String,
+    scheme: &str,
+) -> Result<Disk> {
     let (mut guest, described, pulse) = instantiate(engine, component, grant.clone()).await?;
     let interface = guest.load(source::GuestIndices::new, |indices, store, instance| indices.load(store, instance))?;
+    declares(guest.description(), scheme, component.name())?;
     let (reads, requests) = mpsc::channel(1);
     let (reply, opened) = oneshot::channel();
     let actor = Actor {
@@ -126,6 +136,23 @@ pub async fn open(engine: &Engine, component: &Component, grant: SourceGrant, lo
     tokio::task::spawn_local(actor.live(guest, location, reply, requests));
     let facts = opened.await.map_err(|_| Error::internal(Stage::Source, "the source's task ended"))??;
     Ok(Disk { facts, described, reads })
+}
+
+/// Refuses a source that does not declare the scheme of the location.
+fn declares(description: &describe::Description, scheme: &str, name: &str) -> Result<()> {
+    let declared: &[String] = match &description.declares {
+        describe::Declaration::Source(source) => &source.schemes,
+        // The description was checked against the kind.
+        _ => &[],
+    };
+    if declared.iter().any(|declared| declared == scheme) {
+        return Ok(());
+    }
+    let (most, most_bytes) = MAX_SCHEMES;
+    let shown: Vec<String> = declared.iter().take(most).map(|scheme| failure::cut(scheme, most_bytes)).collect();
+    let shown = if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") };
+    let message = format!("the source `{name}` does not open `{scheme}` locations: it declares {shown}");
+    Err(Error::new(Code::Usage, Stage::Plan, message))
 }
 
 impl Disk {
