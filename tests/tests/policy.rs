@@ -135,6 +135,11 @@ fn a_certificate_that_is_not_trusted() {
         let ran = import([&*stage.disk(), &to, "--ca", &stage.authority.ca()]);
         ran.failed(15, "tls-certificate", says).failed(15, "tls-certificate", &["left behind: nothing in 127.0.0.1"]);
     }
+    // As the hint says: a self-signed certificate that is named is trusted.
+    let own = stage.authority.flawed(Flaw::SelfSigned);
+    let peer = stage.openssl(&own, &[]);
+    let (url, size) = (format!("https://127.0.0.1:{}/disk.raw", peer.port), DISK.to_string());
+    import([&*url, &stage.layout(), "--size", &size, "--ca", text(&own.certificate)]).done();
     let url = stage.nginx.url("disk.raw");
     import([&*url, &stage.layout()]).failed(15, "tls-certificate", &["its issuer is unknown", "--ca FILE"]);
     let plain = Registry::start(&stage.scratch, "plain", Setup::default());
@@ -452,4 +457,36 @@ fn policies_are_checked_and_shown() {
     fs::write(stage.scratch.path("shown.toml"), shown).unwrap();
     policy(&["check", &stage.scratch.text("shown.toml")]).done();
     policy(&["explain"]).failed(2, "unsupported", &["`explain` is not supported yet"]);
+}
+
+#[test]
+fn messages_as_a_user_reads_them() {
+    let stage = Stage::new();
+    let url = stage.nginx.url("disk.raw");
+    let serve = |pair: &Pair, arguments: &[&str]| {
+        let peer = stage.openssl(pair, arguments);
+        let url = format!("https://127.0.0.1:{}/disk.raw", peer.port);
+        stage.under("", &url, &[])
+    };
+    let flawed = |flaw| serve(&stage.authority.flawed(flaw), &[]);
+    flawed(Flaw::Expired).golden("certificate-expired");
+    flawed(Flaw::NotYet).golden("certificate-not-yet-valid");
+    flawed(Flaw::OtherName).golden("certificate-for-another-name");
+    flawed(Flaw::SelfSigned).golden("certificate-self-signed");
+    flawed(Flaw::OfAuthority).golden("certificate-of-a-ca");
+    import([&*url, &stage.layout()]).golden("certificate-issuer-unknown");
+    serve(&stage.good(), &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA256"]).golden("tls-cipher-not-in-policy");
+    let arguments = ["-Verify", "1", "-verify_return_error", "-CAfile", &stage.authority.ca()];
+    serve(&stage.good(), &arguments).golden("client-certificate-missing");
+
+    stage.under("[egress.source]\nhosts = [\"a.example\"]", &url, &[]).golden("egress-host-not-listed");
+    let policy = "[egress.source]\ndenied-addresses = [\"127.0.0.0/8\"]";
+    stage.under(policy, &url, &[]).golden("egress-address-denied");
+    let http = format!("http://{}/disk.raw", stage.nginx.host());
+    stage.under("", &http, &[]).golden("plain-http-not-in-policy");
+    import([&*http, &stage.layout()]).golden("plain-http-not-named");
+    stage.under("", &http, &["--plain-http", &stage.nginx.host()]).golden("flag-denied");
+    import([&*url, &stage.layout(), "--policy", "/nonexistent/policy.toml"]).golden("policy-unreadable");
+    stage.under("[require]\nchecksum = true", &url, &[]).golden("policy-key-not-built-yet");
+    stage.under("suites = [\"TLS_CHACHA20_POLY1305_SHA256\"]", &url, &[]).golden("policy-suite-unknown");
 }

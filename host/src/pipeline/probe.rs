@@ -68,6 +68,7 @@ pub async fn probe(plan: &ProbePlan, interrupted: Interrupted) -> Probed {
         known.verdict = Some(verdict.clone());
         refuse(verdict).map(|_| ())
     });
+    let outcome = outcome.map_err(|error| net.advise(error));
     let report = known.report(plan, &net, &outcome);
     Probed { outcome, report }
 }

@@ -34,6 +34,7 @@ pub(super) fn explained(why: &CertificateError) -> (String, &'static str) {
     const NAME: &str = "ask for the server by a name that its certificate has, or give it a certificate for this one";
     const ISSUER: &str =
         "if the server is the right one, name its CA: --ca FILE, or `ca` in an entry `[[tls.host]]` of the policy";
+    const OWN: &str = "if the server is the right one, name its certificate: --ca FILE, or `ca` in an entry `[[tls.host]]` of the policy";
     match why {
         CertificateError::Expired => ("it has expired".to_owned(), CLOCK),
         CertificateError::ExpiredContext { not_after, .. } => (format!("it expired at {}", date(*not_after)), CLOCK),
@@ -52,7 +53,7 @@ pub(super) fn explained(why: &CertificateError) -> (String, &'static str) {
             ("a CA of the issuer's name is trusted, and it was not that one which signed it".to_owned(), ISSUER)
         }
         CertificateError::Other(other) if other.0.downcast_ref::<SelfSigned>().is_some() => {
-            ("it is self-signed".to_owned(), ISSUER)
+            ("it is self-signed".to_owned(), OWN)
         }
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => (
             "it is the certificate of a CA (basicConstraints CA:TRUE), which may not be a server's own".to_owned(),
