@@ -1,17 +1,15 @@
 //! `completions` and `man`: made from the definition of the command line, so that they cannot disagree with it.
 
-use clap::CommandFactory as _;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::args::Args;
-use super::{env, messages};
+use super::{env, headings, messages};
 use crate::error::{Code, Error, Result, Stage};
 
 /// Writes what a shell needs to complete our commands and flags.
 pub(super) fn completions(shell: Shell) -> Result<()> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), "longshore", &mut text);
+    clap_complete::generate(shell, &mut headings::command(), "longshore", &mut text);
     messages::bytes(&text)
 }
 
@@ -21,7 +19,7 @@ pub(super) fn man(command: &[String]) -> Result<()> {
 }
 
 fn page(command: &[String]) -> Result<String> {
-    let mut root = Args::command();
+    let mut root = headings::command();
     root.build();
     let mut of = &root;
     for name in command {
@@ -84,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_page_has_every_flag_exit_code_and_variable() {
-        let mut root = Args::command();
+        let mut root = headings::command();
         root.build();
         let import = root.find_subcommand("import").unwrap();
         let page = page(&["import".to_owned()]).unwrap();

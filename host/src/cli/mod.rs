@@ -8,6 +8,7 @@ mod certificates;
 mod color;
 mod component;
 mod env;
+mod headings;
 mod image;
 mod import;
 mod inspect;
@@ -26,7 +27,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use args::{Args, Command};
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::FromArgMatches as _;
 use color::ColorWhen;
 
 use crate::error::{Code, Error, Stage};
@@ -38,7 +39,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(done) = compile_child(&arguments) {
         return done;
     }
-    let parsed = Args::command()
+    let parsed = headings::command()
         .long_version(component::long_version())
         .try_get_matches_from(&arguments)
         .and_then(|matches| Args::from_arg_matches(&matches));
