@@ -207,3 +207,20 @@ fn check_description(description: &describe::Description, kind: Kind, name: &str
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_exits_is_at_fault_whatever_the_status() {
+        for status in [0, 3] {
+            let error = failed(&wasmtime::Error::new(I32Exit(status)), Kind::Framing, "x");
+            assert_eq!(error.code(), Code::ComponentTrapped);
+            assert_eq!(
+                error.to_string(),
+                format!("the framing `x` exited with status {status}, expected it to return")
+            );
+        }
+    }
+}
