@@ -25,6 +25,7 @@ pub enum Fixture {
     SourceFlip,
     SourceIdle,
     SourceOpen,
+    SourceRanged,
     SourceScheme,
     SourceSpin,
     SourceTrap,
@@ -34,7 +35,7 @@ pub enum Fixture {
 }
 
 /// Every fixture.
-pub const ALL: [Fixture; 26] = [
+pub const ALL: [Fixture; 27] = [
     Fixture::CompressorBack,
     Fixture::CompressorStore,
     Fixture::CompressorXz,
@@ -55,6 +56,7 @@ pub const ALL: [Fixture; 26] = [
     Fixture::SourceFlip,
     Fixture::SourceIdle,
     Fixture::SourceOpen,
+    Fixture::SourceRanged,
     Fixture::SourceScheme,
     Fixture::SourceSpin,
     Fixture::SourceTrap,
@@ -87,6 +89,7 @@ impl Fixture {
             Self::SourceFlip => "source-flip",
             Self::SourceIdle => "source-idle",
             Self::SourceOpen => "source-open",
+            Self::SourceRanged => "source-ranged",
             Self::SourceScheme => "source-scheme",
             Self::SourceSpin => "source-spin",
             Self::SourceTrap => "source-trap",

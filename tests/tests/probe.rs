@@ -290,6 +290,47 @@ fn what_could_not_be_read_counts_whatever_the_probe_makes_of_it() {
     assert_nothing_committed(&scratch);
 }
 
+#[test]
+fn a_source_that_carries_its_bytes_itself_serves_ranges_beside_its_flow() {
+    let scratch = Scratch::new();
+    let lines: Vec<String> = in_order(&noise(SIZE)).iter().map(|(line, _)| (*line).to_owned()).collect();
+    let disk = scripted(&lines, SIZE);
+    fs::write(scratch.path("disk.raw"), &disk).unwrap();
+    let (script, source) = (Fixture::ProbeScript.path(), Fixture::SourceRanged.path());
+    let expected: Vec<String> = by_range(&disk).into_iter().map(|(_, came)| came).collect();
+    let came = |ran: &Ran| -> Vec<String> { details(&ran.report()).into_iter().map(|(_, came)| came).collect() };
+    let (from, to) = (scratch.text("disk.raw"), format!("oci:{}:1", scratch.text("layout")));
+    assert_eq!(came(&probe([&*from, "--json", "--probe", &script, "--source", &source]).done()), expected);
+    let ran = import([&*from, &to, "--report", "-", "--probe", &script, "--source", &source]).done();
+    assert_eq!(came(&ran), expected);
+    let pushed = longshore_tests::layers::pull(&scratch, "pulled", &[], &to).file("disk/disk.raw");
+    assert!(pushed == disk[..]);
+}
+
+#[test]
+fn a_source_that_fails_in_a_range_is_at_fault_although_its_flow_is_not() {
+    let rows = [
+        (111_111, "component-trapped", "component-trapped"),
+        // While its flow is held back the source's tasks have not ended, so that it may still be about to go on.
+        (222_222, "component-stalled", "component-contract"),
+        (233_333, "component-stalled", "component-stalled"),
+    ];
+    let says = ["the source `source-ranged`"];
+    std::thread::scope(|scope| {
+        for (offset, in_import, in_probe) in rows {
+            scope.spawn(move || {
+                let scratch = Scratch::new();
+                fs::write(scratch.path("disk.raw"), scripted(&[format!("at {offset} 10")], SIZE)).unwrap();
+                let (script, source) = (Fixture::ProbeScript.path(), Fixture::SourceRanged.path());
+                let (from, to) = (scratch.text("disk.raw"), format!("oci:{}", scratch.text("layout")));
+                import([&*from, &to, "--probe", &script, "--source", &source]).failed(14, in_import, &says);
+                assert_nothing_committed(&scratch);
+                probe([&*from, "--probe", &script, "--source", &source]).failed(14, in_probe, &says);
+            });
+        }
+    });
+}
+
 /// An ISO image of a folder with a file, by `tool`.
 fn iso(scratch: &Scratch, name: &str, tool: &[&str]) -> String {
     let folder = scratch.folder("content");

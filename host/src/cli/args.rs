@@ -185,7 +185,7 @@ pub(super) struct Import {
 pub(super) struct Probe {
     #[command(flatten)]
     pub(super) from: From,
-    /// Print the verdict as JSON (longshore.probe/v1), on failure too.
+    /// As JSON for programs, on failure too; docs/probe.md has its fields.
     #[arg(long)]
     pub(super) json: bool,
 }
