@@ -13,6 +13,7 @@ pub mod ranges;
 pub mod registry;
 pub mod scratch;
 pub mod script;
+pub mod signer;
 pub mod sink;
 pub mod tls;
 pub mod tokens;

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use longshore_tests::layers::pull;
-use longshore_tests::program::{Ran, import};
+use longshore_tests::program::{Ran, finish, import, longshore};
 use longshore_tests::proxy::{Fault, Proxy};
 use longshore_tests::registry::{Registry, Setup, VERSIONS, Version};
 use longshore_tests::scratch::{Scratch, raw, run};
 use longshore_tests::script::{Script, empty, full, with};
+use longshore_tests::signer::Signer;
 use longshore_tests::sink::{self, Seen, Turn, Turning};
 use longshore_tests::tls::Authority;
 use longshore_tests::tokens::{Manner, Tokens, turning};
@@ -325,6 +326,44 @@ fn what_is_there_already_is_not_committed_again() {
     stage.seen.forget_requests();
     stage.import(&[]).done();
     assert_eq!(stage.seen.count("PUT"), 2, "the layer's commit and the tag");
+}
+
+#[test]
+fn real_registries_with_tokens_take_what_the_token_server_signs() {
+    for version in VERSIONS {
+        let scratch = Scratch::new();
+        let authority = Authority::new(&scratch);
+        let signer = Signer::start(&scratch, &authority);
+        let more = signer.configuration();
+        let setup = Setup { version, tls: Some(&authority), more: &more, ..Setup::default() };
+        let registry = Registry::start(&scratch, "registry", setup);
+        raw(&scratch.path("disk.raw"), DISK);
+        // The token server has an origin of its own, which only a policy may let a registry name on this machine.
+        let policy = scratch.text("policy.toml");
+        let text = "schema = \"longshore.policy/v1\"\n[tls]\nca = [\"tls/ca.crt\"]\n\
+                    [egress.registry]\naddresses = [\"127.0.0.0/8\"]\n";
+        fs::write(&policy, text).unwrap();
+        let config = scratch.text("config.json");
+        fs::write(&config, format!(r#"{{"auths":{{"{}":{PORTER}}}}}"#, registry.host())).unwrap();
+        let (disk, to) = (scratch.text("disk.raw"), registry.reference("vm:1"));
+        let with = ["--policy", &*policy, "--auth-file", &*config];
+
+        let without = import([&*disk, &*to, "--policy", &*policy]);
+        without.failed(16, "registry-denied", &["the token server GET", "401", "docker login"]);
+        let unasked = import([&*disk, &*to, "--ca", &authority.ca(), "--auth-file", &*config]);
+        unasked.failed(13, "egress-denied", &["not public"]);
+        registry.assert_empty();
+
+        let digest = import([&[&*disk, &*to], &with[..]].concat()).done().digest();
+        assert_eq!(*signer.scopes.lock().unwrap(), ["repository:vm:pull,push"], "{version:?}");
+        // To give the second upload up takes one more right.
+        assert_eq!(import([&[&*disk, &*to], &with[..]].concat()).done().digest(), digest);
+        assert_eq!(signer.scopes.lock().unwrap().last().unwrap(), "repository:vm:pull,push,delete", "{version:?}");
+        assert_eq!(uploads(&registry), 0, "{version:?}");
+        let inspected = finish(longshore(["inspect", &to, "--json"]).args(with), b"").done().report();
+        assert_eq!(inspected["digest"], digest.as_str());
+        assert_eq!(signer.scopes.lock().unwrap().last().unwrap(), "repository:vm:pull", "no more than it needs");
+    }
 }
 
 /// A disk and a plain registry of either version.

@@ -7,6 +7,12 @@ use super::{Digest, as_typed};
 
 /// The longest repository name (distribution-spec: implementations may limit to 255 with the host).
 const MAX_REPOSITORY: usize = 255;
+/// Docker Hub as references name it.
+const DOCKER_HUB: &str = "docker.io";
+/// Where its API is.
+const DOCKER_HUB_API: &str = "registry-1.docker.io";
+/// Its namespace for repositories that name none.
+const DOCKER_HUB_LIBRARY: &str = "library";
 /// The longest tag.
 const MAX_TAG: usize = 128;
 
@@ -61,6 +67,12 @@ impl Repository {
             Some(port) => format!("{}:{port}", self.host),
             None => self.host.clone(),
         }
+    }
+
+    /// Host and port of the registry's API. Docker Hub's is not where its references say.
+    #[must_use]
+    pub fn api(&self) -> String {
+        if self.host == DOCKER_HUB && self.port.is_none() { DOCKER_HUB_API.to_owned() } else { self.registry() }
     }
 
     /// The path within the registry.
@@ -122,11 +134,12 @@ impl FromStr for Reference {
         if !is_repository(path) {
             return Err(malformed("a repository has lower-case segments of letters, digits, `.`, `_` and `-`"));
         }
-        Ok(Self {
-            repository: Repository { host: host.to_ascii_lowercase(), port, path: path.to_owned() },
-            tag,
-            digest,
-        })
+        let host = host.to_ascii_lowercase();
+        let path = match host == DOCKER_HUB && !path.contains('/') {
+            true => format!("{DOCKER_HUB_LIBRARY}/{path}"),
+            false => path.to_owned(),
+        };
+        Ok(Self { repository: Repository { host, port, path }, tag, digest })
     }
 }
 
@@ -220,6 +233,15 @@ mod tests {
         assert_eq!(reference.repository.port(), Some(443));
         assert_eq!(reference.repository.path(), "vm/disk");
         assert_eq!(reference.tag.unwrap().as_str(), "1");
+    }
+
+    #[test]
+    fn docker_hub_is_reached_where_its_api_is() {
+        let repository = |text: &str| text.parse::<Reference>().unwrap().repository;
+        let hub = repository("docker.io/alpine:1");
+        assert_eq!((hub.to_string(), hub.api()), ("docker.io/library/alpine".to_owned(), DOCKER_HUB_API.to_owned()));
+        assert_eq!(repository("docker.io/vm/disk").path(), "vm/disk");
+        assert_eq!(repository("r.example:5000/vm").api(), "r.example:5000");
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl Destination {
 /// Where a repository's registry is reached: over TLS unless the policy allows plain HTTP for it.
 pub(super) fn registry_at(repository: &Repository, policy: &Policy) -> Result<(Origin, Url)> {
     let at = |scheme: Scheme| {
-        let url = Url::parse(&format!("{}://{}/", scheme.as_str(), repository.registry())).ok();
+        let url = Url::parse(&format!("{}://{}/", scheme.as_str(), repository.api())).ok();
         url.and_then(|url| Some((Origin::of(&url).ok()?, url))).ok_or_else(|| {
             let message = format!("`{}` is not a host that can be connected to", repository.registry());
             Error::new(Code::Usage, Stage::Plan, message)

@@ -108,7 +108,9 @@ fn closeness(key: &str, repository: &Repository) -> Option<usize> {
     let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
     let name = bare.unwrap_or(key);
     let (host, path) = name.split_once('/').unwrap_or((name, ""));
-    if !host.eq_ignore_ascii_case(&repository.registry()) {
+    // Docker has always written its own registry's key like this.
+    let hub = repository.host() == "docker.io" && host == "index.docker.io";
+    if !hub && !host.eq_ignore_ascii_case(&repository.registry()) {
         return None;
     }
     let path = path.trim_end_matches('/');
@@ -150,6 +152,13 @@ mod tests {
             "unpadded, with a line's end"
         );
         assert_eq!(found(r#"{"auths":{"r.example:5000":{"auth":"dTo="}}}"#), ("u".to_owned(), String::new()));
+    }
+
+    #[test]
+    fn docker_hub_has_a_key_of_its_own() {
+        let reference: crate::oci::Reference = "docker.io/vm/disk".parse().unwrap();
+        let config = br#"{"auths":{"https://index.docker.io/v1/":{"auth":"dTpwOng="}}}"#;
+        assert!(credentials_from_docker_config(config, "config.json", &reference.repository).unwrap().is_some());
     }
 
     #[test]
