@@ -1,11 +1,12 @@
 //! The HTTP/1.1 client: one request, one answer, nothing followed, nothing retried behind anybody's back.
 
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, USER_AGENT};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -49,7 +50,7 @@ pub struct Request {
     pub method: Method,
     /// The URL, without user information.
     pub url: Url,
-    /// Header fields besides Host and User-Agent. A body of known length needs its Content-Length here.
+    /// Header fields besides Host; without a User-Agent it is ours. A body of known length needs its Content-Length here.
     pub headers: HeaderMap,
     /// The body.
     pub body: RequestBody,
@@ -158,7 +159,8 @@ impl Client {
     ///
     /// # Errors
     /// As the policy, the dialler and TLS give them; `source-unreachable` or `registry-unreachable` if the connection
-    /// breaks; a stall if the head does not come in time.
+    /// breaks; `source-invalid` or `registry-protocol` if the answer is no proper HTTP/1.1; a stall if its head does not
+    /// come in time.
     pub async fn send(&self, request: Request) -> Result<Response> {
         let origin = Origin::of(&request.url).map_err(|why| Error::internal(self.stage(), why.to_string()))?;
         // A kept connection does not pass the dialler again; the URL itself is checked every time.
@@ -177,6 +179,7 @@ impl Client {
             Err(_) => return Err(self.silent(&method, &whose, answer_within)),
         };
         let (head, incoming) = answer.into_parts();
+        unambiguous(&head.headers).map_err(|why| self.improper(&method, &whose, why))?;
         let length =
             http_body::Body::size_hint(&incoming).exact().filter(|_| head.headers.contains_key(CONTENT_LENGTH));
         let side = (self.dialer.side, self.stage());
@@ -198,7 +201,7 @@ impl Client {
         *prepared.method_mut() = request.method;
         *prepared.uri_mut() = url.as_str().parse().map_err(|why: http::uri::InvalidUri| internal(&why.to_string()))?;
         *prepared.headers_mut() = request.headers;
-        prepared.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        prepared.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
         prepared.headers_mut().remove(HOST);
         Ok(prepared)
     }
@@ -211,9 +214,17 @@ impl Client {
             let message = format!("{method} {whose}: the peer ended the TLS session with the alert {alert}");
             return Error::new(Code::TlsHandshake, self.stage(), message);
         }
+        if let Some(malformed) = malformed(&why) {
+            return self.improper(method, whose, &malformed.to_string());
+        }
         let code = self.code(Code::SourceUnreachable, Code::RegistryUnreachable);
         Error::new(code, self.stage(), format!("{method} {whose}: the connection broke before there was an answer"))
             .caused_by(why)
+    }
+
+    fn improper(&self, method: &Method, whose: &str, why: &str) -> Error {
+        let code = self.code(Code::SourceInvalid, Code::RegistryProtocol);
+        Error::new(code, self.stage(), format!("{method} {whose}: the answer is no proper HTTP/1.1: {why}"))
     }
 
     fn silent(&self, method: &Method, whose: &str, within: Duration) -> Error {
@@ -241,10 +252,57 @@ impl Client {
     }
 }
 
+/// Whether there is one way only to find a body's end, and no coding that would have to be undone first (RFC 9112 §6.1, §6.3).
+fn unambiguous(headers: &HeaderMap) -> Result<(), &'static str> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(first) = codings.next() else { return Ok(()) };
+    if codings.next().is_some() || !first.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
+        return Err("a transfer coding besides `chunked`, which nobody asked for");
+    }
+    if headers.contains_key(CONTENT_LENGTH) {
+        return Err("both Transfer-Encoding and Content-Length");
+    }
+    Ok(())
+}
+
+/// hyper's word on an answer that it could not make sense of.
+fn malformed(why: &hyper_util::client::legacy::Error) -> Option<&hyper::Error> {
+    let mut next = why.source();
+    while let Some(cause) = next {
+        if let Some(hyper) = cause.downcast_ref::<hyper::Error>().filter(|hyper| hyper.is_parse()) {
+            return Some(hyper);
+        }
+        next = cause.source();
+    }
+    None
+}
+
 fn empty() -> RequestBody {
     http_body_util::Empty::new().map_err(infallible).boxed_unsync()
 }
 
 fn infallible(never: Infallible) -> Box<dyn std::error::Error + Send + Sync> {
     match never {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_body_can_be_found_one_way_only() {
+        let check = |fields: &[(&'static str, &'static str)]| {
+            let fields = fields
+                .iter()
+                .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+            unambiguous(&fields.collect())
+        };
+        assert_eq!(check(&[]), Ok(()));
+        assert_eq!(check(&[("content-length", "5")]), Ok(()));
+        assert_eq!(check(&[("transfer-encoding", "Chunked")]), Ok(()));
+        for coding in ["gzip, chunked", "gzip", "chunked, chunked", "identity", ""] {
+            assert!(check(&[("transfer-encoding", coding)]).is_err(), "{coding}");
+        }
+        assert!(check(&[("transfer-encoding", "chunked"), ("content-length", "5")]).is_err());
+    }
 }
