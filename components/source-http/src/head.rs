@@ -55,6 +55,21 @@ impl Head {
         self.headers.iter().find(|(field, _)| field == name).map(|(_, value)| value.trim())
     }
 
+    /// The content codings that would have to be undone to get at the disk (RFC 9110 §8.4), of all fields.
+    fn codings(&self) -> impl Iterator<Item = &str> {
+        let fields = self.headers.iter().filter(|(field, _)| field == "content-encoding");
+        let codings = fields.flat_map(|(_, value)| value.split(',')).map(str::trim);
+        codings.filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
+    }
+
+    /// Whether this is a part by its `Content-Range` and not the whole.
+    fn is_part(&self) -> bool {
+        self.field("content-range").is_some_and(|field| match parse_content_range(field) {
+            Some((first, last, total)) => first != 0 || last.checked_add(1) != Some(total),
+            None => true,
+        })
+    }
+
     /// A strong entity tag if there is one (RFC 9110 §8.8.3: a weak one must not be used for ranges), else the date.
     #[must_use]
     pub fn revision(&self) -> Option<Revision> {
@@ -88,15 +103,20 @@ impl Revision {
 pub fn judge(head: &Head, partial: bool) -> Verdict {
     let status = head.status;
     let refused = match status {
-        200 if partial => {
-            Refusal::Changed("the server answered a range with the whole: the disk changed meanwhile".into())
-        }
+        200 if partial => Refusal::Changed(
+            "the server answered a range with the whole: the disk changed meanwhile, or ranges do not work there"
+                .into(),
+        ),
         206 if !partial => Refusal::Invalid("the server answered a request for the whole with a part (206)".into()),
-        200 | 206 => match head.field("content-encoding") {
-            Some(coding) if !coding.eq_ignore_ascii_case("identity") => Refusal::Unsupported(format!(
+        200 if head.is_part() => Refusal::Invalid(format!(
+            "the server answered 200 with the Content-Range `{}`, which is not the whole",
+            head.field("content-range").unwrap_or_default()
+        )),
+        200 | 206 => match head.codings().next() {
+            Some(coding) => Refusal::Unsupported(format!(
                 "the server sends the content coding `{coding}` that was not asked for, expected the disk as it is"
             )),
-            _ => return Verdict::Body,
+            None => return Verdict::Body,
         },
         301 | 302 | 303 | 307 | 308 => match head.field("location") {
             Some(location) => return Verdict::Redirect(location.to_owned()),
@@ -112,15 +132,16 @@ pub fn judge(head: &Head, partial: bool) -> Verdict {
 }
 
 /// Checks that the `Content-Range` of a 206 is the part that was asked for, of a disk of the size it was opened with
-/// (RFC 9110 §14.4).
+/// (RFC 9110 §14.4), and that its body is as long.
 ///
 /// # Errors
-/// `Changed` if the total differs, `Invalid` if the part does.
+/// `Changed` if the total differs, `Invalid` if the part does or there are several.
 pub fn check_range(head: &Head, offset: u64, length: Option<u64>, size: u64) -> Result<(), Refusal> {
     let invalid = |got: &str| {
         Err(Refusal::Invalid(format!("the server sent the range `{got}`, expected bytes from {offset} of {size}")))
     };
-    let Some(field) = head.field("content-range") else { return invalid("(none)") };
+    let mut fields = head.headers.iter().filter(|(name, _)| name == "content-range").map(|(_, value)| value.trim());
+    let (Some(field), None) = (fields.next(), fields.next()) else { return invalid("(none, or more than one)") };
     let Some((first, last, total)) = parse_content_range(field) else { return invalid(field) };
     if total != size {
         return Err(Refusal::Changed(format!("the disk has {total} bytes now, expected {size} as before")));
@@ -128,6 +149,12 @@ pub fn check_range(head: &Head, offset: u64, length: Option<u64>, size: u64) -> 
     let end = length.map_or(size, |length| offset.saturating_add(length).min(size));
     if first != offset || last.checked_add(1) != Some(end) {
         return invalid(field);
+    }
+    if head.length.is_some_and(|length| Some(length) != end.checked_sub(first)) {
+        return Err(Refusal::Invalid(format!(
+            "the server sent {} bytes as the range `{field}`",
+            head.length.unwrap_or_default()
+        )));
     }
     Ok(())
 }
@@ -203,7 +230,28 @@ mod tests {
             judge(&head(200, &[("content-encoding", "gzip")]), false),
             Verdict::Refused(Refusal::Unsupported(_))
         ));
-        assert_eq!(judge(&head(200, &[("content-encoding", "identity")]), false), Verdict::Body);
+        for fields in [
+            &[("content-encoding", "identity, br")][..],
+            &[("content-encoding", "identity"), ("content-encoding", "zstd")],
+            &[("content-encoding", "aes128gcm")],
+        ] {
+            assert!(
+                matches!(judge(&head(200, fields), false), Verdict::Refused(Refusal::Unsupported(_))),
+                "{fields:?}"
+            );
+        }
+        for plain in ["identity", "Identity", "", " , "] {
+            assert_eq!(judge(&head(200, &[("content-encoding", plain)]), false), Verdict::Body);
+        }
+    }
+
+    #[test]
+    fn a_200_is_the_whole() {
+        let whole = |field| judge(&head(200, &[("content-range", field)]), false);
+        assert_eq!(whole("bytes 0-99/100"), Verdict::Body);
+        for field in ["bytes 10-99/100", "bytes 0-98/100", "bytes 0-99/*", "bytes */100", "x"] {
+            assert!(matches!(whole(field), Verdict::Refused(Refusal::Invalid(_))), "{field}");
+        }
     }
 
     #[test]
@@ -230,5 +278,10 @@ mod tests {
             assert!(matches!(check_range(&part(field), 10, None, 100), Err(Refusal::Invalid(_))), "{field}");
         }
         assert!(matches!(check_range(&head(206, &[]), 0, None, 1), Err(Refusal::Invalid(_))));
+        let two = head(206, &[("content-range", "bytes 10-99/100"), ("content-range", "bytes 0-99/100")]);
+        assert!(matches!(check_range(&two, 10, None, 100), Err(Refusal::Invalid(_))));
+        let length = |length| Head { length: Some(length), ..part("bytes 10-99/100") };
+        assert_eq!(check_range(&length(90), 10, None, 100), Ok(()));
+        assert!(matches!(check_range(&length(91), 10, None, 100), Err(Refusal::Invalid(_))));
     }
 }
