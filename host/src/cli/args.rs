@@ -207,7 +207,7 @@ pub(super) struct Inspect {
 /// SOURCE and how it is read and looked at: the same for every command that does.
 #[derive(Debug, ClapArgs)]
 pub(super) struct From {
-    /// https://… or http://…, a path or file://…, or - for standard input.
+    /// https://… or http://…, a path or file://… (a regular file or a block device), or - for standard input.
     #[arg(value_name = "SOURCE")]
     pub(super) location: String,
     /// Size of the disk, behind the filters, if nobody says it; a source or filter that says otherwise is refused.
@@ -218,6 +218,16 @@ pub(super) struct From {
     /// Source component: a built-in name or a file.
     #[arg(long, value_name = "SPEC")]
     pub(super) source: Option<String>,
+    /// Something the source component is told, as it documents. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) source_option: Vec<String>,
+    /// Credentials for SOURCE, as user:password on one line. Sent to SOURCE's own host and port only. Else
+    /// LONGSHORE_SOURCE_USERNAME and LONGSHORE_SOURCE_PASSWORD.
+    #[arg(long, value_name = "FILE")]
+    pub(super) source_credentials: Option<PathBuf>,
+    /// Header fields for SOURCE, as `Name: value` lines; # begins a comment. Sent to SOURCE's own host and port only.
+    #[arg(long, value_name = "FILE")]
+    pub(super) source_header_file: Option<PathBuf>,
     /// Probe component: a built-in name or a file.
     #[arg(long, value_name = "SPEC")]
     pub(super) probe: Option<String>,

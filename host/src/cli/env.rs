@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::error::{Code, Error, Result, Stage};
+use crate::pipeline::SourceCredentials;
+
 /// A variable, as the manual has it.
 #[derive(Debug)]
 pub(super) struct Variable {
@@ -10,10 +13,26 @@ pub(super) struct Variable {
 }
 
 /// Every variable, in the order of the manual.
-pub(super) const VARIABLES: [Variable; 8] =
-    [POLICY, SOURCE_DATE_EPOCH, REGISTRY_AUTH_FILE, DOCKER_CONFIG, HOME, SSL_CERT_FILE, NO_COLOR, TERM];
+pub(super) const VARIABLES: [Variable; 10] = [
+    POLICY,
+    SOURCE_USERNAME,
+    SOURCE_PASSWORD,
+    SOURCE_DATE_EPOCH,
+    REGISTRY_AUTH_FILE,
+    DOCKER_CONFIG,
+    HOME,
+    SSL_CERT_FILE,
+    NO_COLOR,
+    TERM,
+];
 
 const POLICY: Variable = Variable { name: "LONGSHORE_POLICY", meaning: "The policy document, without --policy." };
+const SOURCE_USERNAME: Variable = Variable {
+    name: "LONGSHORE_SOURCE_USERNAME",
+    meaning: "The user for SOURCE, where neither its URL nor --source-credentials nor --source-header-file has one.",
+};
+const SOURCE_PASSWORD: Variable =
+    Variable { name: "LONGSHORE_SOURCE_PASSWORD", meaning: "The password that goes with it: both are set or neither." };
 const SOURCE_DATE_EPOCH: Variable = Variable {
     name: "SOURCE_DATE_EPOCH",
     meaning: "Seconds since 1970: the image's date where the source has none (reproducible-builds.org).",
@@ -56,13 +75,29 @@ pub(super) fn dumb_terminal() -> bool {
     std::env::var_os(TERM.name).is_none_or(|value| value.is_empty() || value == "dumb")
 }
 
-pub(super) fn source_date_epoch() -> Option<Result<u64, String>> {
+pub(super) fn source_date_epoch() -> Option<std::result::Result<u64, String>> {
     let name = SOURCE_DATE_EPOCH.name;
     let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
     let seconds = value.parse().ok().filter(|seconds| *seconds <= MAX_EPOCH);
     Some(seconds.ok_or_else(|| {
         format!("{name} is `{value}`, expected seconds since 1970, at most {MAX_EPOCH} (the year 9999)")
     }))
+}
+
+/// Credentials for SOURCE: both variables or none.
+pub(super) fn source_credentials() -> Result<Option<SourceCredentials>> {
+    let (name, secret) = (SOURCE_USERNAME.name, SOURCE_PASSWORD.name);
+    let value = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let unreadable = |why: String| Error::new(Code::CredentialsUnreadable, Stage::Plan, why);
+    let (user, password) = match (value(name), value(secret)) {
+        (None, None) => return Ok(None),
+        (Some(user), Some(password)) => (user, password),
+        (Some(_), None) => return Err(unreadable(format!("{name} is set and {secret} is not"))),
+        (None, Some(_)) => return Err(unreadable(format!("{secret} is set and {name} is not"))),
+    };
+    let unusable = |why: &str| unreadable(format!("{name} and {secret} cannot be used: {why}"));
+    let (Some(user), Some(password)) = (user.to_str(), password.to_str()) else { return Err(unusable("not UTF-8")) };
+    SourceCredentials::new(user, password).map(Some).map_err(|why| unusable(&why.to_string()))
 }
 
 /// Where credentials are looked for when no file is named, and whether it was somebody's explicit wish.

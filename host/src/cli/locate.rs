@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::{Reference, Tag, as_typed};
-use crate::pipeline::{ChecksumFile, Location, MalformedLocation, Source};
+use crate::pipeline::{ChecksumFile, Location, MalformedLocation, Source, SourceCredentials};
 
 /// DESTINATION.
 #[derive(Debug)]
@@ -23,36 +24,30 @@ fn unsupported(message: String) -> Error {
     Error::new(Code::Unsupported, Stage::Plan, message)
 }
 
-/// A URL, a path, or `-`.
-pub(super) fn source(text: &str) -> Result<Source> {
+/// A URL, a path, or `-`; and the credentials that stood in the URL, which nobody else gets to see. No message quotes the
+/// text before they are out of it.
+pub(super) fn source(text: &str) -> Result<(Source, Option<SourceCredentials>)> {
     if text == "-" {
-        return Ok(Source::StandardInput);
-    }
-    if ["http:", "https:"].iter().any(|scheme| text.starts_with(scheme)) && !text.contains("://") {
-        return Err(usage(format!("`{}` is not a URL: expected `//` behind the scheme", as_typed(text))));
+        return Ok((Source::StandardInput, None));
     }
     let Some((scheme, _)) = text.split_once("://") else {
-        return if text.is_empty() { Err(usage("SOURCE is empty".to_owned())) } else { Ok(Source::File(text.into())) };
+        return local(text).map(|source| (source, None));
     };
+    let url = || Url::parse(text).map_err(|why| usage(format!("SOURCE is not a URL: {why}")));
     match scheme.to_ascii_lowercase().as_str() {
         "http" | "https" => {
-            let url = Url::parse(text).map_err(|why| usage(format!("SOURCE is not a URL: {why}")))?;
-            if !url.username().is_empty() || url.password().is_some() {
-                let message = "user information in SOURCE is not supported yet".to_owned();
-                return Err(unsupported(message));
-            }
-            Ok(Source::Http(url))
+            let (url, credentials) = without_credentials(url()?)?;
+            Ok((Source::Http(url), credentials))
         }
         "file" => {
-            let url = Url::parse(text).map_err(|why| usage(format!("SOURCE is not a URL: {why}")))?;
-            let path = url
-                .to_file_path()
-                .map_err(|()| usage(format!("`{}` names no file on this machine", as_typed(text))))?;
-            Ok(Source::File(path))
+            let (url, credentials) = without_credentials(url()?)?;
+            let path = url.to_file_path().ok().filter(|_| credentials.is_none());
+            let path = path.ok_or_else(|| usage(format!("`{}` names no file on this machine", as_typed(text))))?;
+            Ok((Source::File(path), None))
         }
         "docker" => Err(unsupported(format!("a registry as SOURCE is not supported yet: `{}`", as_typed(text)))),
         _ => match Location::parse(text) {
-            Ok(location) => Ok(Source::Other(location)),
+            Ok(location) => Ok((Source::Other(location), None)),
             Err(MalformedLocation::UserInformation) => {
                 Err(unsupported("user information in SOURCE is not supported yet".to_owned()))
             }
@@ -79,6 +74,36 @@ pub(super) fn checksum_file(text: &str) -> Result<ChecksumFile> {
         }
         _ => Err(wrong(&format!("the scheme is `{scheme}`, expected https, http or file"))),
     }
+}
+
+fn local(text: &str) -> Result<Source> {
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
+    match scheme.as_deref() {
+        // A URL parser would take it, user information and all; as a path it would be shown.
+        Some("http" | "https") => {
+            Err(usage(format!("`{}` is not a URL: expected `//` behind the scheme", as_typed(text))))
+        }
+        _ if text.is_empty() => Err(usage("SOURCE is empty".to_owned())),
+        _ => Ok(Source::File(text.into())),
+    }
+}
+
+/// Takes the user information out of a URL.
+fn without_credentials(mut url: Url) -> Result<(Url, Option<SourceCredentials>)> {
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
+    let malformed = |why: &str| usage(format!("the user information in the URL of SOURCE cannot be used: {why}"));
+    let (user, password) = (url.username(), url.password());
+    if user.is_empty() && password.is_none() {
+        return Ok((url, None));
+    }
+    let (Ok(user), Ok(password)) = (decoded(user), decoded(password.unwrap_or_default())) else {
+        return Err(malformed("not UTF-8"));
+    };
+    let credentials = SourceCredentials::new(&user, &password).map_err(|why| malformed(&why.to_string()))?;
+    if url.set_username("").is_err() || url.set_password(None).is_err() {
+        return Err(malformed("it cannot be taken out"));
+    }
+    Ok((url, Some(credentials)))
 }
 
 /// A reference with or without `docker://`, or `oci:DIR[:tag]`.
@@ -128,28 +153,54 @@ mod tests {
 
     #[test]
     fn a_source_is_a_url_a_path_or_a_dash() {
-        assert!(matches!(source("https://a.example/x").unwrap(), Source::Http(_)));
-        assert!(matches!(source("HTTP://a.example/x").unwrap(), Source::Http(_)));
-        assert!(matches!(source("-").unwrap(), Source::StandardInput));
-        let Source::Other(location) = source("FOO://a.example/x?y").unwrap() else { panic!("another scheme") };
+        let source = |text: &str| source(text).unwrap().0;
+        assert!(matches!(source("https://a.example/x"), Source::Http(_)));
+        assert!(matches!(source("HTTP://a.example/x"), Source::Http(_)));
+        assert!(matches!(source("-"), Source::StandardInput));
+        let Source::Other(location) = source("FOO://a.example/x?y") else { panic!("another scheme") };
         assert_eq!((location.scheme(), location.as_typed()), ("foo", "FOO://a.example/x?y"));
-        for (text, path) in [("a/b.raw", "a/b.raw"), ("/x:y", "/x:y"), ("file:///a%20b", "/a b")] {
-            let Source::File(found) = source(text).unwrap() else { panic!("{text}") };
+        for (text, path) in [("a/b.raw", "a/b.raw"), ("/x:y", "/x:y"), ("x:y", "x:y"), ("file:///a%20b", "/a b")] {
+            let Source::File(found) = source(text) else { panic!("{text}") };
             assert_eq!(found, PathBuf::from(path));
         }
     }
 
     #[test]
+    fn user_information_is_taken_out_of_the_url() {
+        for (text, user, password) in [
+            ("https://u:p@a.example/x?y", "u", "p"),
+            ("https://u%40b:p%3Aw%C3%A9@a.example/x?y", "u@b", "p:w\u{e9}"),
+            ("https://token@a.example/x?y", "token", ""),
+            ("https://:p@a.example/x?y", "", "p"),
+        ] {
+            let (Source::Http(url), Some(credentials)) = source(text).unwrap() else { panic!("{text}") };
+            assert_eq!(url.as_str(), "https://a.example/x?y");
+            assert_eq!(credentials, SourceCredentials::new(user, password).unwrap());
+        }
+        assert!(source("https://a.example/@x").unwrap().1.is_none());
+    }
+
+    #[test]
     fn what_is_no_source_is_refused() {
-        let code = |text: &str| source(text).unwrap_err().code();
-        for text in ["", "1tp://a/x", "foo://[a/x", "https://", "file://host/x", "https:/a/x", "http:a"] {
-            assert_eq!(code(text), Code::Usage, "{text}");
+        let refused = |text: &str| source(text).unwrap_err();
+        for text in ["", "1tp://a/x", "foo://[a/x", "https://", "file://host/x", "https:a", "https:/a/x", "HTTP:/a"] {
+            assert_eq!(refused(text).code(), Code::Usage, "{text}");
         }
-        for text in ["docker://r.example/x", "https://u:p@a.example/", "foo://u:p@a.example/"] {
-            assert_eq!(code(text), Code::Unsupported, "{text}");
+        for text in ["docker://r.example/x", "foo://u:p@a.example/"] {
+            assert_eq!(refused(text).code(), Code::Unsupported, "{text}");
         }
-        for text in ["https://u:hunter2@a.example/", "https:/u:hunter2@a/x", "docker://u:hunter2@r.example/x"] {
-            assert!(!source(text).unwrap_err().to_string().contains("hunter2"), "{text}");
+        for text in [
+            "https://u:hunter2@",
+            "https:u:hunter2@a.example/x",
+            "https://u:hunter2%FF@a.example/",
+            "https://u:hunter2%0A@a.example/",
+            "https://hunter2%3Ax@a.example/",
+            "https://u:hunter2@a.example:99999/",
+            "docker://u:hunter2@a.example/x",
+            "file://u:hunter2@a.example/x",
+            "ftp://u:hunter2@a.example/x",
+        ] {
+            assert!(!refused(text).to_string().contains("hunter2"), "{text}");
         }
         assert!(!destination("docker://u:hunter2@h/vm:1").unwrap_err().to_string().contains("hunter2"));
     }

@@ -22,6 +22,7 @@ mod probe;
 mod progress;
 mod signals;
 mod size;
+mod source_fields;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::{From, Import, Inspect, Probe};
 use super::locate::{self, Destination};
+use super::source_fields::{source_fields, source_options};
 use super::{auth, env, image, policy};
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Tag;
@@ -75,7 +76,13 @@ fn usage(message: String) -> Error {
 }
 
 fn input(from: &From) -> Result<Input> {
-    Ok(Input { source: locate::source(&from.location)?, size: from.size })
+    let (source, in_url) = locate::source(&from.location)?;
+    Ok(Input {
+        size: from.size,
+        fields: source_fields(from, &source, in_url)?,
+        options: source_options(&from.source_option)?,
+        source,
+    })
 }
 
 /// What is to be looked at.

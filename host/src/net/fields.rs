@@ -56,11 +56,13 @@ fn is_never_given(name: &str) -> bool {
     HOST_FIELDS.contains(&name) || name.starts_with("if-")
 }
 
-/// Takes out of an answer what a component must not see.
-pub(super) fn without_secrets(headers: &mut HeaderMap) {
-    for name in SECRET_ANSWERS {
-        headers.remove(name);
+/// An answer's fields that a component may see, in their order, which removing some would not keep.
+pub(super) fn without_secrets(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers.iter().filter(|(name, _)| !SECRET_ANSWERS.contains(&name.as_str())) {
+        kept.append(name.clone(), value.clone());
     }
+    kept
 }
 
 /// Header fields that the user gives for SOURCE, credentials among them. Sent to SOURCE's own origin only; never shown.

@@ -87,7 +87,7 @@ impl GrantedClient {
                     .hint(format!("`egress.redirects` ({site}) bounds the redirects of one read")));
             }
         }
-        without_secrets(&mut response.headers);
+        response.headers = without_secrets(&response.headers);
         Ok(response)
     }
 

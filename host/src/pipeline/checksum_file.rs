@@ -4,17 +4,16 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use http::Method;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, LOCATION};
-use http::{HeaderMap, HeaderValue};
+use http::header::{CONTENT_ENCODING, LOCATION};
+use http::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::sums::{Found, find};
-use super::{Checksum, Source};
+use super::{Checksum, Input, Source};
 use crate::error::{Code, Error, Result, Stage};
 use crate::net::{GrantedClient, Net, Request, Response, redacted};
-use crate::policy::{Limits, Origin, Side};
+use crate::policy::{Origin, Side};
 
 /// The most bytes of a checksum file.
 const MAX_FILE: usize = 1 << 20;
@@ -42,12 +41,12 @@ impl ChecksumFile {
     }
 }
 
-/// What the file demands of the bytes received from `source`.
-pub(super) async fn resolve(file: &ChecksumFile, source: &Source, net: &Net, limits: &Limits) -> Result<Checksum> {
-    let name = file_name(source)?;
+/// What the file demands of the bytes received from SOURCE.
+pub(super) async fn resolve(file: &ChecksumFile, input: &Input, net: &Net) -> Result<Checksum> {
+    let name = file_name(&input.source)?;
     let document = match file {
         ChecksumFile::Http(url) => {
-            fetch(url, net, limits).await.map_err(|error| error.context("--checksum-file asked for it"))?
+            fetch(url, input, net).await.map_err(|error| error.context("--checksum-file asked for it"))?
         }
         ChecksumFile::File(path) => read(path).map_err(|why| {
             let message = format!("the checksum file `{}` cannot be read: {why}", path.display());
@@ -82,18 +81,17 @@ fn file_name(source: &Source) -> Result<Vec<u8>> {
     })
 }
 
-/// Through the source side's policy, from the origin that the user typed and wherever it redirects.
-async fn fetch(url: &Url, net: &Net, limits: &Limits) -> Result<Vec<u8>> {
+/// Through the source side's policy, from the origin that the user typed and wherever it redirects. Credentials for SOURCE
+/// go along where the file lies beside the disk.
+async fn fetch(url: &Url, input: &Input, net: &Net) -> Result<Vec<u8>> {
     let failed = |code, words: String| Error::new(code, Stage::Source, words);
     let origin = Origin::of(url).map_err(|why| failed(Code::Usage, format!("{}: {why}", redacted(url))))?;
-    let client = GrantedClient::new(net.client(Side::Source, vec![origin.clone()]), Some(origin));
+    let client = GrantedClient::new(net.client(Side::Source, vec![origin.clone()]), Some(origin))
+        .presenting(input.fields.clone(), input.source.origin(&net.policy().egress)?);
     let mut url = url.clone();
     // The client ends a loop of redirects.
     loop {
-        let mut request = Request::new(Method::GET, url.clone());
-        request.answer_within = Some(limits.answer);
-        request.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let response = client.send(request).await?;
+        let response = client.send(Request::new(Method::GET, url.clone())).await?;
         let whose = format!("GET {}", redacted(&url));
         match response.status {
             200 => return body(response, &whose).await,
@@ -108,7 +106,8 @@ async fn fetch(url: &Url, net: &Net, limits: &Limits) -> Result<Vec<u8>> {
                     404 | 410 => Code::SourceNotFound,
                     _ => Code::SourceFailed,
                 };
-                return Err(failed(code, format!("{whose}: the server answered {status}")));
+                let error = failed(code, format!("{whose}: the server answered {status}"));
+                return Err(if matches!(status, 401 | 403) { error.hint(client.advice(&url)) } else { error });
             }
         }
     }

@@ -15,6 +15,9 @@ use crate::policy::Side;
 use crate::stages::{self, Access, Entry, Facts, FetchGrant, LocalGrant, SourceGrant};
 use crate::stream::{Flow, Seek, exactly, metered};
 
+/// The largest disk: it still has to fit into a layer, whose length has 63 bits. Nobody has one of an exbibyte.
+const MAX_DISK: u64 = 1 << 60;
+
 /// A disk that is about to flow.
 pub(super) struct Disk {
     /// Its bytes.
@@ -41,12 +44,14 @@ pub(super) async fn open_source(
         Source::Http(_) | Source::Other(_) => {
             let origin = input.source.origin(&net.policy().egress)?;
             let client = net.client(Side::Source, origin.iter().cloned().collect());
-            SourceGrant { fetch: Some(FetchGrant::new(GrantedClient::new(client, origin))), local: None }
+            let granted = GrantedClient::new(client, origin.clone()).presenting(input.fields.clone(), origin);
+            SourceGrant { fetch: Some(FetchGrant::new(granted)), local: None }
         }
         Source::File(path) => SourceGrant { fetch: None, local: Some(LocalGrant::file(path)?) },
         Source::StandardInput => SourceGrant { fetch: None, local: Some(LocalGrant::standard_input(input.size)) },
     };
-    let open = stages::open(engine, component, grant, input.source.location(), input.source.scheme());
+    let (location, scheme) = (input.source.location(), input.source.scheme());
+    let open = stages::open(engine, component, grant, (location, input.options.clone()), scheme);
     interrupted.or(open).await
 }
 
@@ -146,6 +151,15 @@ fn agreed(announced: Option<u64>, demanded: Option<u64>, filter: Option<&str>) -
             let who = announcer(filter);
             let message = format!("{who} announces {announced} bytes, expected {demanded} as --size says");
             Err(Error::new(mismatch, stage, message))
+        }
+        (Some(size), _) if size > MAX_DISK => {
+            let code = if filter.is_none() { Code::SourceInvalid } else { mismatch };
+            let message = format!("{} announces {size} bytes, expected at most {MAX_DISK}", announcer(filter));
+            Err(Error::new(code, stage, message))
+        }
+        (None, Some(size)) if size > MAX_DISK => {
+            let message = format!("--size is {size} bytes, expected at most {MAX_DISK}");
+            Err(Error::new(Code::Usage, Stage::Plan, message))
         }
         (announced, demanded) => Ok(announced.or(demanded)),
     }

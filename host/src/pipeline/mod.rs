@@ -45,3 +45,7 @@ pub use crate::net::check_tls;
 
 /// Credentials for a registry, as [`Plan`] takes them.
 pub use crate::registry::Credentials;
+/// Credentials for a source, on their way into header fields.
+pub type SourceCredentials = crate::net::Basic;
+/// Header fields for a source, as [`Plan`] takes them.
+pub type SourceFields = crate::net::SourceFields;

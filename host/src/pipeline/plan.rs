@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{Checksum, ChecksumFile, Credentials, Location};
 use crate::error::{Error, Result, Stage};
-use crate::net::redacted;
+use crate::net::{SourceFields, redacted};
 use crate::oci::{MediaTypes, Platform, Repository, Tag};
 use crate::policy::{Egress, Origin, Policy};
 
@@ -47,6 +47,10 @@ pub struct Input {
     pub source: Source,
     /// How many bytes SOURCE gives, if the user said so.
     pub size: Option<u64>,
+    /// Header fields for the source's own origin, the credentials among them.
+    pub fields: SourceFields,
+    /// What the source component is told besides the location.
+    pub options: Vec<(String, String)>,
 }
 
 /// What the user wants of the image.

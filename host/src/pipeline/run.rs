@@ -92,7 +92,7 @@ async fn carry(
 async fn checksums(run: &Run<'_>) -> Result<Vec<Checksum>> {
     let mut all = run.plan.checksums.clone();
     for file in &run.plan.checksum_files {
-        all.push(checksum_file::resolve(file, &run.plan.input.source, run.net, &run.plan.policy.limits).await?);
+        all.push(checksum_file::resolve(file, &run.plan.input, run.net).await?);
     }
     run.ledger.demanded(&all);
     Ok(all)

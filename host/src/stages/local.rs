@@ -1,8 +1,8 @@
-//! `local`: the one granted file or standard input as a source component sees it.
+//! `local`: the one granted file, block device or standard input as a source component sees it.
 
-use std::fs::{File, Metadata};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::fs::{File, FileType, Metadata};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,15 +33,25 @@ pub struct LocalGrant {
 
 #[derive(Clone, Debug)]
 enum Input {
-    File { path: PathBuf, file: Arc<File>, revision: String },
+    Opened(Opened),
     Standard { taken: Arc<AtomicBool> },
 }
 
+/// A file or device, open for reading and never for anything else.
+#[derive(Clone, Debug)]
+struct Opened {
+    file: Arc<File>,
+    path: PathBuf,
+    size: u64,
+    /// Of a regular file. A device has nothing that changes with its content.
+    revision: Option<String>,
+}
+
 impl LocalGrant {
-    /// Opens a regular file.
+    /// Opens a regular file or a block device, whose size is where its end is.
     ///
     /// # Errors
-    /// `source-not-found`, `source-failed`; `unsupported` for what is no regular file.
+    /// `source-not-found`, `source-failed`; `usage` for what is neither.
     pub fn file(path: &Path) -> Result<Self> {
         let failed = |why: io::Error| {
             let code = match why.kind() {
@@ -50,19 +60,22 @@ impl LocalGrant {
             };
             Error::new(code, Stage::Source, format!("`{}` cannot be opened: {why}", path.display())).caused_by(why)
         };
-        // Looked at before it is opened: opening a pipe would wait for its writer.
-        let kind = std::fs::metadata(path).map_err(failed)?;
-        if kind.is_dir() {
-            return Err(failed(io::ErrorKind::IsADirectory.into()));
-        }
-        if !kind.is_file() {
-            let message = format!("`{}` is not a regular file; devices are not supported yet", path.display());
-            return Err(Error::new(Code::Unsupported, Stage::Source, message));
-        }
+        // Looked at before it is opened, as opening a pipe would wait for its writer; and after, as it may be another now.
+        readable(path, std::fs::metadata(path).map_err(failed)?.file_type())?;
         let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
-        let input = Input::File { path: path.to_owned(), file: Arc::new(file), revision: revision(&metadata) };
-        Ok(Self { input, size: Some(metadata.len()) })
+        readable(path, metadata.file_type())?;
+        let (size, revision) = if metadata.is_file() {
+            (metadata.len(), Some(revision(&metadata)))
+        } else {
+            (end_of(&file).map_err(failed)?, None)
+        };
+        if size == 0 && revision.is_none() {
+            let message = format!("the device `{}` holds no bytes: nothing is attached to it", path.display());
+            return Err(Error::new(Code::SourceFailed, Stage::Source, message));
+        }
+        let opened = Opened { file: Arc::new(file), path: path.to_owned(), size, revision };
+        Ok(Self { input: Input::Opened(opened), size: Some(size) })
     }
 
     /// Standard input, with the size the user named.
@@ -71,9 +84,14 @@ impl LocalGrant {
         Self { input: Input::Standard { taken: Arc::default() }, size }
     }
 
+    /// Whether it is a block device.
+    pub(super) const fn is_device(&self) -> bool {
+        matches!(&self.input, Input::Opened(Opened { revision: None, .. }))
+    }
+
     fn revision(&self) -> Option<String> {
         match &self.input {
-            Input::File { revision, .. } => Some(revision.clone()),
+            Input::Opened(opened) => opened.revision.clone(),
             Input::Standard { .. } => None,
         }
     }
@@ -86,15 +104,14 @@ impl LocalGrant {
         outcome: Sender,
     ) -> Result<LocalBytes, (Failure, Sender)> {
         let (reader, end) = match &self.input {
-            Input::File { file, path, revision } => {
-                let size = self.size.unwrap_or_default();
+            Input::Opened(opened) => {
+                let size = opened.size;
                 if offset > size {
-                    let words = format!("offset {offset} is behind the end of a file of {size} bytes");
+                    let words = format!("offset {offset} is behind the end of a disk of {size} bytes");
                     return Err((Failure::Invalid(words), outcome));
                 }
                 let end = length.map_or(size, |length| offset.saturating_add(length));
-                let shared = FileReader { file: Arc::clone(file), path: path.clone(), revision: revision.clone() };
-                (Reader::File(shared), Some(end))
+                (Reader::Opened(opened.clone()), Some(end))
             }
             Input::Standard { taken } => {
                 if offset != 0 || taken.swap(true, Ordering::Relaxed) {
@@ -108,6 +125,41 @@ impl LocalGrant {
     }
 }
 
+/// Refuses what is neither a regular file nor a block device, by name.
+fn readable(path: &Path, kind: FileType) -> Result<()> {
+    let (what, hint) = if kind.is_file() || kind.is_block_device() {
+        return Ok(());
+    } else if kind.is_dir() {
+        ("a directory", None)
+    } else if kind.is_fifo() {
+        // Which of two readers gets a byte of a pipe is chance: it is read where its owner points it to.
+        (
+            "a named pipe",
+            Some("what comes through a pipe is read from standard input: import - DESTINATION --size BYTES < PIPE"),
+        )
+    } else if kind.is_char_device() {
+        (
+            "a character device",
+            Some("a disk on this machine is a block device; bytes from elsewhere come through standard input: -"),
+        )
+    } else if kind.is_socket() {
+        ("a socket", None)
+    } else {
+        ("of an unknown kind", None)
+    };
+    let message = format!("SOURCE `{}` is {what}, expected a regular file or a block device", path.display());
+    let error = Error::new(Code::Usage, Stage::Source, message);
+    Err(match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    })
+}
+
+/// Where the last byte ends. The length in a device's metadata is 0.
+fn end_of(mut file: &File) -> io::Result<u64> {
+    file.seek(SeekFrom::End(0))
+}
+
 /// Inode, length and modification time: what changes when somebody writes or replaces the file.
 fn revision(metadata: &Metadata) -> String {
     format!("{:x}-{:x}-{:x}.{:09}", metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
@@ -117,15 +169,8 @@ type Sender = oneshot::Sender<Result<(), Failure>>;
 
 #[derive(Clone)]
 enum Reader {
-    File(FileReader),
+    Opened(Opened),
     Standard,
-}
-
-#[derive(Clone)]
-struct FileReader {
-    file: Arc<File>,
-    path: PathBuf,
-    revision: String,
 }
 
 /// Bytes read in the blocking pool, one job at a time.
@@ -149,16 +194,16 @@ impl LocalBytes {
         Poll::Ready(None)
     }
 
-    /// At the end of the input: is that where it should be, and is it still the same file?
+    /// At the end of the input: is it still what was opened, and is that where it should end?
     fn verdict(&self) -> Result<(), Failure> {
+        if let Reader::Opened(opened) = &self.reader {
+            opened.unchanged()?;
+        }
         match self.end {
             Some(end) if self.offset < end => {
-                Err(Failure::Io(format!("the input ended after {} bytes, expected {end}", self.offset)))
+                Err(Failure::Io(format!("{} ended after {} bytes, expected {end}", self.reader.shown(), self.offset)))
             }
-            _ => match &self.reader {
-                Reader::File(file) => file.unchanged(),
-                Reader::Standard => Ok(()),
-            },
+            _ => Ok(()),
         }
     }
 }
@@ -196,18 +241,28 @@ impl Chunks for LocalBytes {
                 self.offset = self.offset.saturating_add(bytes.len() as u64);
                 Poll::Ready(Some(Ok(bytes)))
             }
-            Ok(Err(why)) => self.finish(Err(Failure::Io(format!("reading failed at {}: {why}", self.offset)))),
+            Ok(Err(why)) => {
+                let words = format!("{} cannot be read at {}: {why}", self.reader.shown(), self.offset);
+                self.finish(Err(Failure::Io(words)))
+            }
             Err(why) => self.finish(Err(Failure::Other(format!("the reading job ended: {why}")))),
         }
     }
 }
 
 impl Reader {
+    fn shown(&self) -> String {
+        match self {
+            Self::Opened(opened) => format!("`{}`", opened.path.display()),
+            Self::Standard => "standard input".to_owned(),
+        }
+    }
+
     fn read(&self, offset: u64, most: usize) -> io::Result<Bytes> {
         let mut bytes = vec![0; most];
         loop {
             let read = match self {
-                Self::File(file) => file.file.read_at(&mut bytes, offset),
+                Self::Opened(opened) => opened.file.read_at(&mut bytes, offset),
                 Self::Standard => io::stdin().read(&mut bytes),
             };
             match read {
@@ -222,12 +277,15 @@ impl Reader {
     }
 }
 
-impl FileReader {
+impl Opened {
     fn unchanged(&self) -> Result<(), Failure> {
-        let now = self.file.metadata().map(|metadata| revision(&metadata));
-        match now {
-            Ok(now) if now == self.revision => Ok(()),
-            Ok(_) => Err(Failure::Changed(format!("`{}` was written to while it was read", self.path.display()))),
+        let same = match &self.revision {
+            Some(before) => self.file.metadata().map(|metadata| revision(&metadata) == *before),
+            None => end_of(&self.file).map(|size| size == self.size),
+        };
+        match same {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Failure::Changed(format!("`{}` was written to while it was read", self.path.display()))),
             Err(why) => Err(Failure::Io(format!("`{}` cannot be looked at: {why}", self.path.display()))),
         }
     }
@@ -266,5 +324,48 @@ impl local::HostWithStore<StoreState<SourceState>> for SourceView {
         let gone = || Failure::Other("the read was given up".to_owned());
         let outcome = host_future(&mut host, async move { outcome.await.unwrap_or_else(|_| Err(gone())) })?;
         Ok((stream, outcome))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(path: &str) -> Error {
+        LocalGrant::file(Path::new(path)).unwrap_err()
+    }
+
+    #[test]
+    fn what_is_neither_file_nor_device_is_refused_by_name() {
+        for (path, what) in [("/dev/null", "a character device"), ("/tmp", "a directory"), ("/dev", "a directory")] {
+            let error = refused(path);
+            assert_eq!(error.code(), Code::Usage);
+            assert!(error.to_string().contains(what), "{error}");
+        }
+        assert_eq!(refused("/nonexistent").code(), Code::SourceNotFound);
+    }
+
+    #[test]
+    fn the_end_is_found_by_seeking_and_reading_starts_anywhere() {
+        // What a device is asked, asked of memory: a test without privileges has no device.
+        let memory = rustix::fs::memfd_create("disk", rustix::fs::MemfdFlags::empty()).unwrap();
+        let file = File::from(memory);
+        file.write_all_at(&[7; 5000], 0).unwrap();
+        let size = end_of(&file).unwrap();
+        assert_eq!(size, 5000);
+        let device = Opened { file: Arc::new(file), path: "/dev/memory".into(), size, revision: None };
+        assert!(device.unchanged().is_ok());
+        let reader = Reader::Opened(device.clone());
+        assert_eq!(reader.read(0, 100).unwrap().len(), 100, "seeking does not move where it is read");
+        assert_eq!(reader.read(4990, 100).unwrap().len(), 10);
+        device.file.set_len(4000).unwrap();
+        assert!(matches!(device.unchanged(), Err(Failure::Changed(_))));
+    }
+
+    #[test]
+    fn a_file_has_a_revision_and_a_device_has_none() {
+        let grant = LocalGrant::file(Path::new("/etc/passwd")).unwrap();
+        assert!(grant.revision().is_some() && !grant.is_device());
+        assert_eq!(grant.size, Some(std::fs::metadata("/etc/passwd").unwrap().len()));
     }
 }

@@ -14,7 +14,7 @@ use url::Url;
 use super::failure;
 use crate::bindings::Failure;
 use crate::error::{Code, Error, Result, Stage};
-use crate::net::{self, Body, GrantedClient, redacted};
+use crate::net::{self, Body, GrantedClient, is_hosts_field, redacted};
 use crate::stream::{Helping, Pulse};
 
 /// The most requests of one component that may be under way.
@@ -23,39 +23,6 @@ const MAX_UNDER_WAY: usize = 8;
 const MAX_URL: usize = 8192;
 /// The most header fields of a request, and their bytes in all.
 const MAX_FIELDS: (usize, usize) = (32, 8192);
-
-/// Fields that only the host sets.
-const HOST_FIELDS: [&str; 20] = [
-    "host",
-    "range",
-    "authorization",
-    "cookie",
-    "accept-encoding",
-    "content-length",
-    "connection",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-authenticate",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "expect",
-    "via",
-    "forwarded",
-    "x-forwarded-for",
-    "content-type",
-];
-/// Fields of an answer that a component does not see.
-const SECRET_FIELDS: [&str; 6] = [
-    "set-cookie",
-    "set-cookie2",
-    "www-authenticate",
-    "proxy-authenticate",
-    "authentication-info",
-    "proxy-authentication-info",
-];
 
 /// What a source may ask of the network, and what became of it.
 #[derive(Clone)]
@@ -135,16 +102,16 @@ impl FetchGrant {
         let (body_sender, body) = oneshot::channel();
         let grant = self.clone();
         let helping = pulse.helping();
-        let url = request.url.clone();
+        let (method, url) = (request.method.clone(), request.url.clone());
         let task = tokio::spawn(async move {
             let answer = grant.client.send(request).await;
             drop(helping);
             // A component that dropped head or body does not want to know.
             match answer {
                 Ok(response) => {
-                    grant.saw(&url, response.status);
+                    grant.saw(&method, &url, response.status);
                     let net::Response { status, headers, length, body } = response;
-                    let _ = head_sender.send(Ok(Head { status, headers: visible(&headers), length }));
+                    let _ = head_sender.send(Ok(Head { status, headers, length }));
                     let _ = body_sender.send(Ok(body));
                 }
                 Err(error) => {
@@ -173,7 +140,7 @@ impl FetchGrant {
     }
 
     /// Keeps an error status as the host's own account of it.
-    fn saw(&self, url: &Url, status: u16) {
+    fn saw(&self, method: &Method, url: &Url, status: u16) {
         let code = match status {
             401 | 403 | 407 => Some(Code::SourceDenied),
             404 | 410 => Some(Code::SourceNotFound),
@@ -181,8 +148,12 @@ impl FetchGrant {
             400.. => Some(Code::SourceFailed),
             _ => None,
         };
-        let message = || format!("GET {}: the server answered {status}", redacted(url));
-        self.lock().last = code.map(|code| Error::new(code, Stage::Source, message()));
+        let error = code.map(|code| {
+            let message = format!("{method} {}: the server answered {status}", redacted(url));
+            let error = Error::new(code, Stage::Source, message);
+            if matches!(status, 401 | 403) { error.hint(self.client.advice(url)) } else { error }
+        });
+        self.lock().last = error;
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -241,8 +212,7 @@ pub(super) fn checked(asked: Asked<'_>) -> Result<Checked> {
     let mut request = net::Request::new(method, url);
     for (name, value) in fields {
         let lower = name.to_ascii_lowercase();
-        let hosts = HOST_FIELDS.contains(&lower.as_str()) || lower.starts_with("if-");
-        if hosts && !own.contains(&lower.as_str()) {
+        if is_hosts_field(&lower) && !own.contains(&lower.as_str()) {
             return Err(denied(format!("the component set the header field `{lower}`, which is the host's")));
         }
         let name = HeaderName::from_str(&lower).map_err(|_| invalid(format!("`{lower}` is no header field")))?;
@@ -251,16 +221,6 @@ pub(super) fn checked(asked: Asked<'_>) -> Result<Checked> {
     }
     request.headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     Ok(request)
-}
-
-/// The fields that a component may see, in their order, which removing some would not keep.
-fn visible(headers: &HeaderMap) -> HeaderMap {
-    let visible = headers.iter().filter(|(name, _)| !SECRET_FIELDS.contains(&name.as_str()));
-    let mut kept = HeaderMap::with_capacity(headers.len());
-    for (name, value) in visible {
-        kept.append(name.clone(), value.clone());
-    }
-    kept
 }
 
 /// Counts a request as under way as long as it lives.

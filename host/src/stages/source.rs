@@ -21,7 +21,7 @@ use crate::engine::{
     Component, Engine, Guest, HostStream, Kind, LINGER, Linking, StoreState, bytes_into, outcome_into,
 };
 use crate::error::{Code, Error, Result, Stage};
-use crate::stream::{Chunks, Flow, OutcomeSetter, Pulse, Ranges, Reading, outcome, pipe};
+use crate::stream::{Chunks, Flow, OutcomeSetter, Pulse, Ranges, Reading, exactly, outcome, pipe};
 
 /// What one source component was granted; by default nothing.
 #[derive(Clone, Default)]
@@ -68,7 +68,7 @@ pub struct Facts {
 pub struct Disk {
     facts: Facts,
     described: Described,
-    reads: mpsc::Sender<Read>,
+    reads: Reads,
 }
 
 struct Read {
@@ -107,7 +107,7 @@ fn ours(linker: &mut Linker<Store>) -> wasmtime::Result<()> {
     local::add_to_linker::<_, SourceView>(linker, |state| state)
 }
 
-/// Opens `location` with `component`, which is granted `grant` and must declare `scheme`. Runs in the current `LocalSet`.
+/// Opens a location with `component`, which is granted `grant` and must declare `scheme`. Runs in the current `LocalSet`.
 ///
 /// # Errors
 /// `usage` if it declares other schemes only; the component's failure, or, where the host itself saw why, the host's own
@@ -116,25 +116,27 @@ pub async fn open(
     engine: &Engine,
     component: &Component,
     grant: SourceGrant,
-    location: String,
+    what: Location,
     scheme: &str,
 ) -> Result<Disk> {
     let (mut guest, described, pulse) = instantiate(engine, component, grant.clone()).await?;
     let interface = guest.load(source::GuestIndices::new, |indices, store, instance| indices.load(store, instance))?;
     declares(guest.description(), scheme, component.name())?;
-    let (reads, requests) = mpsc::channel(1);
+    let (requests, receiver) = mpsc::channel(1);
     let (reply, opened) = oneshot::channel();
     let actor = Actor {
         name: component.name().to_owned(),
         interface,
         grant,
         pulse,
-        keep: reads.downgrade(),
+        keep: requests.downgrade(),
         waiters: Rc::default(),
         quiet: watch::Sender::new(false),
     };
-    tokio::task::spawn_local(actor.live(guest, location, reply, requests));
+    tokio::task::spawn_local(actor.live(guest, what, reply, receiver));
     let facts = opened.await.map_err(|_| Error::internal(Stage::Source, "the source's task ended"))??;
+    let whose = format!("the source `{}`", component.name());
+    let reads = Reads { requests, size: facts.size, whose };
     Ok(Disk { facts, described, reads })
 }
 
@@ -171,33 +173,50 @@ impl Disk {
     /// Reads `length` bytes from `offset`, or to the end. Where `access` is ranged, reads may overlap in time.
     ///
     /// # Errors
-    /// As for [`open`]; failures on the way are the flow's.
+    /// As for [`open`]; failures on the way are the flow's, a length that is not the announced one among them.
     pub async fn read(&self, offset: u64, length: Option<u64>) -> Result<Flow> {
-        read(&self.reads, offset, length).await
+        self.reads.read(offset, length).await
     }
 
     /// The disk as something of which ranges can be read, while its flow is read too.
     #[must_use]
     pub fn ranges(&self) -> Arc<dyn Ranges> {
-        Arc::new(Reads(self.reads.clone()))
+        Arc::new(self.reads.clone())
     }
 }
 
-/// The reads of a disk, without what is known of it.
-struct Reads(mpsc::Sender<Read>);
+/// The reads of a disk, and what each must bring.
+#[derive(Clone)]
+struct Reads {
+    requests: mpsc::Sender<Read>,
+    size: Option<u64>,
+    whose: String,
+}
+
+impl Reads {
+    async fn read(&self, offset: u64, length: Option<u64>) -> Result<Flow> {
+        let ended = || Error::internal(Stage::Source, "the source's task ended");
+        let (reply, flow) = oneshot::channel();
+        self.requests.send(Read { offset, length, reply }).await.map_err(|_| ended())?;
+        let flow = flow.await.map_err(|_| ended())??;
+        Ok(match announced(self.size, offset, length) {
+            Some(bytes) => {
+                let whose = self.whose.clone();
+                exactly(flow, bytes, move |got| {
+                    let message = format!("{whose} sent {got} bytes, expected {bytes} as announced");
+                    Error::new(Code::SourceLengthMismatch, Stage::Source, message)
+                })
+            }
+            None => flow,
+        })
+    }
+}
 
 impl Ranges for Reads {
     fn read(&self, offset: u64, length: u64) -> Reading {
-        let reads = self.0.clone();
-        Box::pin(async move { read(&reads, offset, Some(length)).await })
+        let reads = self.clone();
+        Box::pin(async move { Self::read(&reads, offset, Some(length)).await })
     }
-}
-
-async fn read(reads: &mpsc::Sender<Read>, offset: u64, length: Option<u64>) -> Result<Flow> {
-    let ended = || Error::internal(Stage::Source, "the source's task ended");
-    let (reply, flow) = oneshot::channel();
-    reads.send(Read { offset, length, reply }).await.map_err(|_| ended())?;
-    flow.await.map_err(|_| ended())?
 }
 
 /// The task that owns a source's store.
@@ -265,13 +284,15 @@ impl Waiters {
 }
 
 type Store = StoreState<SourceState>;
+/// A location and the options to open it with.
+type Location = (String, Vec<(String, String)>);
 type Body = (StreamReader<u8>, FutureReader<Result<(), Failure>>);
 
 impl Actor {
     async fn live(
         self,
         guest: Guest<SourceState>,
-        location: String,
+        what: Location,
         reply: oneshot::Sender<Result<Facts>>,
         mut requests: mpsc::Receiver<Read>,
     ) {
@@ -279,7 +300,7 @@ impl Actor {
         let opener = waiters.enter(Waiting::Open(reply));
         let ended = guest
             .run(async |accessor: &Accessor<Store>| {
-                let Some(disk) = self.open(accessor, location, opener).await? else { return Ok(()) };
+                let Some(disk) = self.open(accessor, what, opener).await? else { return Ok(()) };
                 self.serve(accessor, disk, &mut requests).await
             })
             .await;
@@ -317,11 +338,11 @@ impl Actor {
     async fn open(
         &self,
         accessor: &Accessor<Store>,
-        location: String,
+        (location, options): Location,
         opener: u64,
     ) -> wasmtime::Result<Option<ResourceAny>> {
         self.begin(&self.pulse);
-        let opened = self.interface.call_open(accessor, location, Vec::new()).await?;
+        let opened = self.interface.call_open(accessor, location, options).await?;
         let disk = match opened {
             Ok(disk) => disk,
             Err(failure) => {
@@ -333,7 +354,7 @@ impl Actor {
         let facts = self.interface.disk().func_facts().call_concurrent(accessor, (disk,)).await?.0;
         self.pulse.settled();
         if let Some(Waiting::Open(reply)) = self.waiters.take(opener) {
-            let _ = reply.send(Ok(convert(facts)));
+            let _ = reply.send(Ok(self.known(facts)));
         }
         Ok(Some(disk))
     }
@@ -419,6 +440,16 @@ impl Actor {
         Ok(())
     }
 
+    /// The facts as the host takes them.
+    fn known(&self, facts: source::Facts) -> Facts {
+        let mut facts = convert(facts);
+        if self.grant.local.as_ref().is_some_and(LocalGrant::is_device) {
+            // A device's path says where the disk is attached, not what it is.
+            facts.name = None;
+        }
+        facts
+    }
+
     fn begin(&self, pulse: &Pulse) {
         if let Some(fetch) = &self.grant.fetch {
             fetch.begin();
@@ -456,6 +487,13 @@ impl<C: Chunks> Chunks for Kept<C> {
     }
 }
 
+/// How many bytes a read of a disk of that size must bring, if that is known.
+fn announced(size: Option<u64>, offset: u64, length: Option<u64>) -> Option<u64> {
+    // Without a size the end may come sooner than asked for.
+    let left = size?.saturating_sub(offset);
+    Some(length.map_or(left, |length| length.min(left)))
+}
+
 fn convert(facts: source::Facts) -> Facts {
     let cut = |text: String| text.get(..text.floor_char_boundary(MAX_REVISION)).unwrap_or_default().to_owned();
     Facts {
@@ -468,5 +506,20 @@ fn convert(facts: source::Facts) -> Facts {
             source::Access::Restart => Access::Restart,
             source::Access::Ranged => Access::Ranged,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_brings_what_is_left_of_the_disk_or_less() {
+        assert_eq!(announced(Some(10), 0, None), Some(10));
+        assert_eq!(announced(Some(10), 4, None), Some(6));
+        assert_eq!(announced(Some(10), 4, Some(3)), Some(3));
+        assert_eq!(announced(Some(10), 4, Some(30)), Some(6));
+        assert_eq!(announced(Some(10), 40, Some(u64::MAX)), Some(0));
+        assert_eq!(announced(None, 0, Some(3)), None);
     }
 }
