@@ -24,9 +24,11 @@ pub enum Fixture {
     ProbeWasiHttp,
     SourceFlip,
     SourceIdle,
+    SourceLong,
     SourceOpen,
     SourceRanged,
     SourceScheme,
+    SourceShort,
     SourceSpin,
     SourceTrap,
     SourceWasiHttp02,
@@ -35,7 +37,7 @@ pub enum Fixture {
 }
 
 /// Every fixture.
-pub const ALL: [Fixture; 27] = [
+pub const ALL: [Fixture; 29] = [
     Fixture::CompressorBack,
     Fixture::CompressorStore,
     Fixture::CompressorXz,
@@ -55,9 +57,11 @@ pub const ALL: [Fixture; 27] = [
     Fixture::ProbeWasiHttp,
     Fixture::SourceFlip,
     Fixture::SourceIdle,
+    Fixture::SourceLong,
     Fixture::SourceOpen,
     Fixture::SourceRanged,
     Fixture::SourceScheme,
+    Fixture::SourceShort,
     Fixture::SourceSpin,
     Fixture::SourceTrap,
     Fixture::SourceWasiHttp02,
@@ -88,9 +92,11 @@ impl Fixture {
             Self::ProbeWasiHttp => "probe-wasi-http",
             Self::SourceFlip => "source-flip",
             Self::SourceIdle => "source-idle",
+            Self::SourceLong => "source-long",
             Self::SourceOpen => "source-open",
             Self::SourceRanged => "source-ranged",
             Self::SourceScheme => "source-scheme",
+            Self::SourceShort => "source-short",
             Self::SourceSpin => "source-spin",
             Self::SourceTrap => "source-trap",
             Self::SourceWasiHttp02 => "source-wasi-http-02",

@@ -17,3 +17,4 @@ pub mod signer;
 pub mod sink;
 pub mod tls;
 pub mod tokens;
+pub mod wire;

@@ -278,7 +278,7 @@ fn a_source_that_is_absent_forbidden_or_broken() {
     stage.import(&nobody, &[]).failed(10, "source-unreachable", &["cannot be connected to"]);
     stage.import("https://host.invalid/disk.raw", &[]).failed(10, "source-unreachable", &["cannot be resolved"]);
     stage.import("/nonexistent/disk.raw", &[]).failed(10, "source-not-found", &["/nonexistent/disk.raw"]);
-    stage.import("/dev/null", &[]).failed(2, "unsupported", &["not a regular file"]);
+    stage.import("/dev/null", &[]).failed(2, "usage", &["`/dev/null` is a character device"]);
     stage.assert_clean();
     let unreachable = format!("docker://127.0.0.1:{}/vm", free_port());
     import([&*stage.disk(), &unreachable]).failed(12, "registry-unreachable", &["cannot be connected to"]);
