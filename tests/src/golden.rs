@@ -41,6 +41,7 @@ pub fn steady(text: &str) -> String {
         let mut line = replaced(line, "127.0.0.1:", "PORT", |c| c.is_ascii_digit());
         line = replaced(&line, "longshore-test-", "N", |c| c.is_ascii_digit() || c == '-');
         line = replaced(&line, "/blobs/uploads/", "ID", |c| c.is_ascii_hexdigit() || c == '-');
+        line = replaced(&line, "was spent after ", "N", |c| c.is_ascii_digit() || c == '.');
         let temporary = std::env::temp_dir().join("longshore-test-N").display().to_string();
         out.push_str(&line.replace(&temporary, "$SCRATCH"));
         out.push('\n');
@@ -50,7 +51,8 @@ pub fn steady(text: &str) -> String {
 
 fn is_progress(line: &str) -> bool {
     let running = ["transferring: ", "committing: ", "publishing: "];
-    line == "opening" || running.iter().any(|phase| line.starts_with(phase))
+    // The summary of an import has its time and rate.
+    line == "opening" || line.starts_with("imported ") || running.iter().any(|phase| line.starts_with(phase))
 }
 
 /// Replaces what follows each `before`, as long as it is `part` of it.

@@ -80,7 +80,7 @@ fn a_wrong_checksum() {
     let wrong = format!("sha256:{}", "0".repeat(64));
     let says = ["the source has the checksum", &*right, &*wrong, "left behind"];
     let url = stage.nginx.url("disk.raw");
-    stage.import(&url, &["--checksum", &wrong]).failed(11, "checksum-mismatch", &says);
+    stage.import(&url, &["--checksum", &wrong]).failed(11, "checksum-mismatch", &says).golden("checksum-mismatch");
     stage.import_to_layout(&url, &["--checksum", &wrong]).failed(11, "checksum-mismatch", &says);
     stage.import(&url, &["--checksum", &right, "--checksum", &wrong]).failed(11, "checksum-mismatch", &says);
     stage.assert_clean();
@@ -99,7 +99,7 @@ fn a_source_that_is_cut_short() {
         })
     });
     let says = ["/disk.raw", "1048576 bytes", "expected 5000000"];
-    stage.import(&source.url("disk.raw"), &[]).failed(10, "source-truncated", &says);
+    stage.import(&source.url("disk.raw"), &[]).failed(10, "source-truncated", &says).golden("source-cut-short");
     let ran = stage.import_to_layout(&source.url("disk.raw"), &["--report", "-"]).failed(10, "source-truncated", &says);
     let error = &ran.report()["error"];
     assert_eq!((&error["code"], &error["exit"]), (&"source-truncated".into(), &10.into()));
@@ -153,13 +153,13 @@ fn a_registry_that_wants_other_credentials() {
     raw(&scratch.path("disk.raw"), DISK);
     let (disk, to, ca) = (scratch.text("disk.raw"), registry.reference("vm:1"), authority.ca());
     let says = ["401", "UNAUTHORIZED", "docker login"];
-    import([&*disk, &to, "--ca", &ca]).failed(16, "registry-denied", &says);
+    import([&*disk, &to, "--ca", &ca]).failed(16, "registry-denied", &says).golden("registry-without-credentials");
     let config = format!(r#"{{"auths":{{"{}":{{"username":"porter","password":"swordfish"}}}}}}"#, registry.host());
     fs::write(scratch.path("config.json"), config).unwrap();
     let ran = import([&*disk, &to, "--ca", &ca, "--auth-file", &scratch.text("config.json")]);
-    let ran = ran.failed(16, "registry-denied", &says);
+    let ran = ran.failed(16, "registry-denied", &says).golden("registry-with-wrong-credentials");
     assert!(!ran.stderr.contains("swordfish"));
-    import([&*disk, &to, "--ca", &ca, "--auth-file", "/nonexistent"]).failed(16, "credentials-unreadable", &[]);
+    import([&*disk, &to, "--ca", &ca, "--auth-file", "/nonexistent"]).failed(16, "credentials-unreadable", &[]).golden("credentials-unreadable");
     registry.assert_empty();
 }
 
@@ -174,7 +174,14 @@ fn a_registry_that_answers_500_at_any_step() {
         let ran = import([&*scratch.text("disk.raw"), &to, "--ca", &authority.ca()]);
         // The answer to a HEAD has no body.
         let said = if method == "HEAD" { "500" } else { "500 UNKNOWN: the script says no" };
-        ran.failed(12, "registry-failed", &[&format!("{method} https://"), said]);
+        let ran = ran.failed(12, "registry-failed", &[&format!("{method} https://"), said]);
+        match method {
+            "GET" => ran.golden("registry-500-at-the-ping"),
+            "POST" => ran.golden("registry-500-at-the-session"),
+            "PATCH" => ran.golden("registry-500-at-the-layer"),
+            "PUT" => ran.golden("registry-500-at-the-commit"),
+            _ => ran.golden("registry-500-behind-the-commit"),
+        };
         assert_eq!(seen.committed(), committed, "{method}");
         let opened = matches!(method, "PATCH" | "PUT");
         assert_eq!(seen.count("DELETE"), usize::from(opened), "an open session is cancelled after {method}");
@@ -195,7 +202,13 @@ fn guests_that_trap_spin_or_never_end() {
         for (fixture, code, says) in rows {
             let (stage, disk) = (&stage, &disk);
             scope.spawn(move || {
-                stage.import(disk, &["--source", &fixture.path()]).failed(14, code, &[says]);
+                let ran = stage.import(disk, &["--source", &fixture.path()]).failed(14, code, &[says]);
+                match fixture {
+                    Fixture::SourceTrap => ran.golden("guest-traps"),
+                    Fixture::SourceSpin => ran.golden("guest-spins"),
+                    Fixture::SourceOpen => ran.golden("guest-leaves-its-output-open"),
+                    _ => ran.golden("guest-does-nothing"),
+                };
                 stage.import_to_layout(disk, &["--source", &fixture.path()]).failed(14, code, &[says]);
             });
         }
@@ -235,7 +248,7 @@ fn plain_http_that_was_not_allowed() {
     });
     let redirecting = Script::start(Some(authority.server_config()), handler);
     let ran = import([&*redirecting.url("x"), &to, "--ca", &authority.ca(), "--plain-http", &host]);
-    ran.failed(13, "plain-http-denied", &[&plain.host()]);
+    ran.failed(13, "plain-http-denied", &[&plain.host()]).golden("redirect-to-plain-http");
 }
 
 #[test]
@@ -254,7 +267,11 @@ fn a_redirect_to_an_address_that_only_a_user_may_name() {
                 answer
             })
         });
-        stage.import(&redirecting.url("x"), &[]).failed(13, "egress-denied", &[why]);
+        let ran = stage.import(&redirecting.url("x"), &[]).failed(13, "egress-denied", &[why]);
+        match why {
+            "metadata" => ran.golden("redirect-to-metadata"),
+            _ => ran,
+        };
     }
     let looping = stage.script(|| {
         Box::pin(async {
@@ -263,25 +280,25 @@ fn a_redirect_to_an_address_that_only_a_user_may_name() {
             answer
         })
     });
-    stage.import(&looping.url("x"), &[]).failed(10, "source-failed", &["redirect"]);
+    stage.import(&looping.url("x"), &[]).failed(10, "source-failed", &["redirect"]).golden("redirect-loop");
     stage.assert_clean();
 }
 
 #[test]
 fn a_source_that_is_absent_forbidden_or_broken() {
     let stage = Stage::new();
-    stage.import(&stage.nginx.url("absent.raw"), &[]).failed(10, "source-not-found", &["404", "absent.raw"]);
+    stage.import(&stage.nginx.url("absent.raw"), &[]).failed(10, "source-not-found", &["404", "absent.raw"]).golden("source-404");
     stage.import(&stage.nginx.url("forbidden/disk.raw"), &[]).failed(16, "source-denied", &["403"]);
     let broken = stage.script(|| Box::pin(async { empty(503) }));
-    stage.import(&broken.url("disk.raw"), &[]).failed(10, "source-failed", &["503"]);
+    stage.import(&broken.url("disk.raw"), &[]).failed(10, "source-failed", &["503"]).golden("source-503");
     let nobody = format!("https://127.0.0.1:{}/disk.raw", free_port());
-    stage.import(&nobody, &[]).failed(10, "source-unreachable", &["cannot be connected to"]);
+    stage.import(&nobody, &[]).failed(10, "source-unreachable", &["cannot be connected to"]).golden("source-refuses-connections");
     stage.import("https://host.invalid/disk.raw", &[]).failed(10, "source-unreachable", &["cannot be resolved"]);
-    stage.import("/nonexistent/disk.raw", &[]).failed(10, "source-not-found", &["/nonexistent/disk.raw"]);
+    stage.import("/nonexistent/disk.raw", &[]).failed(10, "source-not-found", &["/nonexistent/disk.raw"]).golden("source-no-such-file");
     stage.import("/dev/null", &[]).failed(2, "usage", &["`/dev/null` is a character device"]);
     stage.assert_clean();
     let unreachable = format!("docker://127.0.0.1:{}/vm", free_port());
-    import([&*stage.disk(), &unreachable]).failed(12, "registry-unreachable", &["cannot be connected to"]);
+    import([&*stage.disk(), &unreachable]).failed(12, "registry-unreachable", &["cannot be connected to"]).golden("registry-refuses-connections");
 }
 
 #[test]
@@ -289,13 +306,13 @@ fn a_length_that_is_unknown_or_wrong() {
     let stage = Stage::new();
     let chunked = stage.script(|| Box::pin(async { streamed(None, stream::iter([Ok(Bytes::from(vec![7; 5000]))])) }));
     let url = chunked.url("disk.raw");
-    stage.import(&url, &[]).failed(11, "source-length-unknown", &["does not say how long", "--size"]);
-    stage.import(&url, &["--size", "5001"]).failed(11, "source-length-mismatch", &["5000 bytes, expected 5001"]);
-    stage.import(&url, &["--size", "4999"]).failed(11, "source-length-mismatch", &["at least 5000", "expected 4999"]);
-    stage.import(&stage.disk(), &["--size", "1"]).failed(11, "source-length-mismatch", &["announces 5000000"]);
+    stage.import(&url, &[]).failed(11, "source-length-unknown", &["does not say how long", "--size"]).golden("length-unknown");
+    stage.import(&url, &["--size", "5001"]).failed(11, "source-length-mismatch", &["5000 bytes, expected 5001"]).golden("length-shorter-than-demanded");
+    stage.import(&url, &["--size", "4999"]).failed(11, "source-length-mismatch", &["at least 5000", "expected 4999"]).golden("length-longer-than-demanded");
+    stage.import(&stage.disk(), &["--size", "1"]).failed(11, "source-length-mismatch", &["announces 5000000"]).golden("length-announced-otherwise");
     let from_input =
         |size: &[&str]| import_from([&["-", &*stage.to(), "--ca", &*stage.authority.ca()], size].concat(), &[7; 5000]);
-    from_input(&[]).failed(11, "source-length-unknown", &["standard input"]);
+    from_input(&[]).failed(11, "source-length-unknown", &["standard input"]).golden("length-of-standard-input");
     from_input(&["--size", "5001"]).failed(11, "source-length-mismatch", &["5000 bytes, expected 5001"]);
     from_input(&["--size", "4999"]).failed(11, "source-length-mismatch", &["expected 4999"]);
     stage.assert_clean();
@@ -336,7 +353,7 @@ fn a_file_that_is_written_to_while_it_is_read() {
     let registry = Script::start(Some(stage.authority.server_config()), handler);
     let to = format!("docker://{}/vm", registry.host());
     let ran = import([&*disk, &to, "--ca", &stage.authority.ca()]);
-    ran.failed(11, "source-changed", &["was written to while it was read"]);
+    ran.failed(11, "source-changed", &["was written to while it was read"]).golden("source-written-to");
 }
 
 #[test]
@@ -349,18 +366,18 @@ fn a_disk_that_a_hypervisor_would_read_elsewhere() {
     create(&["-f", "qcow2", &base, "1M"]);
     create(&["-f", "qcow2", "-b", &base, "-F", "qcow2", &overlay]);
     let says = ["the qcow2 disk is refused", "backing file", "base.qcow2", "qcow2-backing-file"];
-    stage.import(&overlay, &[]).failed(11, "disk-refused", &says);
+    stage.import(&overlay, &[]).failed(11, "disk-refused", &says).golden("disk-with-backing-file");
     let ran = stage.import_to_layout(&overlay, &["--report", "-"]).failed(11, "disk-refused", &says);
     assert_eq!(ran.report()["disk"]["hazards"][0]["severity"], "refuse");
     let vmdk = stage.scratch.text("disk.vmdk");
     create(&["-f", "vmdk", &vmdk, "1M"]);
-    stage.import(&vmdk, &[]).failed(11, "disk-refused", &["KDMV", "VMDK"]);
+    stage.import(&vmdk, &[]).failed(11, "disk-refused", &["KDMV", "VMDK"]).golden("disk-of-another-format");
     let malformed = stage.scratch.path("malformed.qcow2");
     let mut bytes = fs::read(&base).unwrap();
     bytes[20..24].copy_from_slice(&40_u32.to_be_bytes());
     fs::write(&malformed, bytes).unwrap();
     let says = ["probe-disk", "cluster_bits at 20 is 40, expected 9 to 21"];
-    stage.import(&malformed.display().to_string(), &[]).failed(11, "disk-invalid", &says);
+    stage.import(&malformed.display().to_string(), &[]).failed(11, "disk-invalid", &says).golden("disk-malformed");
     stage.assert_clean();
 }
 
@@ -370,7 +387,7 @@ fn what_is_not_built_yet_is_refused_and_never_ignored() {
     for flag in ["--spool", "--checkpoint", "--limit-rate"] {
         stage.import(&stage.disk(), &[flag, "x"]).failed(2, "unsupported", &[flag]);
     }
-    stage.import("docker://127.0.0.1/vm:1", &[]).failed(2, "unsupported", &["registry as SOURCE"]);
+    stage.import("docker://127.0.0.1/vm:1", &[]).failed(2, "unsupported", &["registry as SOURCE"]).golden("source-not-supported-yet");
     let mut named = longshore(["import", &stage.disk(), &stage.to()]);
     finish(named.env("LONGSHORE_POLICY", "/etc/passwd"), b"").failed(13, "policy-invalid", &["/etc/passwd"]);
     stage.assert_clean();
@@ -399,7 +416,7 @@ fn a_handshake_that_breaks() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://127.0.0.1:{}/disk.raw", listener.local_addr().unwrap().port());
     let closing = std::thread::spawn(move || drop(listener.accept()));
-    stage.import(&url, &[]).failed(10, "source-unreachable", &["broke during the TLS handshake"]);
+    stage.import(&url, &[]).failed(10, "source-unreachable", &["broke during the TLS handshake"]).golden("tls-handshake-broken");
     closing.join().unwrap();
     stage.assert_clean();
 }
@@ -407,7 +424,7 @@ fn a_handshake_that_breaks() {
 #[test]
 fn a_report_that_cannot_be_written() {
     let stage = Stage::new();
-    stage.import(&stage.disk(), &["--report", "/nonexistent/report.json"]).failed(20, "local-file", &["/nonexistent"]);
+    stage.import(&stage.disk(), &["--report", "/nonexistent/report.json"]).failed(20, "local-file", &["/nonexistent"]).golden("report-not-writable");
 }
 
 #[test]

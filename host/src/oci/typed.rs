@@ -1,6 +1,7 @@
 //! What users type where a reference or URL is expected, in messages.
 
-/// A location as a user typed it, fit to be shown: user information before a host is left out, however malformed the rest.
+/// A location as a user typed it, fit to be shown: user information before a host
+/// and what stands in a query are left out, however malformed the rest.
 #[must_use]
 pub fn as_typed(text: &str) -> String {
     let start = text.find(':').map_or(0, |colon| match text.get(colon..) {
@@ -11,10 +12,12 @@ pub fn as_typed(text: &str) -> String {
     let (scheme, rest) = text.split_at_checked(start).unwrap_or(("", text));
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
+    // Signed URLs carry their signature in the query.
+    let path = path.split_once('?').map_or_else(|| path.to_owned(), |(path, _)| format!("{path}?<redacted>"));
     match authority.rsplit_once('@') {
         // `repository@sha256:…` without a host is no user information.
         Some((_, host)) if !host.starts_with("sha256:") => format!("{scheme}…@{host}{path}"),
-        _ => text.to_owned(),
+        _ => format!("{scheme}{authority}{path}"),
     }
 }
 
@@ -35,6 +38,8 @@ mod tests {
             ("r.example/vm@sha256:00", "r.example/vm@sha256:00"),
             ("vm@sha256:00", "vm@sha256:00"),
             ("/a/b", "/a/b"),
+            ("https:/h/x?signature=hunter2", "https:/h/x?<redacted>"),
+            ("https://h?signature=hunter2/x", "https://h?<redacted>"),
             ("é:/ü@ö/ä", "é:/…@ö/ä"),
         ] {
             assert_eq!(as_typed(typed), shown);

@@ -13,9 +13,9 @@ const MAX_ERROR_BODY: usize = 64 * 1024;
 /// How long an error document is waited for: the status says the essence.
 const ERROR_BODY_WITHIN: Duration = Duration::from_secs(5);
 
-/// What to do where no credentials were given.
+/// What to do where none or the wrong credentials were given.
 pub(super) const GIVE_CREDENTIALS: &str =
-    "give credentials for this registry in docker's config.json, as `docker login` writes them";
+    "it wants other credentials than it got, if it got any: put them into docker's config.json, as `docker login` does";
 
 /// Status and Location of an answer.
 pub(super) fn answer_of(response: &Response) -> Answer<'_> {
@@ -107,6 +107,7 @@ fn by_status(status: u16, again: Option<Duration>, who: &str) -> Option<String> 
             Some(again) => format!("try again after {} s", again.as_secs()),
             None => format!("a proxy in front of {who} does not get its answer; try again later"),
         },
+        500.. => format!("what went wrong there is in the log of {who}; the same command may succeed later"),
         _ => return None,
     })
 }
