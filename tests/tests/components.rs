@@ -120,13 +120,17 @@ fn what_is_no_component_or_does_not_fit_is_refused() {
     fs::write(scratch.path("text.wasm"), "this is text").unwrap();
     let to = format!("oci:{}", scratch.text("layout"));
     let run = |flag: &str, spec: &str| import([&*scratch.text("disk.raw"), &*to, flag, spec]);
-    run("--source", &scratch.text("text.wasm")).failed(14, "component-invalid", &["`text`", "not a component"]);
+    run("--source", &scratch.text("text.wasm"))
+        .failed(14, "component-invalid", &["`text`", "not a component"])
+        .golden("component-that-is-none");
     run("--source", &Fixture::ProbeOther.path()).failed(
         14,
         "component-invalid",
         &["`probe-other`", "imports `longshore:stage/window@0.1.0`", "not granted to a source"],
     );
-    run("--probe", &Fixture::FramingExtra.path()).failed(14, "component-invalid", &["does not export", "probe@0.1.0"]);
+    run("--probe", &Fixture::FramingExtra.path())
+        .failed(14, "component-invalid", &["does not export", "probe@0.1.0"])
+        .golden("component-of-another-kind");
     run("--framing", "framing-zip").failed(2, "usage", &["no built-in framing `framing-zip`", "framing-tar"]);
     run("--framing", "./absent.wasm").failed(20, "local-file", &["absent.wasm"]);
     assert!(!scratch.path("layout").exists(), "nothing was touched");

@@ -99,7 +99,11 @@ fn a_source_that_is_cut_short() {
         })
     });
     let says = ["/disk.raw", "1048576 bytes", "expected 5000000"];
-    stage.import(&source.url("disk.raw"), &[]).failed(10, "source-truncated", &says).golden("source-cut-short");
+    stage.import(&source.url("disk.raw"), &[]).failed(10, "source-truncated", &says);
+    stage
+        .import_to_layout(&source.url("disk.raw"), &[])
+        .failed(10, "source-truncated", &says)
+        .golden("source-cut-short");
     let ran = stage.import_to_layout(&source.url("disk.raw"), &["--report", "-"]).failed(10, "source-truncated", &says);
     let error = &ran.report()["error"];
     assert_eq!((&error["code"], &error["exit"]), (&"source-truncated".into(), &10.into()));
@@ -159,7 +163,9 @@ fn a_registry_that_wants_other_credentials() {
     let ran = import([&*disk, &to, "--ca", &ca, "--auth-file", &scratch.text("config.json")]);
     let ran = ran.failed(16, "registry-denied", &says).golden("registry-with-wrong-credentials");
     assert!(!ran.stderr.contains("swordfish"));
-    import([&*disk, &to, "--ca", &ca, "--auth-file", "/nonexistent"]).failed(16, "credentials-unreadable", &[]).golden("credentials-unreadable");
+    import([&*disk, &to, "--ca", &ca, "--auth-file", "/nonexistent"])
+        .failed(16, "credentials-unreadable", &[])
+        .golden("credentials-unreadable");
     registry.assert_empty();
 }
 
@@ -202,14 +208,14 @@ fn guests_that_trap_spin_or_never_end() {
         for (fixture, code, says) in rows {
             let (stage, disk) = (&stage, &disk);
             scope.spawn(move || {
-                let ran = stage.import(disk, &["--source", &fixture.path()]).failed(14, code, &[says]);
+                stage.import(disk, &["--source", &fixture.path()]).failed(14, code, &[says]);
+                let ran = stage.import_to_layout(disk, &["--source", &fixture.path()]).failed(14, code, &[says]);
                 match fixture {
                     Fixture::SourceTrap => ran.golden("guest-traps"),
                     Fixture::SourceSpin => ran.golden("guest-spins"),
                     Fixture::SourceOpen => ran.golden("guest-leaves-its-output-open"),
                     _ => ran.golden("guest-does-nothing"),
                 };
-                stage.import_to_layout(disk, &["--source", &fixture.path()]).failed(14, code, &[says]);
             });
         }
     });
@@ -287,18 +293,29 @@ fn a_redirect_to_an_address_that_only_a_user_may_name() {
 #[test]
 fn a_source_that_is_absent_forbidden_or_broken() {
     let stage = Stage::new();
-    stage.import(&stage.nginx.url("absent.raw"), &[]).failed(10, "source-not-found", &["404", "absent.raw"]).golden("source-404");
+    stage
+        .import(&stage.nginx.url("absent.raw"), &[])
+        .failed(10, "source-not-found", &["404", "absent.raw"])
+        .golden("source-404");
     stage.import(&stage.nginx.url("forbidden/disk.raw"), &[]).failed(16, "source-denied", &["403"]);
     let broken = stage.script(|| Box::pin(async { empty(503) }));
     stage.import(&broken.url("disk.raw"), &[]).failed(10, "source-failed", &["503"]).golden("source-503");
     let nobody = format!("https://127.0.0.1:{}/disk.raw", free_port());
-    stage.import(&nobody, &[]).failed(10, "source-unreachable", &["cannot be connected to"]).golden("source-refuses-connections");
+    stage
+        .import(&nobody, &[])
+        .failed(10, "source-unreachable", &["cannot be connected to"])
+        .golden("source-refuses-connections");
     stage.import("https://host.invalid/disk.raw", &[]).failed(10, "source-unreachable", &["cannot be resolved"]);
-    stage.import("/nonexistent/disk.raw", &[]).failed(10, "source-not-found", &["/nonexistent/disk.raw"]).golden("source-no-such-file");
+    stage
+        .import("/nonexistent/disk.raw", &[])
+        .failed(10, "source-not-found", &["/nonexistent/disk.raw"])
+        .golden("source-no-such-file");
     stage.import("/dev/null", &[]).failed(2, "usage", &["`/dev/null` is a character device"]);
     stage.assert_clean();
     let unreachable = format!("docker://127.0.0.1:{}/vm", free_port());
-    import([&*stage.disk(), &unreachable]).failed(12, "registry-unreachable", &["cannot be connected to"]).golden("registry-refuses-connections");
+    import([&*stage.disk(), &unreachable])
+        .failed(12, "registry-unreachable", &["cannot be connected to"])
+        .golden("registry-refuses-connections");
 }
 
 #[test]
@@ -306,10 +323,24 @@ fn a_length_that_is_unknown_or_wrong() {
     let stage = Stage::new();
     let chunked = stage.script(|| Box::pin(async { streamed(None, stream::iter([Ok(Bytes::from(vec![7; 5000]))])) }));
     let url = chunked.url("disk.raw");
-    stage.import(&url, &[]).failed(11, "source-length-unknown", &["does not say how long", "--size"]).golden("length-unknown");
-    stage.import(&url, &["--size", "5001"]).failed(11, "source-length-mismatch", &["5000 bytes, expected 5001"]).golden("length-shorter-than-demanded");
-    stage.import(&url, &["--size", "4999"]).failed(11, "source-length-mismatch", &["at least 5000", "expected 4999"]).golden("length-longer-than-demanded");
-    stage.import(&stage.disk(), &["--size", "1"]).failed(11, "source-length-mismatch", &["announces 5000000"]).golden("length-announced-otherwise");
+    stage
+        .import(&url, &[])
+        .failed(11, "source-length-unknown", &["does not say how long", "--size"])
+        .golden("length-unknown");
+    stage.import(&url, &["--size", "5001"]).failed(11, "source-length-mismatch", &["5000 bytes, expected 5001"]);
+    stage
+        .import_to_layout(&url, &["--size", "5001"])
+        .failed(11, "source-length-mismatch", &["5000 bytes, expected 5001"])
+        .golden("length-shorter-than-demanded");
+    stage.import(&url, &["--size", "4999"]).failed(11, "source-length-mismatch", &["at least 5000", "expected 4999"]);
+    stage
+        .import_to_layout(&url, &["--size", "4999"])
+        .failed(11, "source-length-mismatch", &["at least 5000", "expected 4999"])
+        .golden("length-longer-than-demanded");
+    stage
+        .import(&stage.disk(), &["--size", "1"])
+        .failed(11, "source-length-mismatch", &["announces 5000000"])
+        .golden("length-announced-otherwise");
     let from_input =
         |size: &[&str]| import_from([&["-", &*stage.to(), "--ca", &*stage.authority.ca()], size].concat(), &[7; 5000]);
     from_input(&[]).failed(11, "source-length-unknown", &["standard input"]).golden("length-of-standard-input");
@@ -366,18 +397,24 @@ fn a_disk_that_a_hypervisor_would_read_elsewhere() {
     create(&["-f", "qcow2", &base, "1M"]);
     create(&["-f", "qcow2", "-b", &base, "-F", "qcow2", &overlay]);
     let says = ["the qcow2 disk is refused", "backing file", "base.qcow2", "qcow2-backing-file"];
-    stage.import(&overlay, &[]).failed(11, "disk-refused", &says).golden("disk-with-backing-file");
+    stage.import(&overlay, &[]).failed(11, "disk-refused", &says);
+    stage.import_to_layout(&overlay, &[]).failed(11, "disk-refused", &says).golden("disk-with-backing-file");
     let ran = stage.import_to_layout(&overlay, &["--report", "-"]).failed(11, "disk-refused", &says);
     assert_eq!(ran.report()["disk"]["hazards"][0]["severity"], "refuse");
     let vmdk = stage.scratch.text("disk.vmdk");
     create(&["-f", "vmdk", &vmdk, "1M"]);
-    stage.import(&vmdk, &[]).failed(11, "disk-refused", &["KDMV", "VMDK"]).golden("disk-of-another-format");
+    stage.import(&vmdk, &[]).failed(11, "disk-refused", &["KDMV", "VMDK"]);
+    stage.import_to_layout(&vmdk, &[]).failed(11, "disk-refused", &["KDMV", "VMDK"]).golden("disk-of-another-format");
     let malformed = stage.scratch.path("malformed.qcow2");
     let mut bytes = fs::read(&base).unwrap();
     bytes[20..24].copy_from_slice(&40_u32.to_be_bytes());
     fs::write(&malformed, bytes).unwrap();
     let says = ["probe-disk", "cluster_bits at 20 is 40, expected 9 to 21"];
-    stage.import(&malformed.display().to_string(), &[]).failed(11, "disk-invalid", &says).golden("disk-malformed");
+    stage.import(&malformed.display().to_string(), &[]).failed(11, "disk-invalid", &says);
+    stage
+        .import_to_layout(&malformed.display().to_string(), &[])
+        .failed(11, "disk-invalid", &says)
+        .golden("disk-malformed");
     stage.assert_clean();
 }
 
@@ -387,7 +424,10 @@ fn what_is_not_built_yet_is_refused_and_never_ignored() {
     for flag in ["--spool", "--checkpoint", "--limit-rate"] {
         stage.import(&stage.disk(), &[flag, "x"]).failed(2, "unsupported", &[flag]);
     }
-    stage.import("docker://127.0.0.1/vm:1", &[]).failed(2, "unsupported", &["registry as SOURCE"]).golden("source-not-supported-yet");
+    stage
+        .import("docker://127.0.0.1/vm:1", &[])
+        .failed(2, "unsupported", &["registry as SOURCE"])
+        .golden("source-not-supported-yet");
     let mut named = longshore(["import", &stage.disk(), &stage.to()]);
     finish(named.env("LONGSHORE_POLICY", "/etc/passwd"), b"").failed(13, "policy-invalid", &["/etc/passwd"]);
     stage.assert_clean();
@@ -416,7 +456,10 @@ fn a_handshake_that_breaks() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://127.0.0.1:{}/disk.raw", listener.local_addr().unwrap().port());
     let closing = std::thread::spawn(move || drop(listener.accept()));
-    stage.import(&url, &[]).failed(10, "source-unreachable", &["broke during the TLS handshake"]).golden("tls-handshake-broken");
+    stage
+        .import(&url, &[])
+        .failed(10, "source-unreachable", &["broke during the TLS handshake"])
+        .golden("tls-handshake-broken");
     closing.join().unwrap();
     stage.assert_clean();
 }
@@ -424,7 +467,10 @@ fn a_handshake_that_breaks() {
 #[test]
 fn a_report_that_cannot_be_written() {
     let stage = Stage::new();
-    stage.import(&stage.disk(), &["--report", "/nonexistent/report.json"]).failed(20, "local-file", &["/nonexistent"]).golden("report-not-writable");
+    stage
+        .import(&stage.disk(), &["--report", "/nonexistent/report.json"])
+        .failed(20, "local-file", &["/nonexistent"])
+        .golden("report-not-writable");
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn every_golden_file_is_compared_by_exactly_one_test() {
     let sources = fs::read_dir(tests).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
     let mut named = BTreeSet::new();
     for source in sources {
-        for rest in source.split(".golden(\"").skip(1) {
+        for rest in source.split(".golden(\"").skip(1).chain(source.split("\"golden:").skip(1)) {
             let name = rest.split('"').next().unwrap().to_owned();
             assert!(named.insert(name.clone()), "`{name}` is compared twice");
         }

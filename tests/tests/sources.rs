@@ -375,7 +375,7 @@ fn bodies_that_break_off() {
     stage.from(&Wire::start(move |_| acts.to_vec()), &[]).failed(10, "source-truncated", &says);
     let acts = [half(&announced), Act::Reset];
     let ran = stage.from(&Wire::start(move |_| acts.to_vec()), &[]);
-    ran.failed(10, "source-failed", &["broke the body off after"]);
+    ran.failed(10, "source-failed", &["broke the body off after"]).golden("source-resets-its-body");
     let acts = [Act::Reset];
     let ran = stage.from(&Wire::start(move |_| acts.to_vec()), &[]);
     ran.failed(10, "source-unreachable", &["before there was an answer"]);

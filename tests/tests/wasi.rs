@@ -294,10 +294,10 @@ fn wasi_http_is_for_sources_only() {
     let says =
         ["`probe-wasi-http` imports `wasi:http/", "not granted to a probe", "may import log, window, and of WASI"];
     ran.failed(14, "component-invalid", &says);
-    // A source without a network grant may import it, and gets nothing from it.
+    // A source that speaks HTTP is not given a file to open.
     let disk = stage.scratch.path("www").join("disk.raw").display().to_string();
     for fixture in SOURCES {
-        stage.import(&disk, fixture, &[]).failed(11, "source-invalid", &[fixture.name()]);
+        stage.import(&disk, fixture, &[]).failed(2, "usage", &[fixture.name(), "does not open `file` locations"]);
     }
     stage.assert_clean();
 }

@@ -46,7 +46,7 @@ enum Scan {
     NeedHead(usize),
 }
 
-/// Looks at a head for which [`matches`] holds, of a file of `size` bytes (none = unknown); `whole` says that there is no
+/// Looks at a head for which [`matches()`] holds, of a file of `size` bytes (none = unknown); `whole` says that there is no
 /// more.
 pub(crate) fn inspect(head: &[u8], size: Option<u64>, whole: bool) -> Result<Answer, Malformed> {
     let volume = match scan(head)? {

@@ -20,7 +20,7 @@ pub(crate) fn matches(head: &[u8]) -> bool {
     head.starts_with(MAGIC) && matches!(head.get(4..8), Some([0, 0, 0, 2 | 3]))
 }
 
-/// Looks at a head for which [`matches`] holds; `whole` says that there is no more.
+/// Looks at a head for which [`matches()`] holds; `whole` says that there is no more.
 pub(crate) fn inspect(head: &[u8], whole: bool) -> Result<Answer, Malformed> {
     let header = header::parse(head)?;
     let extensions = match extensions::walk(head, &header)? {
