@@ -1,5 +1,7 @@
 //! Arguments as typed. Nothing here looks at the world.
 
+#![allow(rustdoc::broken_intra_doc_links, reason = "these are help texts, where brackets mean what may be left out")]
+
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};

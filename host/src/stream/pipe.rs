@@ -46,7 +46,7 @@ impl PipeWriter {
     /// Ready when there is room for a chunk.
     ///
     /// # Errors
-    /// [`Closed`] if nobody reads any more.
+    /// `Closed` if nobody reads any more.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
         let mut shared = lock(&self.0);
         if shared.reader_gone {
