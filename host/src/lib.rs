@@ -1,10 +1,11 @@
 //! longshore carries a virtual machine disk from where it is into an OCI registry, in one pass, under a policy.
 //!
 //! ```text
-//!  SOURCE ──> source ──┬──stream──> framing ──> digest ──> upload session ──> config ──> manifest ──> tags
-//!             (wasm)   │             (wasm)                 (host)
-//!                      ├─> checksums that were demanded (host)
-//!                      └─> probe (wasm): format, virtual size, hazards
+//!  SOURCE ──> source ──┬──> [filter]* ──┬──> framing ──> [compressor] ──> upload ──> config ──> manifest ──> tags
+//!             (wasm)   │    (wasm)      │    (wasm)      (wasm)           (host)
+//!                      │                ├─> probe (wasm): format, virtual size, hazards
+//!                      │                └─> checksums demanded of the disk (host)
+//!                      └─> checksums demanded of the bytes received (host)
 //! ```
 //!
 //! [`pipeline`] is that picture as one function. Nothing uses a module above it; a test holds the table of allowed edges.

@@ -43,6 +43,7 @@ pub fn steady(text: &str) -> String {
         let mut line = replaced(line, "127.0.0.1:", "PORT", |c| c.is_ascii_digit());
         line = replaced(&line, "longshore-test-", "N", |c| c.is_ascii_digit() || c == '-');
         line = replaced(&line, "/blobs/uploads/", "ID", |c| c.is_ascii_hexdigit() || c == '-');
+        line = replaced(&line, "/_uploads/", "ID", |c| c.is_ascii_hexdigit() || c == '-');
         line = replaced(&line, "it asked for ", "N", |c| c.is_ascii_digit());
         line = replaced(&line, " wrote at least ", "N", |c| c.is_ascii_digit());
         line = replaced(&line, "broke the body off after ", "N", |c| c.is_ascii_digit());
