@@ -10,9 +10,11 @@ use longshore_tests::golden::folder;
 fn every_golden_file_is_compared_by_exactly_one_test() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let sources = fs::read_dir(tests).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
+    // Not as one literal: it would find itself here.
+    let in_a_table = format!("\"{}:", "golden");
     let mut named = BTreeSet::new();
     for source in sources {
-        for rest in source.split(".golden(\"").skip(1).chain(source.split("\"golden:").skip(1)) {
+        for rest in source.split(".golden(\"").skip(1).chain(source.split(&in_a_table).skip(1)) {
             let name = rest.split('"').next().unwrap().to_owned();
             assert!(named.insert(name.clone()), "`{name}` is compared twice");
         }

@@ -577,7 +577,11 @@ fn a_real_registry_whose_disk_is_full() {
         let _small = Small::mount(&storage, "2m");
         let registry = plain(&scratch, version);
         let ran = import_to(&scratch, &registry.host(), &[]);
-        let ran = ran.failed(12, "registry-failed", &["PATCH http://", "answered 500", "hint: the registry's storage is full"]);
+        let ran = ran.failed(
+            12,
+            "registry-failed",
+            &["PATCH http://", "answered 500", "hint: the registry's storage is full"],
+        );
         match version {
             Version::V2 => ran.golden("registry-2-whose-disk-is-full"),
             Version::V3 => ran.golden("registry-3-whose-disk-is-full"),
