@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::runtime::TICK;
-
+/// One epoch. A guest is interrupted at its next check after each.
+pub(super) const TICK: Duration = Duration::from_millis(10);
 /// CPU time that each MiB of delivered bytes earns: ten times what a byte loop in an interpreted guest needs.
 const EARNED_PER_MIB: Duration = Duration::from_secs(1);
 

@@ -3,15 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
-use super::budget::Epochs;
+use super::budget::{Epochs, TICK};
 use super::config::config;
 use crate::error::{Error, Result, Stage};
 use crate::policy::Limits;
-
-/// One epoch. A guest is interrupted at its next check after each.
-pub(super) const TICK: Duration = Duration::from_millis(10);
 
 /// Where guests run. Cheap to clone.
 #[derive(Clone)]
