@@ -91,6 +91,15 @@ pub fn umoci(scratch: &Scratch, work: &str, arguments: &[&str], reference: &str,
     bytes
 }
 
+/// Panics if there is a blob or an index in the layout.
+pub fn assert_layout_empty(layout: &Path) {
+    assert!(!layout.join("index.json").exists());
+    if let Ok(blobs) = fs::read_dir(layout.join("blobs/sha256")) {
+        let left: Vec<_> = blobs.map(|blob| blob.unwrap().file_name()).collect();
+        assert!(left.is_empty(), "the layout holds {left:?}");
+    }
+}
+
 impl Pulled {
     /// The one layer's file.
     pub fn layer(&self) -> PathBuf {

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -68,6 +69,25 @@ pub fn probe_from<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>, input: 
 /// `longshore probe` with these arguments and no input.
 pub fn probe<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>) -> Ran {
     probe_from(arguments, b"")
+}
+
+/// Runs a command to its end without input, and gives the most memory it was seen with, in bytes: from outside, besides
+/// what a report says of itself.
+pub fn watched(command: &mut Command) -> (Ran, u64) {
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().expect("a status").is_none() {
+        peak = peak.max(std::fs::read_to_string(&status).ok().and_then(|text| high_water(&text)).unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    (ran(&child.wait_with_output().expect("an end")), peak)
+}
+
+fn high_water(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 pub fn ran(output: &Output) -> Ran {

@@ -164,3 +164,10 @@ where
     }
     answer.body(StreamBody::new(frames).boxed_unsync()).expect("an answer")
 }
+
+/// An answer of that many zero bytes, a multiple of 256 KiB, which nobody holds at once.
+pub fn zeros(length: u64) -> Response<Body> {
+    let chunk = Bytes::from(vec![0; 256 * 1024]);
+    let chunks = length / chunk.len() as u64;
+    streamed(Some(length), futures_util::stream::iter((0..chunks).map(move |_| Ok(chunk.clone()))))
+}

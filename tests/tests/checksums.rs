@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use longshore_tests::layers::assert_layout_empty;
 use longshore_tests::nginx::Nginx;
 use longshore_tests::program::{Ran, import, import_from};
 use longshore_tests::scratch::{Scratch, raw, run};
@@ -57,11 +58,7 @@ impl Stage {
     }
 
     fn assert_clean(&self) {
-        let layout = self.scratch.path("layout");
-        assert!(!layout.join("index.json").exists());
-        if let Ok(blobs) = fs::read_dir(layout.join("blobs/sha256")) {
-            assert_eq!(blobs.count(), 0, "the layout holds blobs");
-        }
+        assert_layout_empty(&self.scratch.path("layout"));
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use longshore_tests::fixtures::Fixture;
+use longshore_tests::layers::assert_layout_empty;
 use longshore_tests::nginx::Nginx;
 use longshore_tests::peer::{Peer, free_port};
 use longshore_tests::program::{Ran, finish, import, import_from, longshore};
@@ -58,12 +59,7 @@ impl Stage {
     /// Panics if anything was committed anywhere.
     fn assert_clean(&self) {
         self.registry.assert_empty();
-        let layout = self.scratch.path("layout");
-        assert!(!layout.join("index.json").exists());
-        if let Ok(blobs) = fs::read_dir(layout.join("blobs/sha256")) {
-            let left: Vec<_> = blobs.map(|blob| blob.unwrap().file_name()).collect();
-            assert!(left.is_empty(), "the layout holds {left:?}");
-        }
+        assert_layout_empty(&self.scratch.path("layout"));
     }
 
     fn script(&self, handler: impl Fn() -> Answer + Send + Sync + 'static) -> Script {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use longshore_tests::fixtures::Fixture;
+use longshore_tests::layers::assert_layout_empty;
 use longshore_tests::program::{Ran, import, probe, probe_from};
 use longshore_tests::ranges::{Content, Manner, Pace, serve, serve_paced};
 use longshore_tests::scratch::{Scratch, noise, qcow2, raw, run};
@@ -34,12 +35,7 @@ fn imported(scratch: &Scratch, url: &str, script: &Script, more: &[&str]) -> Ran
 
 /// Panics if there is a blob or an index in the layout.
 fn assert_nothing_committed(scratch: &Scratch) {
-    let layout = scratch.path("layout");
-    assert!(!layout.join("index.json").exists());
-    if let Ok(blobs) = fs::read_dir(layout.join("blobs/sha256")) {
-        let left: Vec<_> = blobs.map(|blob| blob.unwrap().file_name()).collect();
-        assert!(left.is_empty(), "{left:?}");
-    }
+    assert_layout_empty(&scratch.path("layout"));
 }
 
 /// Length and sum of bytes, as `probe-script` tells them.

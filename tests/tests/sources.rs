@@ -13,7 +13,7 @@ use longshore::net::{GrantedClient, Net};
 use longshore::policy::{Origin, Policy, Side, Site, Sited};
 use longshore::stages::{self, Disk, FetchGrant, SourceGrant};
 use longshore_tests::fixtures::Fixture;
-use longshore_tests::layers::pull;
+use longshore_tests::layers::{assert_layout_empty, pull};
 use longshore_tests::program::{Ran, finish, import, longshore};
 use longshore_tests::scratch::{Scratch, noise, raw, run};
 use longshore_tests::wire::{Act, Wire};
@@ -74,12 +74,7 @@ impl Stage {
 
     /// Panics if anything was committed.
     fn assert_clean(&self) {
-        let layout = self.0.path("layout");
-        assert!(!layout.join("index.json").exists());
-        if let Ok(blobs) = fs::read_dir(layout.join("blobs/sha256")) {
-            let left: Vec<_> = blobs.map(|blob| blob.unwrap().file_name()).collect();
-            assert!(left.is_empty(), "the layout holds {left:?}");
-        }
+        assert_layout_empty(&self.0.path("layout"));
     }
 }
 

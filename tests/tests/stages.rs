@@ -2,19 +2,18 @@
 //! a failure is the one who is named.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
 use longshore_tests::fixtures::Fixture;
-use longshore_tests::layers::{Pulled, pull};
-use longshore_tests::program::{Ran, import, import_from, longshore};
+use longshore_tests::layers::{Pulled, assert_layout_empty, pull};
+use longshore_tests::program::{Ran, import, import_from, longshore, watched};
 use longshore_tests::registry::{Registry, Setup};
 use longshore_tests::scratch::{Scratch, qcow2, raw, run};
-use longshore_tests::script::{Handler, Script, streamed};
+use longshore_tests::script::{Handler, Script, streamed, zeros};
 use longshore_tests::sink;
 use longshore_tests::tls::Authority;
 use serde_json::{Value, json};
@@ -59,12 +58,7 @@ impl Place {
         // Whether distribution 2.8 lets an upload be cancelled depends on how far it came: a layout always does.
         let ran = self.to_layout(source, more).failed(exit, code, says);
         self.registry.assert_empty();
-        let layout = self.scratch.path("layout");
-        assert!(!layout.join("index.json").exists());
-        if let Ok(blobs) = fs::read_dir(layout.join("blobs/sha256")) {
-            let left: Vec<_> = blobs.map(|blob| blob.unwrap().file_name()).collect();
-            assert!(left.is_empty(), "the layout holds {left:?}");
-        }
+        assert_layout_empty(&self.scratch.path("layout"));
         ran
     }
 }
@@ -386,33 +380,16 @@ fn memory_stays_below_64_mib_through_a_filter_and_a_compressor() {
     let scratch = Scratch::new();
     let authority = Authority::new(&scratch);
     let (registry, seen) = sink::start(Some(authority.server_config()), None);
-    let handler: Handler = Arc::new(|_| {
-        Box::pin(async {
-            let chunk = Bytes::from(vec![0; 256 * 1024]);
-            let chunks = DISK / chunk.len() as u64;
-            streamed(Some(DISK), stream::iter((0..chunks).map(move |_| Ok(chunk.clone()))))
-        })
-    });
+    let handler: Handler = Arc::new(|_| Box::pin(async { zeros(DISK) }));
     let source = Script::start(Some(authority.server_config()), handler);
     let (filter, compressor) = (Fixture::FilterRot.path(), Fixture::CompressorStore.path());
     let to = format!("docker://{}/vm:1", registry.host());
     let mut command = longshore(["import", &source.url("disk.raw"), &to, "--ca", &authority.ca(), "--report", "-"]);
     command.args(["--filter", &filter, "--compressor", &compressor]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    while child.try_wait().unwrap().is_none() {
-        peak = peak.max(fs::read_to_string(&status).ok().and_then(|text| high_water(&text)).unwrap_or(0));
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let ran = longshore_tests::program::ran(&child.wait_with_output().unwrap()).done();
+    let (ran, peak) = watched(&mut command);
+    let ran = ran.done();
     println!("peak RSS {} MiB", peak >> 20);
     assert!(peak > 0 && peak <= MOST, "{} MiB", peak >> 20);
     assert!(seen.received.load(SeqCst) > DISK);
     assert_eq!(ran.report()["image"]["layer_size"], seen.received.load(SeqCst));
-}
-
-fn high_water(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }

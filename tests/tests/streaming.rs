@@ -1,6 +1,6 @@
 //! It really streams: no byte waits for the last one, no file takes the disk, memory stays flat.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::stream;
 use longshore_tests::fixtures::Fixture;
-use longshore_tests::program::{finish, import, longshore, path};
+use longshore_tests::program::{finish, import, longshore, path, watched};
 use longshore_tests::registry::{Registry, Setup};
 use longshore_tests::scratch::{Scratch, raw};
-use longshore_tests::script::{Handler, Script, streamed};
+use longshore_tests::script::{Handler, Script, streamed, zeros};
 use longshore_tests::sink;
 use longshore_tests::tls::Authority;
 
@@ -86,33 +86,15 @@ fn memory_stays_below_64_mib_for_8_gib_over_tls() {
     let scratch = Scratch::new();
     let authority = Authority::new(&scratch);
     let (registry, seen) = sink::start(Some(authority.server_config()), None);
-    let handler: Handler = Arc::new(|_| {
-        Box::pin(async {
-            let chunk = Bytes::from(vec![0; 256 * 1024]);
-            let chunks = DISK / chunk.len() as u64;
-            streamed(Some(DISK), stream::iter((0..chunks).map(move |_| Ok(chunk.clone()))))
-        })
-    });
+    let handler: Handler = Arc::new(|_| Box::pin(async { zeros(DISK) }));
     let source = Script::start(Some(authority.server_config()), handler);
     let to = format!("docker://{}/vm:1", registry.host());
     let mut command = longshore(["import", &source.url("disk.raw"), &to, "--ca", &authority.ca(), "--report", "-"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    // Seen from outside, besides what the report says of itself.
-    let mut peak = 0;
-    while child.try_wait().unwrap().is_none() {
-        peak = peak.max(std::fs::read_to_string(&status).ok().and_then(|text| high_water(&text)).unwrap_or(0));
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let ran = longshore_tests::program::ran(&child.wait_with_output().unwrap()).done();
+    let (ran, peak) = watched(&mut command);
+    let ran = ran.done();
     let reported = ran.report()["process"]["peak_rss_bytes"].as_u64().unwrap();
     println!("peak RSS {} MiB, reported {} MiB", peak >> 20, reported >> 20);
     assert!(peak > 0 && peak <= MOST, "{} MiB", peak >> 20);
     assert!(reported <= MOST, "{} MiB", reported >> 20);
     assert!(seen.received.load(SeqCst) > DISK);
-}
-
-fn high_water(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }

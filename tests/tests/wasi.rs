@@ -2,7 +2,7 @@
 //! nothing.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::SeqCst;
@@ -14,9 +14,9 @@ use longshore_tests::fixtures::Fixture;
 use longshore_tests::layers::pull;
 use longshore_tests::nginx::Nginx;
 use longshore_tests::peer::free_port;
-use longshore_tests::program::{Ran, import, longshore};
+use longshore_tests::program::{Ran, finish, import, longshore};
 use longshore_tests::scratch::{Scratch, raw};
-use longshore_tests::script::{Answer, Handler, Script, empty, full, streamed};
+use longshore_tests::script::{Answer, Handler, Script, empty, full, streamed, zeros};
 use longshore_tests::sink;
 use longshore_tests::tls::Authority;
 
@@ -186,20 +186,13 @@ fn memory_stays_below_64_mib_for_a_gibibyte() {
     const DISK: u64 = 1 << 30;
     const MOST: u64 = 64 << 20;
     let stage = Stage::new();
-    let source = stage.script(|_| {
-        Box::pin(async {
-            let chunk = Bytes::from(vec![0; 256 * 1024]);
-            let chunks = DISK / chunk.len() as u64;
-            streamed(Some(DISK), stream::iter((0..chunks).map(move |_| Ok(chunk.clone()))))
-        })
-    });
+    let source = stage.script(|_| Box::pin(async { zeros(DISK) }));
     for fixture in SOURCES {
         let (registry, seen) = sink::start(Some(stage.authority.server_config()), None);
         let to = format!("docker://{}/vm:1", registry.host());
         let (url, ca, component) = (source.url("disk.raw"), stage.authority.ca(), fixture.path());
         let mut command = longshore(["import", &url, &to, "--ca", &ca, "--source", &component, "--report", "-"]);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let ran = longshore_tests::program::ran(&child.wait_with_output().unwrap()).done();
+        let ran = finish(&mut command, b"").done();
         let peak = ran.report()["process"]["peak_rss_bytes"].as_u64().unwrap();
         println!("{fixture:?}: peak RSS {} MiB", peak >> 20);
         assert!(peak > 0 && peak <= MOST, "{fixture:?}: {} MiB", peak >> 20);

@@ -37,6 +37,13 @@ struct Lines {
     line: Vec<u8>,
 }
 
+/// A guest's text, cut to `most` bytes, control characters replaced.
+#[must_use]
+pub fn cleaned(text: &str, most: usize) -> String {
+    let text = text.get(..text.floor_char_boundary(most)).unwrap_or_default();
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 impl Log {
     pub(super) fn new(component: &str) -> Self {
         Self(Arc::new(Mutex::new(Messages { component: component.to_owned(), shown: 0 })))
@@ -49,8 +56,7 @@ impl Log {
             return;
         }
         messages.shown += 1;
-        let shown = message.get(..message.floor_char_boundary(MAX_MESSAGE)).unwrap_or_default();
-        let shown: String = shown.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let shown = cleaned(message, MAX_MESSAGE);
         let component = messages.component.as_str();
         match level {
             Level::Debug => tracing::debug!(component, "{shown}"),

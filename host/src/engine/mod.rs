@@ -22,6 +22,7 @@ pub use component::{Component, Kind, Origin};
 pub use consume::{bytes_into, outcome_into};
 pub use embedded::{Embedded, built_in};
 pub use guest::{Guest, LINGER, Linking};
+pub use log::cleaned;
 pub use produce::{HostStream, host_future};
 pub use runtime::{Engine, Ticker};
 pub use state::StoreState;

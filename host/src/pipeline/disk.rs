@@ -84,13 +84,6 @@ async fn filtered(
     mut size: Option<u64>,
     mut name: Option<String>,
 ) -> Result<(Flow, Entry)> {
-    if let Some(size) = size {
-        // Without a filter the framing counts.
-        flow = exactly(flow, size, move |got| {
-            let message = format!("the source sent {got} bytes, expected {size} as announced");
-            Error::new(Code::SourceLengthMismatch, Stage::Source, message)
-        });
-    }
     let mut last = None;
     for (at, filter) in run.components.filters.iter().enumerate() {
         let filtered = stages::filter(run.engine, filter, flow, size, name).await?;
@@ -120,20 +113,8 @@ fn entry(plan: &Plan, size: Option<u64>, name: Option<&str>, filter: Option<&str
         };
         Error::new(Code::SourceLengthUnknown, stage, message).hint("if you know the length, name it: --size BYTES")
     })?;
-    if size > MAX_DISK_BYTES {
-        let message = format!("a disk of {size} bytes, expected at most {MAX_DISK_BYTES}");
-        return Err(match plan.input.size {
-            Some(_) => Error::new(Code::Usage, Stage::Plan, format!("--size names {message}")),
-            None => {
-                Error::new(Code::SourceInvalid, Stage::Source, format!("{} announces {message}", announcer(filter)))
-            }
-        });
-    }
     Ok(Entry { name: disk_name(plan.name.as_deref(), name)?, size, owner: plan.image.owner })
 }
-
-/// A layer's length must fit in 63 bits, with what stands around the disk.
-const MAX_DISK_BYTES: u64 = (1 << 63) - (1 << 24);
 
 /// The size of the disk as the source and the user have it, who must not contradict each other.
 pub(super) fn known_size(input: &Input, facts: &Facts) -> Result<Option<u64>> {

@@ -109,8 +109,8 @@ async fn in_order(
     size: Option<u64>,
 ) -> Result<(Result<Verdict>, u64)> {
     let mut flow = disk.read(0, None).await?;
-    if let Some(size) = size {
-        // In an import the framing counts.
+    if let (None, Some(size)) = (disk.facts().size, size) {
+        // What the source announced is counted where it is read; in an import the framing counts the rest.
         flow = exactly(flow, size, move |got| {
             let message = format!("the source sent {got} bytes, expected {size} as announced");
             Error::new(Code::SourceLengthMismatch, Stage::Source, message)

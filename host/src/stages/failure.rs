@@ -1,7 +1,7 @@
 //! A component's failure as an error of ours, and the other way round.
 
 use crate::bindings::Failure;
-use crate::engine::Kind;
+use crate::engine::{Kind, cleaned};
 use crate::error::{Code, Error};
 
 /// The most bytes of a failure's words.
@@ -18,13 +18,7 @@ pub(super) fn words(failure: &Failure) -> String {
     | Failure::Limit(text)
     | Failure::Io(text)
     | Failure::Other(text)) = failure;
-    cut(text, MAX_WORDS)
-}
-
-/// A guest's text, cut to `most` bytes, control characters replaced.
-pub(super) fn cut(text: &str, most: usize) -> String {
-    let text = text.get(..text.floor_char_boundary(most)).unwrap_or_default();
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    cleaned(text, MAX_WORDS)
 }
 
 /// What a failure of that kind of stage means for the run.

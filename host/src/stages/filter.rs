@@ -1,9 +1,9 @@
 //! A filter component as a step between the source and the disk.
 
+use super::Described;
 use super::through::Through;
-use super::{Described, failure};
 use crate::bindings::filter::{self, OutputSize};
-use crate::engine::{Component, Engine, Guest, Kind};
+use crate::engine::{Component, Engine, Guest, Kind, cleaned};
 use crate::error::{Code, Error, Result, Stage};
 use crate::stream::{Flow, Pulse, exactly};
 
@@ -63,5 +63,5 @@ pub async fn filter(
         }
         None => flow,
     };
-    Ok(Filtered { flow, size, name: name.map(|name| failure::cut(&name, MAX_NAME)), described })
+    Ok(Filtered { flow, size, name: name.map(|name| cleaned(&name, MAX_NAME)), described })
 }

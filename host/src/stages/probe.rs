@@ -5,7 +5,7 @@ use wasmtime::component::{Access, FutureReader, HasData, Resource, ResourceTable
 use super::{Described, failure};
 use crate::bindings::window::{self, Window};
 use crate::bindings::{Failure, probe};
-use crate::engine::{Component, Engine, Guest, Kind, StoreState, host_future};
+use crate::engine::{Component, Engine, Guest, Kind, StoreState, cleaned, host_future};
 use crate::error::{Code, Error, Result, Stage};
 use crate::stream::{self, MAX_RANGED_BYTES, Pulse, WindowError};
 
@@ -167,10 +167,7 @@ fn convert(verdict: probe::Verdict, described: Described) -> Result<Verdict, Str
         let fits = !text.is_empty() && text.len() <= MAX_NAME && text.bytes().all(allowed);
         if fits { Ok(text) } else { Err(format!("{what} that is not 1 to {MAX_NAME} characters of a-z, 0-9 and -")) }
     };
-    let sentence = |text: String| -> String {
-        let cut = text.get(..text.floor_char_boundary(MAX_SENTENCE)).unwrap_or_default();
-        cut.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-    };
+    let sentence = |text: String| cleaned(&text, MAX_SENTENCE);
     if verdict.hazards.len() > MAX_ENTRIES || verdict.details.len() > MAX_ENTRIES {
         return Err(format!("more than {MAX_ENTRIES} hazards or details"));
     }

@@ -9,9 +9,9 @@ use wasmtime::component::Linker;
 
 use super::fetch::SourceView;
 use super::wasi_http::{self, WasiHttp};
-use super::{Described, FetchGrant, LocalGrant, failure};
+use super::{Described, FetchGrant, LocalGrant};
 use crate::bindings::{describe, fetch, local, source};
-use crate::engine::{Component, Engine, Guest, Linking, StoreState};
+use crate::engine::{Component, Engine, Guest, Linking, StoreState, cleaned};
 use crate::error::{Code, Error, Result, Stage};
 use crate::stream::{Flow, Pulse, Ranges, Reading, exactly};
 use actor::{Actor, Read};
@@ -128,7 +128,7 @@ fn declares(description: &describe::Description, scheme: &str, name: &str) -> Re
         return Ok(());
     }
     let (most, most_bytes) = MAX_SCHEMES;
-    let shown: Vec<String> = declared.iter().take(most).map(|scheme| failure::cut(scheme, most_bytes)).collect();
+    let shown: Vec<String> = declared.iter().take(most).map(|scheme| cleaned(scheme, most_bytes)).collect();
     let shown = if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") };
     let message = format!("the source `{name}` does not open `{scheme}` locations: it declares {shown}");
     Err(Error::new(Code::Usage, Stage::Plan, message))
