@@ -86,6 +86,11 @@ impl Memory {
     pub fn stopped(&self) -> bool {
         self.stopped.load(SeqCst)
     }
+
+    /// Whether it was ever asked with this method.
+    pub fn asked(&self, method: &str) -> bool {
+        self.held.lock().unwrap().requests.iter().any(|asked| asked.split(' ').next() == Some(method))
+    }
 }
 
 impl Held {
