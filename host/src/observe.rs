@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Bytes and times at one place of the flow. All times are of the wall clock.
+/// Bytes and times at one place of the flow. Times are of the wall clock, but for those on a CPU.
 #[derive(Debug, Default)]
 pub struct Meter {
     bytes: AtomicU64,
     inside: AtomicU64,
     waiting_for_input: AtomicU64,
     waiting_for_output: AtomicU64,
+    cpu: AtomicU64,
 }
 
 impl Meter {
@@ -32,6 +33,12 @@ impl Meter {
     /// So long nobody asked.
     pub fn waited_for_output(&self, time: Duration) {
         add(&self.waiting_for_output, time);
+    }
+
+    /// So long a thread worked for it on a CPU, what ran upstream in between not included. Threads may add to it at the
+    /// same time: it can grow faster than the clock runs.
+    pub fn was_on_cpu(&self, time: Duration) {
+        add(&self.cpu, time);
     }
 
     /// Bytes that passed.
@@ -57,10 +64,18 @@ impl Meter {
     pub fn waiting_for_output(&self) -> Duration {
         Duration::from_nanos(self.waiting_for_output.load(Relaxed))
     }
+
+    /// Time on a CPU, of all threads together.
+    #[must_use]
+    pub fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.cpu.load(Relaxed))
+    }
 }
 
 fn add(counter: &AtomicU64, time: Duration) {
-    counter.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    // One writer at a time is the rule, and 2^64 ns are 584 years; nothing wraps all the same.
+    let _ = counter.fetch_update(Relaxed, Relaxed, |sum| Some(sum.saturating_add(nanos)));
 }
 
 /// What a run is doing, for whoever shows it.
@@ -231,6 +246,19 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_meter_adds_up_what_every_thread_spent() {
+        let meter = Meter::default();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| meter.was_on_cpu(Duration::from_secs(1)));
+            }
+        });
+        meter.was_on_cpu(Duration::MAX);
+        assert_eq!(meter.inside(), Duration::ZERO);
+        assert_eq!(meter.cpu(), Duration::from_nanos(u64::MAX), "it does not wrap");
+    }
 
     #[test]
     fn phases_and_warnings_are_kept_in_order_with_where_they_were() {
