@@ -92,15 +92,26 @@ pub fn serve(disk: Content, manner: Manner) -> (Script, Arc<Asked>) {
     serve_paced(disk, manner, Arc::new(|_| (Duration::ZERO, 64 * 1024)))
 }
 
+/// The same over connections that hold much: what it has sent may be far from having arrived.
+pub fn serve_wide(disk: Content, manner: Manner) -> (Script, Arc<Asked>) {
+    let (handler, asked) = answering(disk, manner, Arc::new(|_| (Duration::ZERO, 256 * 1024)));
+    (Script::start(None, handler), asked)
+}
+
 /// Serves `disk` in chunks that come when `pace` says.
 pub fn serve_paced(disk: Content, manner: Manner, pace: Pace) -> (Script, Arc<Asked>) {
+    let (handler, asked) = answering(disk, manner, pace);
+    (Script::start_narrow(handler), asked)
+}
+
+fn answering(disk: Content, manner: Manner, pace: Pace) -> (Handler, Arc<Asked>) {
     let asked = Arc::new(Asked::default());
     let shared = Arc::clone(&asked);
     let handler: Handler = Arc::new(move |request| {
         let answer = answer(&disk, manner, &pace, &shared, &request);
         Box::pin(async move { answer })
     });
-    (Script::start_narrow(handler), asked)
+    (handler, asked)
 }
 
 impl Asked {

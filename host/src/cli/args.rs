@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use super::color::ColorWhen;
 use super::progress::Verbosity;
 use super::size;
+use crate::pipeline::SourceConnections;
 
 /// Where help has the flags that every command takes.
 const GENERAL: &str = "General options";
@@ -141,6 +142,9 @@ pub(super) struct Import {
     /// In the format of sha256sum or of BSD (ALGO (name) = HEX), at most 1 MiB. Exactly one entry must be for that name.
     #[arg(long, value_name = "URL")]
     pub(super) checksum_file: Vec<String>,
+    /// Connections that bring the disk at once, for long ways that one does not fill: 1 to 16. Needs a source with ranges.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(super) source_connections: SourceConnections,
     /// Another tag. May be repeated.
     #[arg(long)]
     pub(super) tag: Vec<String>,

@@ -13,7 +13,7 @@ use super::progress::{Shown, Verbosity, rate, shown};
 use super::signals::signals;
 use super::{messages, plan};
 use crate::error::{Code, Error, Result, Stage};
-use crate::observe::Progress;
+use crate::observe::{Noted, Progress};
 use crate::pipeline::{self, Finished, Imported, Plan, Report};
 
 /// The file name that means standard output.
@@ -49,7 +49,7 @@ fn imported(import: &Import, progress: &Progress, shown: &Shown) -> Result<Impor
     let reported = write_report(import.report.as_deref(), &report);
     let imported = outcome?;
     if shown.tells_people() {
-        summary(&report);
+        summary(&report, progress);
     }
     // The image stands there, whatever becomes of the words about it.
     let stands = |error: Error| {
@@ -89,7 +89,7 @@ fn write_report(path: Option<&Path>, report: &Report) -> Result<()> {
 }
 
 /// What was done, in a few lines for people.
-fn summary(report: &Report) {
+fn summary(report: &Report, progress: &Progress) {
     let disk = &report.disk;
     let received = report.transfer.bytes_received;
     let virtual_size = disk.virtual_size.map_or_else(String::new, |size| format!(", {} virtual", HumanBytes(size)));
@@ -103,6 +103,13 @@ fn summary(report: &Report) {
     ));
     for hazard in disk.hazards.iter().flatten() {
         messages::line(&format!("{}: {} ({})", hazard.severity, hazard.message, hazard.code));
+    }
+    for note in progress.notes(0) {
+        if let Noted::Warning { code, message } = note.what
+            && disk.hazards.iter().flatten().all(|hazard| hazard.code != code)
+        {
+            messages::line(&format!("warning: {message} ({code})"));
+        }
     }
     for connection in &report.connections {
         let tls = connection.tls.as_ref().map_or_else(

@@ -51,6 +51,7 @@ pub(super) fn plan(import: &Import) -> Result<Plan> {
         },
         input,
         disk_size,
+        connections: import.source_connections,
         target,
         tags,
         name: import.name.clone(),

@@ -25,6 +25,9 @@ use crate::tls::{self, ClientCertificate, TlsClient};
 /// How long an idle connection is kept for the next request to the same origin.
 const KEEP_IDLE: Duration = Duration::from_secs(30);
 
+/// How many idle connections to one origin are kept: a disk that is read over several has each of them idle at times.
+const MAX_IDLE: usize = 16;
+
 const AGENT: &str = concat!("longshore/", env!("CARGO_PKG_VERSION"));
 
 /// Whatever network a run has: policy, TLS, and the record of its connections.
@@ -103,7 +106,7 @@ impl Net {
         let pooled = Pooled::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(KEEP_IDLE)
-            .pool_max_idle_per_host(2)
+            .pool_max_idle_per_host(MAX_IDLE)
             .http1_max_headers(128)
             .build(Connector(dialer.clone()));
         Client { pooled, dialer }

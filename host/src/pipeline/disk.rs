@@ -6,14 +6,14 @@ use super::checksum::{Demanded, demanded};
 use super::import::Run;
 use super::interrupt::Interrupted;
 use super::naming::{announced_name, disk_name};
-use super::{Checksum, Input, Place, Plan, Source};
+use super::{Checksum, Input, Place, Plan, Source, SourceConnections};
 use crate::engine::{Component, Engine};
 use crate::error::{Code, Error, Result, Stage};
 use crate::net::{GrantedClient, Net};
 use crate::observe::Meter;
 use crate::policy::Side;
 use crate::stages::{self, Access, Entry, Facts, FetchGrant, LocalGrant, SourceGrant};
-use crate::stream::{Flow, Seek, exactly, metered};
+use crate::stream::{Flow, Seek, abreast, exactly, metered};
 
 /// The largest disk: it still has to fit into a layer, whose length has 63 bits. Nobody has one of an exbibyte.
 const MAX_DISK: u64 = 1 << 60;
@@ -60,8 +60,8 @@ pub(super) async fn open_disk(run: &Run<'_>, source: &stages::Disk, checksums: &
     let (plan, facts) = (run.plan, source.facts());
     let name = facts.name.as_deref().map(|name| announced_name(name, &plan.input.source));
     let received = async || {
-        let flow = metered(source.read(0, None).await?, Arc::clone(&run.progress.source));
-        Ok(demanded(flow, checksums, Place::Received))
+        let flow = connected(run, source, source.read(0, None).await?);
+        Ok(demanded(metered(flow, Arc::clone(&run.progress.source)), checksums, Place::Received))
     };
     let (flow, entry, received, seek) = if run.components.filters.is_empty() {
         // Before a byte is asked for: what cannot be pushed is not read.
@@ -75,6 +75,21 @@ pub(super) async fn open_disk(run: &Run<'_>, source: &stages::Disk, checksums: &
     };
     let (flow, of_disk) = demanded(flow, checksums, Place::Disk);
     Ok(Disk { flow, entry, received, of_disk, seek })
+}
+
+/// The disk over as many connections as the user wants, if that source can be read so.
+fn connected(run: &Run<'_>, source: &stages::Disk, whole: Flow) -> Flow {
+    let (facts, connections) = (source.facts(), run.plan.connections);
+    match facts.size.filter(|_| facts.access == Access::Ranged) {
+        Some(size) => abreast(whole, source.ranges(), size, connections),
+        None => {
+            if connections != SourceConnections::ONE {
+                let why = "the source offers no ranges of a disk it can identify: one connection brings the disk";
+                run.progress.warn("one-connection", why);
+            }
+            whole
+        }
+    }
 }
 
 /// Lets the bytes received, of that length and name, flow through every filter.

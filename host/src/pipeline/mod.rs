@@ -47,5 +47,7 @@ pub use crate::net::check_tls;
 pub use crate::registry::Credentials;
 /// Credentials for a source, on their way into header fields.
 pub type SourceCredentials = crate::net::Basic;
+/// How many connections bring a disk, as [`Plan`] takes it.
+pub use crate::stream::Connections as SourceConnections;
 /// Header fields for a source, as [`Plan`] takes them.
 pub type SourceFields = crate::net::SourceFields;

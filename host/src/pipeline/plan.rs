@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::{Checksum, ChecksumFile, Credentials, Location};
+use super::{Checksum, ChecksumFile, Credentials, Location, SourceConnections};
 use crate::error::{Error, Result, Stage};
 use crate::net::{SourceFields, redacted};
 use crate::oci::{MediaTypes, Platform, Repository, Tag};
@@ -18,6 +18,8 @@ pub struct Plan {
     pub input: Input,
     /// The size of the disk, behind the filters, if the user said so.
     pub disk_size: Option<u64>,
+    /// How many connections bring the disk, where the source has ranges.
+    pub connections: SourceConnections,
     /// Where it goes.
     pub target: Target,
     /// The tags it gets, at least one.

@@ -15,10 +15,10 @@ use super::failure;
 use crate::bindings::Failure;
 use crate::error::{Code, Error, Result, Stage};
 use crate::net::{self, Body, GrantedClient, is_hosts_field, redacted};
-use crate::stream::{Helping, Pulse};
+use crate::stream::{Helping, MAX_CONNECTIONS, Pulse};
 
-/// The most requests of one component that may be under way.
-const MAX_UNDER_WAY: usize = 8;
+/// The most requests of one component that may be under way: those of its reads, and a few that lead to them.
+const MAX_UNDER_WAY: usize = MAX_CONNECTIONS as usize + 8;
 /// The longest URL.
 const MAX_URL: usize = 8192;
 /// The most header fields of a request, and their bytes in all.

@@ -3,6 +3,7 @@
 //! Everything is pulled: a chunk moves when whoever sends it on asks for it, so memory is bounded by one chunk per step
 //! and the capacity of the pipes.
 
+mod abreast;
 mod algorithm;
 mod checksum;
 mod digest;
@@ -16,6 +17,7 @@ mod pipe;
 mod pulse;
 mod window;
 
+pub use abreast::{Connections, MAX_CONNECTIONS, abreast};
 pub use algorithm::{Algorithm, MalformedSum, Sum};
 pub use checksum::{Checksums, checksummed};
 pub use digest::{DigestHandle, hashed};

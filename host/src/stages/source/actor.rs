@@ -18,13 +18,13 @@ use super::{Access, Facts, Location, SourceGrant, SourceState, Store};
 use crate::bindings::{Failure, source};
 use crate::engine::{Guest, HostStream, Kind, LINGER, bytes_into, outcome_into};
 use crate::error::{Code, Error, Result, Stage};
-use crate::stream::{Chunks, Flow, OutcomeSetter, Pulse, outcome, pipe};
+use crate::stream::{Chunks, Flow, MAX_CONNECTIONS, OutcomeSetter, Pulse, outcome, pipe};
 
 /// The longest revision that is kept.
 const MAX_REVISION: usize = 1024;
-/// The most reads of one disk that may be under way: its flow, what a probe asks for beside it, and what was given up but
-/// has yet to end.
-const MAX_READS: usize = 8;
+/// The most reads of one disk that may be under way: its flow over as many connections as there may be, what a probe asks
+/// for beside it, and what was given up but has yet to end.
+const MAX_READS: usize = MAX_CONNECTIONS as usize + 8;
 
 /// One read that somebody waits for.
 pub(super) struct Read {
