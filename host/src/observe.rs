@@ -161,8 +161,52 @@ pub struct Progress {
     pub layer: Arc<Meter>,
     total: AtomicU64,
     phase: AtomicU8,
-    attempt: AtomicU32,
+    /// What had to be done more than once.
+    pub repeats: Arc<Repeats>,
     notes: Mutex<Vec<Note>>,
+}
+
+/// What a transfer had to do more than once, on either side.
+#[derive(Debug, Default)]
+pub struct Repeats {
+    again: AtomicU32,
+    resumes: AtomicU32,
+    sent_twice: AtomicU64,
+}
+
+impl Repeats {
+    /// Something that had broken was begun once more, from wherever.
+    pub fn tried_again(&self) {
+        self.again.fetch_add(1, Relaxed);
+    }
+
+    /// What had broken went on where it had stopped, not from its start.
+    pub fn resumed(&self) {
+        self.resumes.fetch_add(1, Relaxed);
+    }
+
+    /// So many bytes were sent that had been sent before.
+    pub fn sent_twice(&self, bytes: usize) {
+        self.sent_twice.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Which attempt this is, counted from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.again.load(Relaxed).saturating_add(1)
+    }
+
+    /// How often a transfer went on where it had stopped.
+    #[must_use]
+    pub fn resumes(&self) -> u32 {
+        self.resumes.load(Relaxed)
+    }
+
+    /// Bytes sent more than once.
+    #[must_use]
+    pub fn bytes_sent_twice(&self) -> u64 {
+        self.sent_twice.load(Relaxed)
+    }
 }
 
 impl Progress {
@@ -175,7 +219,7 @@ impl Progress {
             layer: Arc::default(),
             total: AtomicU64::new(u64::MAX),
             phase: AtomicU8::new(Phase::Opening as u8),
-            attempt: AtomicU32::new(1),
+            repeats: Arc::default(),
             notes: Mutex::default(),
         };
         progress.note(Noted::Phase);
@@ -221,7 +265,7 @@ impl Progress {
         Position {
             elapsed: self.started.elapsed(),
             phase: self.phase(),
-            attempt: self.attempt.load(Relaxed),
+            attempt: self.repeats.attempt(),
             received: self.source.bytes(),
             sent: self.layer.bytes(),
             total: self.total(),
@@ -258,6 +302,17 @@ mod tests {
         meter.was_on_cpu(Duration::MAX);
         assert_eq!(meter.inside(), Duration::ZERO);
         assert_eq!(meter.cpu(), Duration::from_nanos(u64::MAX), "it does not wrap");
+    }
+
+    #[test]
+    fn what_is_done_again_is_counted() {
+        let progress = Progress::start();
+        assert_eq!(progress.position().attempt, 1);
+        progress.repeats.tried_again();
+        progress.repeats.resumed();
+        progress.repeats.sent_twice(5);
+        let repeats = &progress.repeats;
+        assert_eq!((progress.position().attempt, repeats.resumes(), repeats.bytes_sent_twice()), (2, 1, 5));
     }
 
     #[test]

@@ -244,9 +244,9 @@ impl Known {
             bytes_sent: self.sent(progress),
             seconds,
             average_rate: (seconds > 0.0).then(|| received as f64 / seconds),
-            attempts: progress.position().attempt,
-            resumes: 0,
-            bytes_sent_twice: 0,
+            attempts: progress.repeats.attempt(),
+            resumes: progress.repeats.resumes(),
+            bytes_sent_twice: progress.repeats.bytes_sent_twice(),
         }
     }
 

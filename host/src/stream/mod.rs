@@ -15,6 +15,7 @@ mod meter;
 mod outcome;
 mod pipe;
 mod pulse;
+mod replay;
 mod window;
 
 pub use abreast::{Connections, MAX_CONNECTIONS, abreast};
@@ -28,4 +29,5 @@ pub use meter::metered;
 pub use outcome::{Outcome, OutcomeSetter, outcome};
 pub use pipe::{PIPE_BYTES, PipeReader, PipeWriter, pipe};
 pub use pulse::{Helping, Pulse};
+pub use replay::Replay;
 pub use window::{Answer, MAX_RANGED_BYTES, MAX_WINDOW_READ, Ranges, Reading, Seek, Window, WindowError, windowed};
