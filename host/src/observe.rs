@@ -1,82 +1,21 @@
-//! What is going on and what it cost: stage meters and progress. The bottleneck verdict comes with its own issue.
+//! What is going on and what it cost: meters, whom the flow's thread waits for, progress, and the bottleneck verdict.
+
+mod cgroup;
+mod cpu;
+mod figures;
+mod idle;
+mod meter;
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Bytes and times at one place of the flow. Times are of the wall clock, but for those on a CPU.
-#[derive(Debug, Default)]
-pub struct Meter {
-    bytes: AtomicU64,
-    inside: AtomicU64,
-    waiting_for_input: AtomicU64,
-    waiting_for_output: AtomicU64,
-    cpu: AtomicU64,
-}
-
-impl Meter {
-    /// So many bytes passed.
-    pub fn passed(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes as u64, Relaxed);
-    }
-
-    /// So long it was running, everything upstream included.
-    pub fn was_inside(&self, time: Duration) {
-        add(&self.inside, time);
-    }
-
-    /// So long it had nothing to give.
-    pub fn waited_for_input(&self, time: Duration) {
-        add(&self.waiting_for_input, time);
-    }
-
-    /// So long nobody asked.
-    pub fn waited_for_output(&self, time: Duration) {
-        add(&self.waiting_for_output, time);
-    }
-
-    /// So long a thread worked for it on a CPU, what ran upstream in between not included. Threads may add to it at the
-    /// same time: it can grow faster than the clock runs.
-    pub fn was_on_cpu(&self, time: Duration) {
-        add(&self.cpu, time);
-    }
-
-    /// Bytes that passed.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Relaxed)
-    }
-
-    /// Time inside, everything upstream included.
-    #[must_use]
-    pub fn inside(&self) -> Duration {
-        Duration::from_nanos(self.inside.load(Relaxed))
-    }
-
-    /// Time without input.
-    #[must_use]
-    pub fn waiting_for_input(&self) -> Duration {
-        Duration::from_nanos(self.waiting_for_input.load(Relaxed))
-    }
-
-    /// Time without demand.
-    #[must_use]
-    pub fn waiting_for_output(&self) -> Duration {
-        Duration::from_nanos(self.waiting_for_output.load(Relaxed))
-    }
-
-    /// Time on a CPU, of all threads together.
-    #[must_use]
-    pub fn cpu(&self) -> Duration {
-        Duration::from_nanos(self.cpu.load(Relaxed))
-    }
-}
-
-fn add(counter: &AtomicU64, time: Duration) {
-    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    // One writer at a time is the rule, and 2^64 ns are 584 years; nothing wraps all the same.
-    let _ = counter.fetch_update(Relaxed, Relaxed, |sum| Some(sum.saturating_add(nanos)));
-}
+pub use cgroup::{Cgroup, Throttled};
+pub use cpu::{process_cpu, thread_cpu};
+pub use figures::{End, Figures, Quota, Spent, Task, Traffic};
+use figures::{Mark, Watched, Work};
+pub use idle::{Idle, Waiting, WaitsFor, waiting_for};
+pub use meter::{Meter, Place, Span};
 
 /// What a run is doing, for whoever shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,11 +98,23 @@ pub struct Progress {
     pub source: Arc<Meter>,
     /// At the destination's end of the flow.
     pub layer: Arc<Meter>,
-    total: AtomicU64,
-    phase: AtomicU8,
+    /// What is sent to the destination.
+    pub upload: Arc<Meter>,
+    /// The digest of the layer as it was framed.
+    pub digest: Arc<Meter>,
+    /// The digest of the layer as it was compressed.
+    pub compressed_digest: Arc<Meter>,
+    /// The checksums that were demanded.
+    pub checksums: Arc<Meter>,
+    /// Whom the run's thread waits for.
+    pub idle: Arc<Idle>,
     /// What had to be done more than once.
     pub repeats: Arc<Repeats>,
+    total: AtomicU64,
+    phase: AtomicU8,
     notes: Mutex<Vec<Note>>,
+    watched: Mutex<Watched>,
+    marks: Mutex<[Option<Mark>; Phase::ALL.len()]>,
 }
 
 /// What a transfer had to do more than once, on either side.
@@ -210,18 +161,27 @@ impl Repeats {
 }
 
 impl Progress {
-    /// A run that begins now.
+    /// A run that begins now, in this thread.
     #[must_use]
     pub fn start() -> Self {
+        let (source, layer) = (Arc::<Meter>::default(), Arc::<Meter>::default());
         let progress = Self {
             started: Instant::now(),
-            source: Arc::default(),
-            layer: Arc::default(),
+            idle: Arc::new(Idle::new(Arc::clone(&source), Arc::clone(&layer))),
+            source,
+            layer,
+            upload: Arc::default(),
+            digest: Arc::default(),
+            compressed_digest: Arc::default(),
+            checksums: Arc::default(),
             total: AtomicU64::new(u64::MAX),
             phase: AtomicU8::new(Phase::Opening as u8),
             repeats: Arc::default(),
             notes: Mutex::default(),
+            watched: Mutex::default(),
+            marks: Mutex::default(),
         };
+        progress.mark(Phase::Opening);
         progress.note(Noted::Phase);
         progress
     }
@@ -229,6 +189,8 @@ impl Progress {
     /// The run goes on to `phase`.
     pub fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Relaxed);
+        self.idle.enter(phase);
+        self.mark(phase);
         self.note(Noted::Phase);
     }
 
@@ -240,6 +202,23 @@ impl Progress {
     /// Something to know about that does not end the run. `code` is a stable name, `message` one sentence.
     pub fn warn(&self, code: &str, message: &str) {
         self.note(Noted::Warning { code: code.to_owned(), message: message.to_owned() });
+    }
+
+    /// From now on `meters` are watched as what works on `task`.
+    pub fn watch(&self, task: Task, meters: Vec<Arc<Meter>>) {
+        self.watched().works.push(Work { task, meters });
+    }
+
+    /// From now on that is watched: what connections to either end cost, the rate that is not to be exceeded, and the
+    /// quota this process lives under.
+    pub fn watch_run(&self, traffic: [Traffic; 2], limit: Option<u64>, cgroup: Option<Cgroup>) {
+        let mut watched = self.watched();
+        watched.traffic = Some(traffic);
+        watched.limit = limit;
+        watched.cgroup = cgroup.map(|cgroup| {
+            let before = cgroup.throttled();
+            (cgroup, before)
+        });
     }
 
     /// What the run is doing.
@@ -278,6 +257,21 @@ impl Progress {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).iter().skip(seen).cloned().collect()
     }
 
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn marks(&self) -> [Option<Mark>; Phase::ALL.len()] {
+        *self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mark(&self, phase: Phase) {
+        let now = Mark { at: self.started.elapsed(), cpu: thread_cpu() };
+        if let Some(mark) = self.marks.lock().unwrap_or_else(PoisonError::into_inner).get_mut(phase as usize) {
+            mark.get_or_insert(now);
+        }
+    }
+
     fn note(&self, what: Noted) {
         let at = self.position();
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -290,19 +284,6 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_meter_adds_up_what_every_thread_spent() {
-        let meter = Meter::default();
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| meter.was_on_cpu(Duration::from_secs(1)));
-            }
-        });
-        meter.was_on_cpu(Duration::MAX);
-        assert_eq!(meter.inside(), Duration::ZERO);
-        assert_eq!(meter.cpu(), Duration::from_nanos(u64::MAX), "it does not wrap");
-    }
 
     #[test]
     fn what_is_done_again_is_counted() {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use indicatif::HumanBytes;
 use tokio::runtime::Builder;
@@ -38,8 +39,11 @@ fn imported(import: &Import, progress: &Progress, shown: &Shown) -> Result<Impor
     })?;
     shown.begin(&plan, progress);
     // One thread: download, digest and upload share the cache, and a second thread costs more CPU than it saves time.
+    let (parks, wakes) = (Arc::clone(&progress.idle), Arc::clone(&progress.idle));
     let runtime = Builder::new_current_thread()
         .enable_all()
+        .on_thread_park(move || parks.parks())
+        .on_thread_unpark(move || wakes.wakes())
         .build()
         .map_err(|why| Error::internal(Stage::Plan, format!("there is no runtime: {why}")))?;
     let finished = LocalSet::new().block_on(&runtime, carry_out(&plan, progress, shown));

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use wasmtime::component::types::ComponentItem;
 
@@ -10,6 +11,7 @@ use super::runtime::Engine;
 use super::unchecked::Unchecked;
 use super::wasi::{Imported, Interface};
 use crate::error::{Code, Error, Result, Stage};
+use crate::observe::Meter;
 use crate::oci::Digest;
 
 /// The worlds of `longshore:stage`.
@@ -44,6 +46,7 @@ pub struct Component {
     origin: Origin,
     loaded: wasmtime::component::Component,
     wasi: Imported,
+    work: Arc<Meter>,
 }
 
 const PACKAGE: &str = "longshore:stage/";
@@ -128,7 +131,7 @@ impl Component {
         loaded: wasmtime::component::Component,
     ) -> Result<Self> {
         let wasi = Imported::default();
-        let mut component = Self { name: name.to_owned(), kind, digest, origin, loaded, wasi };
+        let mut component = Self { name: name.to_owned(), kind, digest, origin, loaded, wasi, work: Arc::default() };
         component.wasi = component.check(engine)?;
         Ok(component)
     }
@@ -155,6 +158,12 @@ impl Component {
     #[must_use]
     pub const fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// What its instances have worked so far, all together.
+    #[must_use]
+    pub const fn work(&self) -> &Arc<Meter> {
+        &self.work
     }
 
     /// Whether it imports `wasi:http`.

@@ -1,5 +1,7 @@
 //! One instance in its store, run under watch.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::{Accessor, HasSelf, Instance, InstancePre, Linker};
@@ -14,6 +16,7 @@ use super::state::StoreState;
 use super::wasi;
 use crate::bindings::{describe, log};
 use crate::error::{Code, Error, Result};
+use crate::observe::Meter;
 use crate::stream::Pulse;
 
 /// How long a stream or an outcome may stay open after the guest's last task has ended.
@@ -39,6 +42,7 @@ pub struct Guest<S: 'static> {
     name: String,
     pulse: Pulse,
     cpu: CpuMeter,
+    work: Arc<Meter>,
     idle_limit: Duration,
     description: describe::Description,
 }
@@ -76,16 +80,18 @@ impl<S: Send + 'static> Guest<S> {
         });
 
         let (idle_limit, name) = (limits.component_idle, component.name().to_owned());
+        let work = Arc::clone(component.work());
         pulse.owes();
         let started = async {
             let instance = pre.instantiate_async(&mut store).await?;
             let description = indices.load(&mut store, &instance)?.call_describe(&mut store).await?;
             Ok((instance, description))
         };
-        let (instance, description) = watched(cpu.over(started), &pulse, idle_limit, kind, &name).await?;
+        let (instance, description) =
+            watched(metered(&work, cpu.over(started)), &pulse, idle_limit, kind, &name).await?;
         pulse.settled();
         check_description(&description, kind, &name)?;
-        Ok(Self { store, instance, pre, kind, name, pulse, cpu, idle_limit, description })
+        Ok(Self { store, instance, pre, kind, name, pulse, cpu, work, idle_limit, description })
     }
 
     /// What the component says of itself.
@@ -122,7 +128,7 @@ impl<S: Send + 'static> Guest<S> {
         &mut self,
         body: impl AsyncFnOnce(&mut Store<StoreState<S>>) -> wasmtime::Result<R>,
     ) -> Result<R> {
-        let call = self.cpu.over(body(&mut self.store));
+        let call = metered(&self.work, self.cpu.over(body(&mut self.store)));
         watched(call, &self.pulse, self.idle_limit, self.kind, &self.name).await
     }
 
@@ -136,8 +142,14 @@ impl<S: Send + 'static> Guest<S> {
         body: impl AsyncFnOnce(&Accessor<StoreState<S>>) -> wasmtime::Result<R>,
     ) -> Result<R> {
         let run = async { self.store.run_concurrent(body).await? };
-        watched(self.cpu.over(run), &self.pulse, self.idle_limit, self.kind, &self.name).await
+        watched(metered(&self.work, self.cpu.over(run)), &self.pulse, self.idle_limit, self.kind, &self.name).await
     }
+}
+
+/// A guest's future, of which every poll is its work but for what it makes others do.
+async fn metered<F: Future>(work: &Meter, run: F) -> F::Output {
+    let mut run = pin!(run);
+    std::future::poll_fn(|cx| work.working(|| run.as_mut().poll(cx))).await
 }
 
 /// A guest's future, with every way it can fail turned into an error of ours.

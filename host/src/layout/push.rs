@@ -9,6 +9,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::folder::{self, blobs};
 use super::index;
 use crate::error::{Code, Error, Result, Stage};
+use crate::observe::{WaitsFor, waiting_for};
 use crate::oci::{Descriptor, Tag};
 use crate::stream::Flow;
 
@@ -59,10 +60,10 @@ impl Push {
         let file = tokio::fs::File::from_std(partial.file.try_clone().map_err(failed)?);
         let mut file = tokio::io::BufWriter::with_capacity(WRITE_BYTES, file);
         while let Some(chunk) = flow.next().await? {
-            file.write_all(&chunk).await.map_err(failed)?;
+            waiting_for(WaitsFor::DiskWrites, file.write_all(&chunk)).await.map_err(failed)?;
         }
-        file.flush().await.map_err(failed)?;
-        file.get_ref().sync_all().await.map_err(failed)
+        waiting_for(WaitsFor::DiskWrites, file.flush()).await.map_err(failed)?;
+        waiting_for(WaitsFor::DiskWrites, file.get_ref().sync_all()).await.map_err(failed)
     }
 
     /// Gives the layer its name.

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use crate::error::{Code, Error, Result, Stage};
+use crate::observe::{Waiting, WaitsFor};
 use crate::policy::Side;
 
 /// The bytes of an answer. Dropping it before its end closes the connection.
@@ -22,6 +23,7 @@ pub struct Body {
     stall: Duration,
     timer: Pin<Box<Sleep>>,
     waiting: bool,
+    waited_for: Waiting,
     side: Side,
     stage: Stage,
     whose: String,
@@ -36,7 +38,8 @@ impl Body {
         whose: String,
     ) -> Self {
         let timer = Box::pin(tokio::time::sleep(stall));
-        Self { incoming, expected, got: 0, stall, timer, waiting: false, side, stage, whose }
+        let waited_for = Waiting::new(waits_for(side));
+        Self { incoming, expected, got: 0, stall, timer, waiting: false, waited_for, side, stage, whose }
     }
 
     /// How long the peer may be silent while somebody polls for a chunk.
@@ -48,7 +51,9 @@ impl Body {
     /// The next chunk, never empty; none once the whole body arrived.
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         loop {
-            match Pin::new(&mut self.incoming).poll_frame(cx) {
+            let next = Pin::new(&mut self.incoming).poll_frame(cx);
+            self.waited_for.set(next.is_pending());
+            match next {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.waiting = false;
                     // Trailers carry nothing that is used.
@@ -138,6 +143,14 @@ impl Body {
         let code = self.code(Code::SourceStalled, Code::RegistryStalled);
         let message = format!("{} sent nothing for {} s after {} bytes", self.whose, self.stall.as_secs(), self.got);
         Error::new(code, self.stage, message)
+    }
+}
+
+/// Who is waited for with an answer of that side.
+pub(super) const fn waits_for(side: Side) -> WaitsFor {
+    match side {
+        Side::Source => WaitsFor::Source,
+        Side::Registry => WaitsFor::RegistryAnswers,
     }
 }
 

@@ -14,11 +14,13 @@ use hyper_util::client::legacy::Client as Pooled;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use url::Url;
 
+use super::body::waits_for;
 use super::carried::Carried;
 use super::connector::Connector;
 use super::dial::Dialer;
 use super::{Body, Connections, redacted};
 use crate::error::{Code, Error, Result, Stage};
+use crate::observe::waiting_for;
 use crate::policy::{Origin, Policy, Side};
 use crate::tls::{self, ClientCertificate, TlsClient};
 
@@ -175,7 +177,7 @@ impl Client {
             (None, Side::Registry) => Duration::MAX,
         };
         let method = request.method.clone();
-        let answer = self.pooled.request(self.prepare(request)?);
+        let answer = waiting_for(waits_for(self.dialer.side), self.pooled.request(self.prepare(request)?));
         let answer = match tokio::time::timeout(answer_within, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(why)) => return Err(self.error(&method, &whose, why)),

@@ -9,6 +9,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::connector::Io;
+use super::metered::Metered;
 use super::record::{Connection, Connections};
 use crate::error::{Code, Error, Result, Stage};
 use crate::policy::{Origin, Policy, Provenance, Scheme, Side};
@@ -62,6 +63,8 @@ impl Dialer {
     pub(super) async fn dial(&self, origin: &Origin) -> Result<Box<dyn Io>> {
         self.check(origin)?;
         let (tcp, address) = self.connect(origin).await?;
+        let traffic = self.record.traffic(self.side);
+        let tcp = Metered::socket(tcp, self.side, traffic);
         if origin.scheme() == Scheme::Http {
             self.record.add(Connection {
                 side: self.side,
@@ -82,9 +85,10 @@ impl Dialer {
             }
         };
         let handshake = Some(began.elapsed());
+        traffic.speaks(&negotiated.suite);
         let tls = Some(negotiated);
         self.record.add(Connection { side: self.side, origin: origin.clone(), address, tls, handshake });
-        Ok(Box::new(stream))
+        Ok(Box::new(Metered::tls(stream, traffic)))
     }
 
     async fn connect(&self, origin: &Origin) -> Result<(TcpStream, SocketAddr)> {

@@ -10,6 +10,7 @@ mod connector;
 mod dial;
 mod fields;
 mod grant;
+mod metered;
 mod record;
 mod redact;
 mod secret;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::observe::Traffic;
 use crate::policy::{Origin, Side};
 use crate::tls::{ClientCertificate, Negotiated};
 
@@ -27,11 +28,15 @@ pub struct Connection {
 
 /// The record of a run.
 #[derive(Debug, Default)]
-pub struct Connections(Mutex<Vec<Connection>>);
+pub struct Connections {
+    kept: Mutex<Vec<Connection>>,
+    source: Traffic,
+    registry: Traffic,
+}
 
 impl Connections {
     pub(super) fn add(&self, connection: Connection) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < MAX_KEPT {
             kept.push(connection);
         }
@@ -39,15 +44,24 @@ impl Connections {
 
     /// What the last peer on that side that asked for a client certificate got; none if nobody asked.
     pub(super) fn client_certificate(&self, side: Side) -> Option<ClientCertificate> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let asked = |connection: &Connection| connection.tls.as_ref()?.client_certificate;
         let on_side = kept.iter().rev().filter(|connection| connection.side == side);
         on_side.filter_map(asked).find(|asked| *asked != ClientCertificate::NotAsked)
     }
 
+    /// What the connections of that side cost so far, those that are not kept one by one too.
+    #[must_use]
+    pub const fn traffic(&self, side: Side) -> &Traffic {
+        match side {
+            Side::Source => &self.source,
+            Side::Registry => &self.registry,
+        }
+    }
+
     /// All connections so far, in order, at most 256.
     #[must_use]
     pub fn all(&self) -> Vec<Connection> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

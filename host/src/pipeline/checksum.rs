@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::error::{Code, Error, Result, Stage};
+use crate::observe::Meter;
 use crate::stream::{Algorithm, Checksums, Flow, Sum, checksummed};
 
 /// A demanded checksum: `ALGO:HEX` or `disk:ALGO:HEX`.
@@ -71,11 +73,11 @@ pub(super) struct Demanded {
     computed: Checksums,
 }
 
-/// Watches a flow for the checksums demanded of it there. Without any, it is left alone.
-pub(super) fn demanded(flow: Flow, checksums: &[Checksum], place: Place) -> (Flow, Demanded) {
+/// Watches a flow for the checksums demanded of it there; `meter` has what that costs. Without any, it is left alone.
+pub(super) fn demanded(flow: Flow, checksums: &[Checksum], place: Place, meter: &Arc<Meter>) -> (Flow, Demanded) {
     let checksums: Vec<Checksum> = checksums.iter().filter(|checksum| checksum.place == place).cloned().collect();
     let algorithms: Vec<Algorithm> = checksums.iter().map(|checksum| checksum.sum.algorithm()).collect();
-    let (flow, computed) = checksummed(flow, &algorithms);
+    let (flow, computed) = checksummed(flow, &algorithms, meter);
     (flow, Demanded { checksums, computed })
 }
 
@@ -143,8 +145,8 @@ mod tests {
         let (setter, outcome) = outcome(Stage::Source, "test");
         setter.set(Ok(()));
         let flow = Flow::new(Hello(Some(Bytes::from_static(b"hello"))), outcome, None);
-        let (flow, received) = demanded(flow, &checksums, Place::Received);
-        let (mut flow, disk) = demanded(flow, &checksums, Place::Disk);
+        let (flow, received) = demanded(flow, &checksums, Place::Received, &Arc::default());
+        let (mut flow, disk) = demanded(flow, &checksums, Place::Disk, &Arc::default());
         while flow.next().await?.is_some() {}
         verify(&[&received, &disk])
     }

@@ -60,8 +60,8 @@ pub(super) async fn open_disk(run: &Run<'_>, source: &stages::Disk, checksums: &
     let (plan, facts) = (run.plan, source.facts());
     let name = facts.name.as_deref().map(|name| announced_name(name, &plan.input.source));
     let received = async || {
-        let flow = connected(run, source, source.read(0, None).await?);
-        Ok(demanded(metered(flow, Arc::clone(&run.progress.source)), checksums, Place::Received))
+        let flow = metered(connected(run, source, source.read(0, None).await?), run.source_place());
+        Ok(demanded(flow, checksums, Place::Received, &run.progress.checksums))
     };
     let (flow, entry, received, seek) = if run.components.filters.is_empty() {
         // Before a byte is asked for: what cannot be pushed is not read.
@@ -73,7 +73,7 @@ pub(super) async fn open_disk(run: &Run<'_>, source: &stages::Disk, checksums: &
         let (flow, entry) = filtered(run, flow, facts.size, name).await?;
         (flow, entry, received, Seek::InOrder)
     };
-    let (flow, of_disk) = demanded(flow, checksums, Place::Disk);
+    let (flow, of_disk) = demanded(flow, checksums, Place::Disk, &run.progress.checksums);
     Ok(Disk { flow, entry, received, of_disk, seek })
 }
 
@@ -103,8 +103,9 @@ async fn filtered(
     for (at, filter) in run.components.filters.iter().enumerate() {
         let filtered = stages::filter(run.engine, filter, flow, size, name).await?;
         let meter = Arc::new(Meter::default());
-        run.ledger.filtering(at, &filtered.described, &meter);
-        flow = metered(filtered.flow, meter);
+        let place = Run::passing(filter, &meter);
+        run.ledger.filtering(at, &filtered.described, &place);
+        flow = metered(filtered.flow, place);
         (size, name) = (filtered.size, filtered.name);
         last = Some(filter.name());
     }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::interrupt::Interrupted;
 use super::ledger::Ledger;
+use super::places::traffic;
 use super::run::{Imported, run};
 use super::{Components, Plan, Report};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::net::Net;
-use crate::observe::Progress;
+use crate::observe::{Cgroup, Progress};
 
 /// What became of an import.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ pub(super) struct Run<'a> {
 pub async fn import(plan: &Plan, progress: &Progress, interrupted: Interrupted) -> Finished {
     let ledger = Ledger::default();
     let net = Net::new(Arc::new(plan.policy.clone()));
+    progress.watch_run(traffic(&net.connections()), None, Cgroup::own());
     let outcome = carry_out(plan, &net, progress, &ledger, interrupted).await.map_err(|error| {
         let error = net.advise(error);
         // Whoever touched the destination has said what is left there.
@@ -59,5 +61,7 @@ async fn carry_out(
         error = interrupted.error() => return Err(error),
     };
     ledger.components(&components);
-    run(&Run { plan, engine: &engine, components: &components, net, progress, ledger, interrupted }).await
+    let all = Run { plan, engine: &engine, components: &components, net, progress, ledger, interrupted };
+    all.watch_work();
+    run(&all).await
 }

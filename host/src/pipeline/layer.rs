@@ -8,7 +8,7 @@ use crate::error::{Error, Result, Stage};
 use crate::observe::Meter;
 use crate::oci::{Descriptor, Digest, MediaTypes};
 use crate::stages::{Compressor, FramedLayer};
-use crate::stream::{Flow, framed, hashed, metered};
+use crate::stream::{Flow, framed, hashed, metered, metered_into};
 
 /// A layer that the destination has, not committed yet.
 #[derive(Clone, Debug)]
@@ -30,18 +30,20 @@ pub(super) async fn send(
     let unfinished = || Error::internal(Stage::Upload, "the layer was sent but not hashed to its end");
     let media_type = media_type(run.plan.image.media_types, frame, compressor.as_ref())?;
     let length = frame.layer.total_bytes();
-    let (layer, digest) = hashed(framed(&frame.layer, disk));
-    let layer = metered(layer, Arc::clone(&run.progress.layer));
+    let (layer, digest) = hashed(framed(&frame.layer, disk), Arc::clone(&run.progress.digest));
     let whole = || digest.get().filter(|(_, bytes)| *bytes == length).ok_or_else(unfinished);
     let Some(compressor) = compressor else {
+        let layer = metered_into(layer, run.framing_place(), run.upload_place());
         destination.send(layer, Some(length)).await?;
         let (digest, size) = whole()?;
         return Ok(SentLayer { blob: Descriptor { media_type, digest, size }, diff_id: digest });
     };
-    let meter = Arc::new(Meter::default());
-    run.ledger.compressing(compressor.described(), &meter);
-    let (compressed, digest) = hashed(compressor.compress(layer).await?);
-    destination.send(metered(compressed, meter), None).await?;
+    let layer = metered(layer, run.framing_place());
+    let place = run.compressor_place(&Arc::new(Meter::default()));
+    run.ledger.compressing(compressor.described(), &place);
+    let meter = Arc::clone(&run.progress.compressed_digest);
+    let (compressed, digest) = hashed(compressor.compress(layer).await?, meter);
+    destination.send(metered_into(compressed, place, run.upload_place()), None).await?;
     let ((diff_id, _), (digest, size)) = (whole()?, digest.get().ok_or_else(unfinished)?);
     Ok(SentLayer { blob: Descriptor { media_type, digest, size }, diff_id })
 }

@@ -1,19 +1,19 @@
 //! What is known so far, written down as the flow learns it: a report needs it on failure too.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::process::Process;
 use super::report::{
     ChecksumsReport, ComponentReport, ConnectionReport, DiskReport, ErrorReport, HazardReport, ImageReport, Report,
-    SCHEMA, SourceReport, StageReport, TlsReport, TransferReport,
+    SCHEMA, SourceReport, TlsReport, TransferReport,
 };
 use super::run::Imported;
+use super::spent::{waits, work};
 use super::{Checksum, Components, Place, Plan};
 use crate::engine::Component;
 use crate::error::{Error, Result, Retryable};
 use crate::net::{ClientCertificate, Connection, Net};
-use crate::observe::{Meter, Progress};
+use crate::observe::{Place as Measured, Progress};
 use crate::oci::{Descriptor, Image};
 use crate::policy::Side;
 use crate::stages::{Access, Described, Entry, Facts, FramedLayer, Hazard, Severity, Verdict};
@@ -24,7 +24,7 @@ use crate::stream::Sum;
 pub(super) struct Ledger(Mutex<Known>);
 
 #[derive(Debug, Default)]
-struct Known {
+pub(super) struct Known {
     facts: Option<Facts>,
     entry: Option<Entry>,
     verdict: Option<Verdict>,
@@ -33,47 +33,57 @@ struct Known {
     of_disk: Vec<Sum>,
     layer: Option<Descriptor>,
     image: Option<Image>,
-    probed: Option<u64>,
-    source: Option<ComponentReport>,
-    filters: Vec<Passed>,
-    probe: Option<ComponentReport>,
-    framing: Option<ComponentReport>,
-    compressor: Option<Passed>,
+    pub(super) probed: Option<u64>,
+    pub(super) source: Passed,
+    pub(super) filters: Vec<Passed>,
+    pub(super) probe: Passed,
+    pub(super) framing: Passed,
+    pub(super) compressor: Option<Passed>,
+    pub(super) upload: Passed,
 }
 
-/// A component that the flow passes through, and what came out of it so far.
-#[derive(Debug)]
-struct Passed {
-    component: Option<ComponentReport>,
-    out: Option<Arc<Meter>>,
+/// A stage, and what is measured of it once it runs.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    pub(super) component: Option<ComponentReport>,
+    pub(super) place: Option<Measured>,
 }
 
 impl Ledger {
     pub(super) fn components(&self, components: &Components) {
         let mut known = self.lock();
-        known.source = Some(component(&components.source));
+        known.source = Passed::not_yet(&components.source);
         known.filters = components.filters.iter().map(Passed::not_yet).collect();
         known.compressor = components.compressor.as_ref().map(Passed::not_yet);
-        known.probe = Some(component(&components.probe));
-        known.framing = Some(component(&components.framing));
+        known.probe = Passed::not_yet(&components.probe);
+        known.framing = Passed::not_yet(&components.framing);
+    }
+
+    /// Where those stages are measured that are there from the start.
+    pub(super) fn places(&self, source: Measured, probe: Measured, framing: Measured, upload: Measured) {
+        let mut known = self.lock();
+        known.source.place = Some(source);
+        known.probe.place = Some(probe);
+        known.framing.place = Some(framing);
+        known.upload.place = Some(upload);
     }
 
     pub(super) fn source(&self, facts: &Facts, described: &Described) {
         let mut known = self.lock();
         known.facts = Some(facts.clone());
-        ran(&mut known.source, described);
+        ran(&mut known.source.component, described);
     }
 
     /// The filter at that place has an output.
-    pub(super) fn filtering(&self, at: usize, described: &Described, out: &Arc<Meter>) {
+    pub(super) fn filtering(&self, at: usize, described: &Described, place: &Measured) {
         if let Some(filter) = self.lock().filters.get_mut(at) {
-            filter.runs(described, out);
+            filter.runs(described, place);
         }
     }
 
-    pub(super) fn compressing(&self, described: &Described, out: &Arc<Meter>) {
+    pub(super) fn compressing(&self, described: &Described, place: &Measured) {
         if let Some(compressor) = &mut self.lock().compressor {
-            compressor.runs(described, out);
+            compressor.runs(described, place);
         }
     }
 
@@ -82,12 +92,12 @@ impl Ledger {
     }
 
     pub(super) fn framed(&self, layer: &FramedLayer) {
-        ran(&mut self.lock().framing, &layer.described);
+        ran(&mut self.lock().framing.component, &layer.described);
     }
 
     pub(super) fn verdict(&self, verdict: &Verdict) {
         let mut known = self.lock();
-        ran(&mut known.probe, &verdict.described);
+        ran(&mut known.probe.component, &verdict.described);
         known.verdict = Some(verdict.clone());
     }
 
@@ -113,7 +123,7 @@ impl Ledger {
     }
 
     pub(super) fn report(&self, plan: &Plan, net: &Net, progress: &Progress, outcome: &Result<Imported>) -> Report {
-        let known = self.lock();
+        let (known, figures) = (self.lock(), progress.figures());
         let error = outcome.as_ref().err();
         Report {
             schema: SCHEMA,
@@ -126,7 +136,9 @@ impl Ledger {
             transfer: known.transfer(progress),
             connections: net.connections().all().iter().map(connection).collect(),
             stages: known.stages(progress),
-            process: Process::now(),
+            work: work(&figures),
+            waits: waits(&figures),
+            process: Process::now(&figures),
             bottleneck: None,
         }
     }
@@ -187,55 +199,6 @@ impl Known {
         }
     }
 
-    fn stages(&self, progress: &Progress) -> Vec<StageReport> {
-        let (source, layer) = (&progress.source, &progress.layer);
-        let seconds = |time: Duration| Some(time.as_secs_f64());
-        let stage = |stage, component: &Option<ComponentReport>| StageReport {
-            stage,
-            component: component.clone(),
-            bytes_in: None,
-            bytes_out: None,
-            busy_seconds: None,
-            waiting_for_input_seconds: None,
-            waiting_for_output_seconds: None,
-            cpu_seconds: None,
-        };
-        let source_stage = [StageReport {
-            bytes_out: Some(source.bytes()),
-            busy_seconds: seconds(source.inside()),
-            waiting_for_input_seconds: seconds(source.waiting_for_input()),
-            waiting_for_output_seconds: seconds(source.waiting_for_output()),
-            ..stage("source", &self.source)
-        }];
-        let mut into = source;
-        let mut filters = Vec::new();
-        for filter in &self.filters {
-            let out = filter.bytes();
-            let bytes_in = Some(into.bytes()).filter(|_| out.is_some());
-            filters.push(StageReport { bytes_in, bytes_out: out, ..stage("filter", &filter.component) });
-            into = filter.out.as_ref().unwrap_or(into);
-        }
-        let behind = [
-            StageReport { bytes_in: self.probed, ..stage("probe", &self.probe) },
-            StageReport {
-                bytes_in: Some(into.bytes()),
-                bytes_out: Some(layer.bytes()),
-                // Hashing happens here too; what runs further up is not this stage's.
-                busy_seconds: seconds(layer.inside().saturating_sub(into.inside())),
-                waiting_for_input_seconds: seconds(layer.waiting_for_input()),
-                waiting_for_output_seconds: seconds(layer.waiting_for_output()),
-                ..stage("framing", &self.framing)
-            },
-        ];
-        let compressor = self.compressor.iter().map(|compressor| StageReport {
-            bytes_in: compressor.bytes().map(|_| layer.bytes()),
-            bytes_out: compressor.bytes(),
-            ..stage("compressor", &compressor.component)
-        });
-        let upload = StageReport { bytes_in: Some(self.sent(progress)), ..stage("upload", &None) };
-        source_stage.into_iter().chain(filters).chain(behind).chain(compressor).chain([upload]).collect()
-    }
-
     fn transfer(&self, progress: &Progress) -> TransferReport {
         let received = progress.source.bytes();
         let seconds = progress.started.elapsed().as_secs_f64();
@@ -251,7 +214,7 @@ impl Known {
     }
 
     /// Bytes of the layer handed to the destination, as it stores them.
-    fn sent(&self, progress: &Progress) -> u64 {
+    pub(super) fn sent(&self, progress: &Progress) -> u64 {
         match &self.compressor {
             Some(compressor) => compressor.bytes().unwrap_or(0),
             None => progress.layer.bytes(),
@@ -261,17 +224,17 @@ impl Known {
 
 impl Passed {
     fn not_yet(loaded: &Component) -> Self {
-        Self { component: Some(component(loaded)), out: None }
+        Self { component: Some(component(loaded)), place: None }
     }
 
-    fn runs(&mut self, described: &Described, out: &Arc<Meter>) {
+    fn runs(&mut self, described: &Described, place: &Measured) {
         ran(&mut self.component, described);
-        self.out = Some(Arc::clone(out));
+        self.place = Some(place.clone());
     }
 
     /// Bytes that came out; none if it never ran.
-    fn bytes(&self) -> Option<u64> {
-        self.out.as_ref().map(|out| out.bytes())
+    pub(super) fn bytes(&self) -> Option<u64> {
+        self.place.as_ref().map(|place| place.out.bytes())
     }
 }
 
@@ -338,7 +301,7 @@ pub(super) fn connection(connection: &Connection) -> ConnectionReport {
 /// The report of an import that ended before it had a plan.
 #[must_use]
 pub fn unplanned(error: &Error, progress: &Progress) -> Report {
-    let known = Known::default();
+    let (known, figures) = (Known::default(), progress.figures());
     Report {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION"),
@@ -350,7 +313,9 @@ pub fn unplanned(error: &Error, progress: &Progress) -> Report {
         transfer: known.transfer(progress),
         connections: Vec::new(),
         stages: known.stages(progress),
-        process: Process::now(),
+        work: work(&figures),
+        waits: waits(&figures),
+        process: Process::now(&figures),
         bottleneck: None,
     }
 }

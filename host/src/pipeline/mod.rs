@@ -15,12 +15,14 @@ mod layer;
 mod ledger;
 mod location;
 mod naming;
+mod places;
 mod plan;
 mod probe;
 mod probed;
 mod process;
 mod report;
 mod run;
+mod spent;
 mod sums;
 
 pub use checksum::{Checksum, Place};

@@ -30,10 +30,14 @@ pub struct Report {
     pub connections: Vec<ConnectionReport>,
     /// The stages, upstream first.
     pub stages: Vec<StageReport>,
+    /// What the CPU was spent on, dearest first.
+    pub work: Vec<WorkReport>,
+    /// Whom the transfer waited for, longest first.
+    pub waits: Vec<WaitReport>,
     /// The process.
     pub process: Process,
-    /// What limited the transfer; not determined yet.
-    pub bottleneck: Option<()>,
+    /// What limited the transfer; null if it never began.
+    pub bottleneck: Option<BottleneckReport>,
 }
 
 /// A failure.
@@ -200,8 +204,51 @@ pub struct StageReport {
     pub waiting_for_input_seconds: Option<f64>,
     /// Seconds nobody took what it had.
     pub waiting_for_output_seconds: Option<f64>,
-    /// CPU seconds; not measured yet.
+    /// CPU seconds.
     pub cpu_seconds: Option<f64>,
+}
+
+/// Some work.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorkReport {
+    /// `digest`, `checksums`, `tls`, `sockets`, the kind of a component, or `rest`.
+    pub task: &'static str,
+    /// `source` or `registry`, of what is done for connections.
+    pub side: Option<&'static str>,
+    /// Algorithms, cipher suites or the component's name.
+    pub names: Vec<String>,
+    /// Seconds the flow's thread worked on it, by the clock.
+    pub busy_seconds: f64,
+    /// CPU seconds, of threads beside the flow's too.
+    pub cpu_seconds: f64,
+}
+
+/// A wait.
+#[derive(Clone, Debug, Serialize)]
+pub struct WaitReport {
+    /// Who was waited for.
+    #[serde(rename = "for")]
+    pub whom: &'static str,
+    /// Seconds in which nothing else was left to do.
+    pub seconds: f64,
+}
+
+/// What limited the transfer.
+#[derive(Clone, Debug, Serialize)]
+pub struct BottleneckReport {
+    /// The culprit.
+    #[serde(rename = "where")]
+    pub culprit: &'static str,
+    /// One sentence of evidence.
+    pub evidence: String,
+    /// One sentence of advice.
+    pub advice: String,
+    /// Bytes per second that the source gives at least; null where that could not be seen.
+    pub source_rate: Option<f64>,
+    /// Bytes per second that the registry takes at least.
+    pub registry_rate: Option<f64>,
+    /// Bytes per second that this process could move.
+    pub local_rate: Option<f64>,
 }
 
 /// A component.

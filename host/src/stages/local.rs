@@ -19,6 +19,7 @@ use super::source::SourceState;
 use crate::bindings::{Failure, local};
 use crate::engine::{HostStream, StoreState, host_future};
 use crate::error::{Code, Error, Result, Stage};
+use crate::observe::{Waiting, WaitsFor};
 use crate::stream::{Chunks, Helping, Pulse};
 
 /// How much is read at once.
@@ -121,7 +122,16 @@ impl LocalGrant {
                 (Reader::Standard, length)
             }
         };
-        Ok(LocalBytes { reader, offset, end, job: None, outcome: Some(outcome), pulse: pulse.clone(), helping: None })
+        Ok(LocalBytes {
+            reader,
+            offset,
+            end,
+            job: None,
+            outcome: Some(outcome),
+            pulse: pulse.clone(),
+            helping: None,
+            waiting: Waiting::new(WaitsFor::DiskReads),
+        })
     }
 }
 
@@ -183,6 +193,7 @@ struct LocalBytes {
     outcome: Option<Sender>,
     pulse: Pulse,
     helping: Option<Helping>,
+    waiting: Waiting,
 }
 
 impl LocalBytes {
@@ -230,7 +241,9 @@ impl Chunks for LocalBytes {
             let pulse = &self.pulse;
             self.helping.get_or_insert_with(|| pulse.helping());
         }
-        let read = ready!(Pin::new(job).poll(cx));
+        let read = Pin::new(job).poll(cx);
+        self.waiting.set(read.is_pending());
+        let read = ready!(read);
         (self.job, self.helping) = (None, None);
         match read {
             Ok(Ok(bytes)) if bytes.is_empty() => {

@@ -13,17 +13,19 @@ use super::algorithm::{Algorithm, Hashes, Sum};
 use super::hasher::Hasher;
 use super::{Chunks, Flow};
 use crate::error::Result;
+use crate::observe::{Meter, Waiting, WaitsFor};
 
 /// What may be hashed inline, in the unit of [`Algorithm::cost`]: as much as the layer's own digest costs.
 const INLINE_COST: u32 = Algorithm::Sha256.cost();
 /// The most threads beside the flow.
 const MAX_HASHERS: usize = 3;
 
-/// Computes checksums of a flow as it passes. It ends only when they are there. Without algorithms it is left alone.
+/// Computes checksums of a flow as it passes; `meter` has what that costs. It ends only when they are there. Without
+/// algorithms it is left alone.
 #[must_use]
-pub fn checksummed(flow: Flow, algorithms: &[Algorithm]) -> (Flow, Checksums) {
+pub fn checksummed(flow: Flow, algorithms: &[Algorithm], meter: &Arc<Meter>) -> (Flow, Checksums) {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    checksummed_on(cpus, flow, algorithms)
+    checksummed_on(cpus, flow, algorithms, meter)
 }
 
 /// The checksums of a flow, once it has ended well.
@@ -37,7 +39,7 @@ impl Checksums {
     }
 }
 
-fn checksummed_on(cpus: usize, flow: Flow, algorithms: &[Algorithm]) -> (Flow, Checksums) {
+fn checksummed_on(cpus: usize, flow: Flow, algorithms: &[Algorithm], meter: &Arc<Meter>) -> (Flow, Checksums) {
     let mut algorithms = algorithms.to_vec();
     algorithms.sort_unstable();
     algorithms.dedup();
@@ -47,7 +49,7 @@ fn checksummed_on(cpus: usize, flow: Flow, algorithms: &[Algorithm]) -> (Flow, C
     let (mut inline, beside) = placed(&algorithms, cpus);
     let mut hashers = Vec::new();
     for group in beside {
-        match Hasher::start(group.clone()) {
+        match Hasher::start(group.clone(), Arc::clone(meter)) {
             Ok(hasher) => hashers.push(hasher),
             // Slower, but no reason to fail.
             Err(_) => inline.extend(group),
@@ -55,7 +57,16 @@ fn checksummed_on(cpus: usize, flow: Flow, algorithms: &[Algorithm]) -> (Flow, C
     }
     let result = Arc::new(Mutex::new(None));
     let inline = Some(Hashes::new(&inline));
-    let step = Checksummed { flow, inline, hashers, ended: false, sums: Vec::new(), result: Arc::clone(&result) };
+    let step = Checksummed {
+        flow,
+        inline,
+        hashers,
+        meter: Arc::clone(meter),
+        waiting: Waiting::new(WaitsFor::Checksums),
+        ended: false,
+        sums: Vec::new(),
+        result: Arc::clone(&result),
+    };
     (Flow::through(step), Checksums(result))
 }
 
@@ -81,6 +92,8 @@ struct Checksummed {
     flow: Flow,
     inline: Option<Hashes>,
     hashers: Vec<Hasher>,
+    meter: Arc<Meter>,
+    waiting: Waiting,
     ended: bool,
     sums: Vec<Sum>,
     result: Arc<Mutex<Option<Vec<Sum>>>>,
@@ -90,14 +103,16 @@ impl Chunks for Checksummed {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         if !self.ended {
             for hasher in &self.hashers {
-                if let Err(error) = ready!(hasher.poll_ready(cx)) {
+                let room = hasher.poll_ready(cx);
+                self.waiting.set(room.is_pending());
+                if let Err(error) = ready!(room) {
                     return Poll::Ready(Some(Err(error)));
                 }
             }
             let next = ready!(self.flow.poll_next(cx));
             if let Some(Ok(chunk)) = &next {
                 if let Some(inline) = &mut self.inline {
-                    inline.update(chunk);
+                    self.meter.working(|| inline.update(chunk));
                 }
                 for hasher in &self.hashers {
                     hasher.push(chunk.clone());
@@ -110,7 +125,9 @@ impl Chunks for Checksummed {
             self.hashers.iter().for_each(Hasher::end);
         }
         while let Some(hasher) = self.hashers.last() {
-            match ready!(hasher.poll_sums(cx)) {
+            let sums = hasher.poll_sums(cx);
+            self.waiting.set(sums.is_pending());
+            match ready!(sums) {
                 Ok(sums) => self.sums.extend(sums),
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
@@ -137,7 +154,7 @@ mod tests {
         let expected = expected.finish();
         for cpus in [1, 2, 3, 64] {
             let twice = [&Algorithm::ALL[..], &Algorithm::ALL[..]].concat();
-            let (flow, checksums) = checksummed_on(cpus, flow(&chunks), &twice);
+            let (flow, checksums) = checksummed_on(cpus, flow(&chunks), &twice, &Arc::default());
             assert!(checksums.get().is_none());
             assert!(collect(flow).await.unwrap() == bytes);
             assert_eq!(checksums.get().unwrap(), expected, "{cpus} CPUs");
@@ -149,7 +166,7 @@ mod tests {
         let (setter, outcome) = super::super::outcome(crate::error::Stage::Source, "test");
         drop(setter);
         let failing = Flow::new(super::super::flow::tests::Listed([Bytes::from_static(b"abc")].into()), outcome, None);
-        let (flow, checksums) = checksummed_on(4, failing, &[Algorithm::Streebog512]);
+        let (flow, checksums) = checksummed_on(4, failing, &[Algorithm::Streebog512], &Arc::default());
         assert!(collect(flow).await.is_err());
         assert!(checksums.get().is_none());
     }

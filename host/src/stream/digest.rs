@@ -8,13 +8,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Chunks, Flow};
 use crate::error::Result;
+use crate::observe::Meter;
 use crate::oci::Digest;
 
-/// Hashes a flow as it passes.
+/// Hashes a flow as it passes; `meter` has what that costs.
 #[must_use]
-pub fn hashed(flow: Flow) -> (Flow, DigestHandle) {
+pub fn hashed(flow: Flow, meter: Arc<Meter>) -> (Flow, DigestHandle) {
     let result = Arc::new(Mutex::new(None));
-    let step = Hashed { flow, hash: Sha256::new(), bytes: 0, result: Arc::clone(&result) };
+    let step = Hashed { flow, meter, hash: Sha256::new(), bytes: 0, result: Arc::clone(&result) };
     (Flow::through(step), DigestHandle(result))
 }
 
@@ -31,6 +32,7 @@ impl DigestHandle {
 
 struct Hashed {
     flow: Flow,
+    meter: Arc<Meter>,
     hash: Sha256,
     bytes: u64,
     result: Arc<Mutex<Option<(Digest, u64)>>>,
@@ -41,7 +43,8 @@ impl Chunks for Hashed {
         let next = self.flow.poll_next(cx);
         match &next {
             Poll::Ready(Some(Ok(chunk))) => {
-                self.hash.update(chunk);
+                self.meter.working(|| self.hash.update(chunk));
+                self.meter.passed(chunk.len());
                 self.bytes += chunk.len() as u64;
             }
             Poll::Ready(None) => {
@@ -61,7 +64,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_digest_is_there_at_the_end_and_not_before() {
-        let (flow, handle) = hashed(flow(&[b"he", b"llo"]));
+        let (flow, handle) = hashed(flow(&[b"he", b"llo"]), Arc::default());
         assert!(handle.get().is_none());
         collect(flow).await.unwrap();
         assert_eq!(handle.get(), Some((Digest::of(b"hello"), 5)));

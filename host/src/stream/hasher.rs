@@ -10,11 +10,14 @@ use bytes::Bytes;
 
 use super::algorithm::{Algorithm, Hashes, Sum};
 use crate::error::{Error, Result, Stage};
+use crate::observe::{Meter, thread_cpu};
 
 /// Bytes that may wait for a hasher. One chunk more may stand there: a flow that was let on pushes whole.
 const QUEUE_BYTES: usize = 1 << 20;
 /// How many must wait before the thread is woken: waking it for every chunk would cost more than it saves.
 const WAKE_BYTES: usize = 256 * 1024;
+/// Bytes after which the thread looks what it has cost: that clock is a call into the kernel.
+const READ_CPU_EVERY: usize = 1 << 20;
 
 /// The flow's end of it. Dropping it ends the thread.
 pub(super) struct Hasher(Arc<Shared>);
@@ -40,14 +43,14 @@ struct State {
 struct Gone(Arc<Shared>);
 
 impl Hasher {
-    /// Starts the thread.
+    /// Starts the thread; `meter` has what it costs.
     ///
     /// # Errors
     /// If there can be no more threads.
-    pub(super) fn start(algorithms: Vec<Algorithm>) -> io::Result<Self> {
+    pub(super) fn start(algorithms: Vec<Algorithm>, meter: Arc<Meter>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let gone = Gone(Arc::clone(&shared));
-        thread::Builder::new().name("checksums".to_owned()).spawn(move || hash(&gone.0, &algorithms))?;
+        thread::Builder::new().name("checksums".to_owned()).spawn(move || hash(&gone.0, &algorithms, &meter))?;
         Ok(Self(shared))
     }
 
@@ -146,12 +149,24 @@ impl State {
     }
 }
 
-fn hash(shared: &Shared, algorithms: &[Algorithm]) {
+fn hash(shared: &Shared, algorithms: &[Algorithm], meter: &Meter) {
     let mut hashes = Hashes::new(algorithms);
+    let (mut before, mut unread) = (thread_cpu(), 0);
+    let mut read = || {
+        let now = thread_cpu();
+        meter.was_on_cpu(now.saturating_sub(before));
+        before = now;
+    };
     while let Some(chunk) = shared.next() {
         hashes.update(&chunk);
         shared.hashed(chunk.len());
+        unread += chunk.len();
+        if unread >= READ_CPU_EVERY {
+            unread = 0;
+            read();
+        }
     }
+    read();
     let mut state = shared.lock();
     if !state.given_up {
         state.sums = Some(hashes.finish());
@@ -170,7 +185,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_flow_waits_for_room_and_gets_the_sums_at_the_end() {
-        let hasher = Hasher::start(vec![Algorithm::Md5, Algorithm::Sha1]).unwrap();
+        let hasher = Hasher::start(vec![Algorithm::Md5, Algorithm::Sha1], Arc::default()).unwrap();
         let bytes = vec![7; 3 * QUEUE_BYTES + 5];
         for chunk in bytes.chunks(WAKE_BYTES - 1) {
             poll_fn(|cx| hasher.poll_ready(cx)).await.unwrap();
@@ -185,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_hasher_that_is_dropped_ends_its_thread() {
-        let hasher = Hasher::start(vec![Algorithm::Sha256]).unwrap();
+        let hasher = Hasher::start(vec![Algorithm::Sha256], Arc::default()).unwrap();
         hasher.push(Bytes::from_static(b"too little to wake it"));
         let shared = Arc::clone(&hasher.0);
         drop(hasher);

@@ -25,7 +25,7 @@ pub use digest::{DigestHandle, hashed};
 pub use expected::{beginning_with, exactly};
 pub use flow::{Chunks, Flow};
 pub use frame::{Layer, MAX_LITERAL_BYTES, MAX_SEGMENTS, MAX_ZERO_BYTES, Segment, framed};
-pub use meter::metered;
+pub use meter::{metered, metered_into};
 pub use outcome::{Outcome, OutcomeSetter, outcome};
 pub use pipe::{PIPE_BYTES, PipeReader, PipeWriter, pipe};
 pub use pulse::{Helping, Pulse};

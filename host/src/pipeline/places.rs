@@ -1,0 +1,61 @@
+//! The stages as they are measured: who works for which.
+
+use std::sync::Arc;
+
+use super::import::Run;
+use crate::engine::Component;
+use crate::observe::{End, Meter, Place, Task, Traffic};
+use crate::policy::Side;
+
+impl Run<'_> {
+    /// The source: its component, and its connections.
+    pub(super) fn source_place(&self) -> Place {
+        let Traffic { sockets, tls, .. } = self.net.connections().traffic(Side::Source).clone();
+        Place::of(&self.progress.source, [Arc::clone(self.components.source.work()), sockets, tls])
+    }
+
+    /// The framing, with the digest of what it frames.
+    pub(super) fn framing_place(&self) -> Place {
+        let workers = [self.components.framing.work(), &self.progress.digest];
+        Place::of(&self.progress.layer, workers.map(Arc::clone))
+    }
+
+    /// A component, whose output has that meter.
+    pub(super) fn passing(component: &Component, out: &Arc<Meter>) -> Place {
+        Place::of(out, [Arc::clone(component.work())])
+    }
+
+    /// A compressor, with the digest of what it writes.
+    pub(super) fn compressor_place(&self, out: &Arc<Meter>) -> Place {
+        let compressor = self.components.compressor.as_ref().map(|compressor| Arc::clone(compressor.work()));
+        Place::of(out, compressor.into_iter().chain([Arc::clone(&self.progress.compressed_digest)]))
+    }
+
+    /// The upload: the registry's connections.
+    pub(super) fn upload_place(&self) -> Place {
+        let Traffic { sockets, tls, .. } = self.net.connections().traffic(Side::Registry).clone();
+        Place::of(&self.progress.upload, [sockets, tls])
+    }
+
+    /// Everybody who works, by what for.
+    pub(super) fn watch_work(&self) {
+        let (progress, components) = (self.progress, self.components);
+        let probe = Self::passing(&components.probe, &Arc::default());
+        self.ledger.places(self.source_place(), probe, self.framing_place(), self.upload_place());
+        let fixed = [&components.source, &components.probe, &components.framing];
+        for component in fixed.into_iter().chain(&components.filters).chain(&components.compressor) {
+            let task = Task::Component(component.kind().as_str(), component.name().to_owned());
+            progress.watch(task, vec![Arc::clone(component.work())]);
+        }
+        let digests = [&progress.digest, &progress.compressed_digest].map(Arc::clone);
+        progress.watch(Task::Digest, digests.to_vec());
+    }
+}
+
+/// The connections of both ends, for whoever watches them.
+pub(super) fn traffic(connections: &crate::net::Connections) -> [Traffic; 2] {
+    [End::Source, End::Registry].map(|end| match end {
+        End::Source => connections.traffic(Side::Source).clone(),
+        End::Registry => connections.traffic(Side::Registry).clone(),
+    })
+}
