@@ -2,9 +2,12 @@
 
 mod cgroup;
 mod cpu;
+mod culprit;
 mod figures;
 mod idle;
 mod meter;
+mod verdict;
+mod words;
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,10 +15,12 @@ use std::time::{Duration, Instant};
 
 pub use cgroup::{Cgroup, Throttled};
 pub use cpu::{process_cpu, thread_cpu};
+pub use culprit::{Bottleneck, Culprit};
 pub use figures::{End, Figures, Quota, Spent, Task, Traffic};
 use figures::{Mark, Watched, Work};
 pub use idle::{Idle, Waiting, WaitsFor, waiting_for};
 pub use meter::{Meter, Place, Span};
+pub use verdict::verdict;
 
 /// What a run is doing, for whoever shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +99,8 @@ const MAX_NOTES: usize = 256;
 pub struct Progress {
     /// When the run began.
     pub started: Instant,
+    /// What the process had cost by then.
+    process_cpu: Duration,
     /// At the source's end of the flow.
     pub source: Arc<Meter>,
     /// At the destination's end of the flow.
@@ -167,6 +174,7 @@ impl Progress {
         let (source, layer) = (Arc::<Meter>::default(), Arc::<Meter>::default());
         let progress = Self {
             started: Instant::now(),
+            process_cpu: process_cpu(),
             idle: Arc::new(Idle::new(Arc::clone(&source), Arc::clone(&layer))),
             source,
             layer,

@@ -1,6 +1,7 @@
 //! The harness: real peers started on free ports of 127.0.0.1 and stopped by their pid, scripted peers for manners that
 //! real ones do not show on demand, and the program as a user runs it. A missing peer is a failure, never a skip.
 
+pub mod cgroup;
 pub mod fixtures;
 pub mod golden;
 pub mod layers;

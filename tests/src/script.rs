@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -22,6 +23,9 @@ use tokio_rustls::TlsAcceptor;
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 pub type Handler = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
+
+/// Bytes that a paced answer sends at once.
+const PACED: u64 = 32 * 1024;
 
 /// A send buffer of few bytes.
 const NARROW: u32 = 16 * 1024;
@@ -163,6 +167,23 @@ where
         answer = answer.header("content-length", length);
     }
     answer.body(StreamBody::new(frames).boxed_unsync()).expect("an answer")
+}
+
+/// The same, but no more than so many bytes per second.
+pub fn paced_zeros(length: u64, bytes_per_second: u64) -> Response<Body> {
+    let chunk = Bytes::from(vec![0; PACED as usize]);
+    let chunks = futures_util::stream::iter(0..length / PACED);
+    let pause = Duration::from_secs_f64(PACED as f64 / bytes_per_second as f64);
+    streamed(
+        Some(length),
+        futures_util::StreamExt::then(chunks, move |_| {
+            let chunk = chunk.clone();
+            async move {
+                tokio::time::sleep(pause).await;
+                Ok(chunk)
+            }
+        }),
+    )
 }
 
 /// An answer of that many zero bytes, a multiple of 256 KiB, which nobody holds at once.

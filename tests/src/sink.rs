@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -20,6 +21,7 @@ pub struct Seen {
     pub received: AtomicU64,
     /// Requests, as `METHOD path`, queries left out.
     pub requests: Mutex<Vec<String>>,
+    pace: Option<u64>,
     blobs: Mutex<BTreeMap<String, u64>>,
     /// Blobs that came with their commit, as small ones do.
     small: Mutex<BTreeMap<String, Bytes>>,
@@ -52,9 +54,18 @@ pub fn start(tls: Option<Arc<ServerConfig>>, failing: Failing) -> (Script, Arc<S
     start_turned(tls, turning)
 }
 
+/// Starts a sink that takes no more than so many bytes of a layer per second.
+pub fn start_slow(bytes_per_second: u64) -> (Script, Arc<Seen>) {
+    start_with(None, Arc::new(|_, _| Turn::Sink), Some(bytes_per_second))
+}
+
 /// Starts a sink whose requests go through a test's hands first.
 pub fn start_turned(tls: Option<Arc<ServerConfig>>, turning: Turning) -> (Script, Arc<Seen>) {
-    let seen = Arc::new(Seen::default());
+    start_with(tls, turning, None)
+}
+
+fn start_with(tls: Option<Arc<ServerConfig>>, turning: Turning, pace: Option<u64>) -> (Script, Arc<Seen>) {
+    let seen = Arc::new(Seen { pace, ..Seen::default() });
     let shared = Arc::clone(&seen);
     let handler: Handler = Arc::new(move |request| {
         let (seen, turning) = (Arc::clone(&shared), Arc::clone(&turning));
@@ -112,6 +123,9 @@ async fn answer(seen: &Seen, request: Request<Incoming>) -> Response<Body> {
                     Ok(frame) => {
                         let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                         seen.received.fetch_add(bytes, SeqCst);
+                        if let Some(pace) = seen.pace {
+                            tokio::time::sleep(Duration::from_secs_f64(bytes as f64 / pace as f64)).await;
+                        }
                     }
                     Err(_) => return empty(400),
                 }

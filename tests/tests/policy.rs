@@ -488,5 +488,5 @@ fn messages_as_a_user_reads_them() {
     stage.under("", &http, &["--plain-http", &stage.nginx.host()]).golden("flag-denied");
     import([&*url, &stage.layout(), "--policy", "/nonexistent/policy.toml"]).golden("policy-unreadable");
     stage.under("[require]\nchecksum = true", &url, &[]).golden("policy-key-not-built-yet");
-    stage.under("suites = [\"TLS_CHACHA20_POLY1305_SHA256\"]", &url, &[]).golden("policy-suite-unknown");
+    stage.under("suites = [\"TLS_AES_128_CCM_SHA256\"]", &url, &[]).golden("policy-suite-unknown");
 }

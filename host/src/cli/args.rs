@@ -2,6 +2,7 @@
 
 #![allow(rustdoc::broken_intra_doc_links, reason = "these are help texts, where brackets mean what may be left out")]
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -145,6 +146,11 @@ pub(super) struct Import {
     /// Connections that bring the disk at once, for long ways that one does not fill: 1 to 16. Needs a source with ranges.
     #[arg(long, value_name = "N", default_value = "1")]
     pub(super) source_connections: SourceConnections,
+    /// Bytes per second that the transfer does not exceed, on either side: a number, or one with KiB, MiB or GiB.
+    ///
+    /// Nothing bursts beyond what the rate gives in 50 ms. The report then names it as what limited the transfer.
+    #[arg(long, value_name = "RATE", value_parser = size::per_second)]
+    pub(super) limit_rate: Option<NonZeroU64>,
     /// Another tag. May be repeated.
     #[arg(long)]
     pub(super) tag: Vec<String>,

@@ -15,6 +15,7 @@ const HEADINGS: [(&str, &[&str]); 5] = [
             "source-header-file",
             "source-credentials",
             "source-connections",
+            "limit-rate",
             "filter",
             "probe",
             "spool",

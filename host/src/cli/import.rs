@@ -14,7 +14,7 @@ use super::progress::{Shown, Verbosity, rate, shown};
 use super::signals::signals;
 use super::{messages, plan};
 use crate::error::{Code, Error, Result, Stage};
-use crate::observe::{Noted, Progress};
+use crate::observe::{Culprit, Noted, Progress};
 use crate::pipeline::{self, Finished, Imported, Plan, Report};
 
 /// The file name that means standard output.
@@ -51,10 +51,13 @@ fn imported(import: &Import, progress: &Progress, shown: &Shown) -> Result<Impor
     runtime.shutdown_background();
     let Finished { outcome, report } = finished?;
     let reported = write_report(import.report.as_deref(), &report);
-    let imported = outcome?;
     if shown.tells_people() {
-        summary(&report, progress);
+        if outcome.is_ok() {
+            summary(&report, progress);
+        }
+        limited(&report);
     }
+    let imported = outcome?;
     // The image stands there, whatever becomes of the words about it.
     let stands = |error: Error| {
         let tags: Vec<_> = plan.tags.iter().map(ToString::to_string).collect();
@@ -90,6 +93,15 @@ fn write_report(path: Option<&Path>, report: &Report) -> Result<()> {
         let message = format!("the report cannot be written to `{}`: {why}", path.display());
         Error::new(Code::LocalFile, Stage::Report, message).caused_by(why)
     })
+}
+
+/// What limited the transfer, of one that failed too: perhaps that is why.
+fn limited(report: &Report) {
+    let told = |culprit: &str| culprit != Culprit::Nothing.as_str();
+    let Some(bottleneck) = report.bottleneck.as_ref().filter(|bottleneck| told(bottleneck.culprit)) else { return };
+    let line = format!("bottleneck: {}: {}", bottleneck.culprit, bottleneck.evidence);
+    messages::line(&messages::harmless(&line));
+    messages::line(&messages::harmless(&format!("  advice: {}", bottleneck.advice)));
 }
 
 /// What was done, in a few lines for people.

@@ -52,6 +52,7 @@ pub(super) fn plan(import: &Import) -> Result<Plan> {
         input,
         disk_size,
         connections: import.source_connections,
+        limit: import.limit_rate,
         target,
         tags,
         name: import.name.clone(),

@@ -1,5 +1,7 @@
 //! Sizes as they are typed: bytes, or a number with a binary unit.
 
+use std::num::NonZeroU64;
+
 /// Units and what they stand for (IEC 80000-13).
 const UNITS: [(&str, u32); 4] = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
 
@@ -29,6 +31,14 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Bytes per second, as [`bytes`], at least one.
+///
+/// # Errors
+/// As for [`bytes`], and for none at all.
+pub(super) fn per_second(text: &str) -> Result<NonZeroU64, String> {
+    NonZeroU64::new(bytes(text)?).ok_or_else(|| "at 0 bytes per second nothing would ever arrive".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,6 +49,13 @@ mod tests {
             assert_eq!(bytes(text), Ok(size), "{text}");
         }
         assert_eq!(bytes("18446744073709551615"), Ok(u64::MAX));
+    }
+
+    #[test]
+    fn a_rate_is_a_size_but_never_nothing() {
+        assert_eq!(per_second("10MiB").map(NonZeroU64::get), Ok(10 << 20));
+        assert!(per_second("0").unwrap_err().contains("nothing would ever arrive"));
+        assert!(per_second("10M").is_err());
     }
 
     #[test]

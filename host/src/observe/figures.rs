@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Cgroup, Meter, Phase, Progress, Throttled, WaitsFor, thread_cpu};
+use super::{Cgroup, Meter, Phase, Progress, Throttled, WaitsFor, process_cpu, thread_cpu};
 
 /// An end of the flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,8 +41,10 @@ pub enum Task {
     Sockets(End),
     /// A component of that kind and name.
     Component(&'static str, String),
-    /// Everything else: HTTP, the runtime, framing, handing bytes on.
+    /// Everything else in the flow's thread: HTTP, the runtime, framing, handing bytes on.
     Rest,
+    /// Other threads: reading and writing local disks, progress.
+    Threads,
 }
 
 /// What a task cost.
@@ -249,6 +251,9 @@ impl Progress {
         }
         let rest = awake.saturating_sub(known);
         all.push(Spent { task: Task::Rest, busy: rest, cpu: rest.mul_f64(share) });
+        let known: Duration = all.iter().map(|spent| spent.cpu).sum();
+        let threads = process_cpu().saturating_sub(self.process_cpu).saturating_sub(known);
+        all.push(Spent { task: Task::Threads, busy: Duration::ZERO, cpu: threads });
         all.retain(|spent| !spent.cpu.is_zero());
         all
     }
@@ -263,6 +268,7 @@ impl fmt::Display for Task {
             Self::Sockets(end) => write!(f, "sockets of the {}", end.as_str()),
             Self::Component(kind, name) => write!(f, "the {kind} `{name}`"),
             Self::Rest => f.write_str("the rest"),
+            Self::Threads => f.write_str("reading and writing local disks"),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::net::{GrantedClient, Net};
 use crate::observe::Meter;
 use crate::policy::Side;
 use crate::stages::{self, Access, Entry, Facts, FetchGrant, LocalGrant, SourceGrant};
-use crate::stream::{Flow, Seek, abreast, exactly, metered};
+use crate::stream::{Flow, Seek, abreast, exactly, limited, metered};
 
 /// The largest disk: it still has to fit into a layer, whose length has 63 bits. Nobody has one of an exbibyte.
 const MAX_DISK: u64 = 1 << 60;
@@ -61,6 +61,7 @@ pub(super) async fn open_disk(run: &Run<'_>, source: &stages::Disk, checksums: &
     let name = facts.name.as_deref().map(|name| announced_name(name, &plan.input.source));
     let received = async || {
         let flow = metered(connected(run, source, source.read(0, None).await?), run.source_place());
+        let flow = slowed(flow, plan);
         Ok(demanded(flow, checksums, Place::Received, &run.progress.checksums))
     };
     let (flow, entry, received, seek) = if run.components.filters.is_empty() {
@@ -89,6 +90,14 @@ fn connected(run: &Run<'_>, source: &stages::Disk, whole: Flow) -> Flow {
             }
             whole
         }
+    }
+}
+
+/// No faster than the user wants.
+pub(super) fn slowed(flow: Flow, plan: &Plan) -> Flow {
+    match plan.limit {
+        Some(limit) => limited(flow, limit.get()),
+        None => flow,
     }
 }
 

@@ -1,5 +1,6 @@
 //! One import from its plan to its report.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::interrupt::Interrupted;
@@ -36,7 +37,7 @@ pub(super) struct Run<'a> {
 pub async fn import(plan: &Plan, progress: &Progress, interrupted: Interrupted) -> Finished {
     let ledger = Ledger::default();
     let net = Net::new(Arc::new(plan.policy.clone()));
-    progress.watch_run(traffic(&net.connections()), None, Cgroup::own());
+    progress.watch_run(traffic(&net.connections()), plan.limit.map(NonZeroU64::get), Cgroup::own());
     let outcome = carry_out(plan, &net, progress, &ledger, interrupted).await.map_err(|error| {
         let error = net.advise(error);
         // Whoever touched the destination has said what is left there.

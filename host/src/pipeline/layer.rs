@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::destination::Destination;
+use super::disk::slowed;
 use super::import::Run;
 use crate::error::{Error, Result, Stage};
 use crate::observe::Meter;
@@ -30,6 +31,8 @@ pub(super) async fn send(
     let unfinished = || Error::internal(Stage::Upload, "the layer was sent but not hashed to its end");
     let media_type = media_type(run.plan.image.media_types, frame, compressor.as_ref())?;
     let length = frame.layer.total_bytes();
+    // What was slowed where it was received is slow enough, unless a filter makes more of it.
+    let disk = if run.components.filters.is_empty() { disk } else { slowed(disk, run.plan) };
     let (layer, digest) = hashed(framed(&frame.layer, disk), Arc::clone(&run.progress.digest));
     let whole = || digest.get().filter(|(_, bytes)| *bytes == length).ok_or_else(unfinished);
     let Some(compressor) = compressor else {

@@ -8,12 +8,12 @@ use super::report::{
     SCHEMA, SourceReport, TlsReport, TransferReport,
 };
 use super::run::Imported;
-use super::spent::{waits, work};
+use super::spent::{bottleneck, waits, work};
 use super::{Checksum, Components, Place, Plan};
 use crate::engine::Component;
 use crate::error::{Error, Result, Retryable};
 use crate::net::{ClientCertificate, Connection, Net};
-use crate::observe::{Place as Measured, Progress};
+use crate::observe::{Figures, Place as Measured, Progress};
 use crate::oci::{Descriptor, Image};
 use crate::policy::Side;
 use crate::stages::{Access, Described, Entry, Facts, FramedLayer, Hazard, Severity, Verdict};
@@ -133,13 +133,13 @@ impl Ledger {
             source: known.source_report(plan),
             disk: known.disk_report(plan),
             image: known.image_report(plan, error.is_none()),
-            transfer: known.transfer(progress),
+            transfer: known.transfer(progress, &figures),
             connections: net.connections().all().iter().map(connection).collect(),
             stages: known.stages(progress),
             work: work(&figures),
             waits: waits(&figures),
             process: Process::now(&figures),
-            bottleneck: None,
+            bottleneck: bottleneck(&figures),
         }
     }
 
@@ -199,13 +199,16 @@ impl Known {
         }
     }
 
-    fn transfer(&self, progress: &Progress) -> TransferReport {
+    fn transfer(&self, progress: &Progress, figures: &Figures) -> TransferReport {
         let received = progress.source.bytes();
         let seconds = progress.started.elapsed().as_secs_f64();
         TransferReport {
             bytes_received: received,
             bytes_sent: self.sent(progress),
             seconds,
+            opening_seconds: figures.opening.as_secs_f64(),
+            transferring_seconds: figures.transfer.as_secs_f64(),
+            finishing_seconds: figures.finishing.as_secs_f64(),
             average_rate: (seconds > 0.0).then(|| received as f64 / seconds),
             attempts: progress.repeats.attempt(),
             resumes: progress.repeats.resumes(),
@@ -310,7 +313,7 @@ pub fn unplanned(error: &Error, progress: &Progress) -> Report {
         source: SourceReport::default(),
         disk: DiskReport::default(),
         image: ImageReport::default(),
-        transfer: known.transfer(progress),
+        transfer: known.transfer(progress, &figures),
         connections: Vec::new(),
         stages: known.stages(progress),
         work: work(&figures),

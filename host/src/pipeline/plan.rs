@@ -1,6 +1,7 @@
 //! What will be done: everything resolved, nothing left to ask.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use url::Url;
@@ -20,6 +21,8 @@ pub struct Plan {
     pub disk_size: Option<u64>,
     /// How many connections bring the disk, where the source has ranges.
     pub connections: SourceConnections,
+    /// Bytes per second that are not exceeded on either side.
+    pub limit: Option<NonZeroU64>,
     /// Where it goes.
     pub target: Target,
     /// The tags it gets, at least one.

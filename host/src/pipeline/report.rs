@@ -145,6 +145,12 @@ pub struct TransferReport {
     pub bytes_sent: u64,
     /// Seconds from start to end.
     pub seconds: f64,
+    /// Seconds of them before bytes moved.
+    pub opening_seconds: f64,
+    /// Seconds of them in which bytes moved.
+    pub transferring_seconds: f64,
+    /// Seconds of them after the last byte was sent: committing and publishing.
+    pub finishing_seconds: f64,
     /// Bytes received per second, on average.
     pub average_rate: Option<f64>,
     /// How often it was tried.
@@ -211,7 +217,7 @@ pub struct StageReport {
 /// Some work.
 #[derive(Clone, Debug, Serialize)]
 pub struct WorkReport {
-    /// `digest`, `checksums`, `tls`, `sockets`, the kind of a component, or `rest`.
+    /// `digest`, `checksums`, `tls`, `sockets`, the kind of a component, `rest` of the flow's thread, or other `threads`.
     pub task: &'static str,
     /// `source` or `registry`, of what is done for connections.
     pub side: Option<&'static str>,

@@ -1,6 +1,7 @@
 //! The flow. Everything else is detail.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::pin;
 
@@ -14,7 +15,7 @@ use super::naming::created;
 use super::{Checksum, Plan, Source, Target};
 use crate::error::{Code, Error, Result, Stage};
 use crate::net::redacted;
-use crate::observe::Phase;
+use crate::observe::{Phase, Task};
 use crate::oci::{Digest, Image, ImageFacts, image, label};
 use crate::stages::{self, Compressor, Entry, Facts, FramedLayer, Severity, Verdict};
 use crate::stream::{Window, windowed};
@@ -95,6 +96,11 @@ async fn checksums(run: &Run<'_>) -> Result<Vec<Checksum>> {
         all.push(checksum_file::resolve(file, &run.plan.input, run.net).await?);
     }
     run.ledger.demanded(&all);
+    let mut algorithms: Vec<String> =
+        all.iter().map(|checksum| checksum.expected().algorithm().as_str().to_owned()).collect();
+    algorithms.sort();
+    algorithms.dedup();
+    run.progress.watch(Task::Checksums(algorithms), vec![Arc::clone(&run.progress.checksums)]);
     Ok(all)
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::ledger::{Known, Passed};
-use super::report::{StageReport, WaitReport, WorkReport};
-use crate::observe::{End, Figures, Place, Progress, Task, WaitsFor};
+use super::report::{BottleneckReport, StageReport, WaitReport, WorkReport};
+use crate::observe::{Bottleneck, End, Figures, Place, Progress, Task, WaitsFor, verdict};
 
 impl Known {
     /// The stages, upstream first.
@@ -65,6 +65,7 @@ pub(super) fn work(figures: &Figures) -> Vec<WorkReport> {
                 Task::Sockets(end) => ("sockets", Some(*end), Vec::new()),
                 Task::Component(kind, name) => (*kind, None, vec![name.clone()]),
                 Task::Rest => ("rest", None, Vec::new()),
+                Task::Threads => ("threads", None, Vec::new()),
             };
             WorkReport {
                 task,
@@ -77,6 +78,22 @@ pub(super) fn work(figures: &Figures) -> Vec<WorkReport> {
         .collect();
     all.sort_by(|one, other| other.cpu_seconds.total_cmp(&one.cpu_seconds));
     all
+}
+
+/// What limited the transfer; none if it never began.
+pub(super) fn bottleneck(figures: &Figures) -> Option<BottleneckReport> {
+    if figures.transfer.is_zero() {
+        return None;
+    }
+    let Bottleneck { culprit, evidence, advice } = verdict(figures);
+    Some(BottleneckReport {
+        culprit: culprit.as_str(),
+        evidence,
+        advice,
+        source_rate: figures.source_pace,
+        registry_rate: figures.registry_pace,
+        local_rate: figures.local_pace(),
+    })
 }
 
 /// Whom the flow's thread waited for, longest first.

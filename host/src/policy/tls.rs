@@ -23,6 +23,9 @@ pub enum Suite {
     EcdheEcdsaAes256GcmSha384,
     EcdheRsaAes128GcmSha256,
     EcdheRsaAes256GcmSha384,
+    Tls13Chacha20Poly1305Sha256,
+    EcdheEcdsaChacha20Poly1305Sha256,
+    EcdheRsaChacha20Poly1305Sha256,
 }
 
 /// A key exchange group.
@@ -136,7 +139,7 @@ impl Default for TlsPolicy {
     fn default() -> Self {
         Self {
             versions: Version::ALL.to_vec(),
-            suites: Suite::ALL.to_vec(),
+            suites: Suite::AES_GCM.to_vec(),
             groups: Group::ALL.to_vec(),
             offered_by: Rule { key: "tls.profile", site: Site::BuiltIn },
             system_store: true,
@@ -162,7 +165,17 @@ impl Version {
 }
 
 impl Suite {
-    /// All that are ever offered, in order of preference.
+    /// What every profile offers, in order of preference: CPUs have instructions for it.
+    pub const AES_GCM: &'static [Self] = &[
+        Self::Tls13Aes128GcmSha256,
+        Self::Tls13Aes256GcmSha384,
+        Self::EcdheEcdsaAes128GcmSha256,
+        Self::EcdheRsaAes128GcmSha256,
+        Self::EcdheEcdsaAes256GcmSha384,
+        Self::EcdheRsaAes256GcmSha384,
+    ];
+
+    /// All that a document may list: besides, what only software computes, for a peer that has nothing else.
     pub const ALL: &'static [Self] = &[
         Self::Tls13Aes128GcmSha256,
         Self::Tls13Aes256GcmSha384,
@@ -170,6 +183,9 @@ impl Suite {
         Self::EcdheRsaAes128GcmSha256,
         Self::EcdheEcdsaAes256GcmSha384,
         Self::EcdheRsaAes256GcmSha384,
+        Self::Tls13Chacha20Poly1305Sha256,
+        Self::EcdheEcdsaChacha20Poly1305Sha256,
+        Self::EcdheRsaChacha20Poly1305Sha256,
     ];
 
     /// The IANA name.
@@ -182,6 +198,9 @@ impl Suite {
             Self::EcdheEcdsaAes256GcmSha384 => "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
             Self::EcdheRsaAes128GcmSha256 => "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
             Self::EcdheRsaAes256GcmSha384 => "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+            Self::Tls13Chacha20Poly1305Sha256 => "TLS_CHACHA20_POLY1305_SHA256",
+            Self::EcdheEcdsaChacha20Poly1305Sha256 => "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+            Self::EcdheRsaChacha20Poly1305Sha256 => "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
         }
     }
 
@@ -189,11 +208,15 @@ impl Suite {
     #[must_use]
     pub const fn version(self) -> Version {
         match self {
-            Self::Tls13Aes128GcmSha256 | Self::Tls13Aes256GcmSha384 => Version::Tls13,
+            Self::Tls13Aes128GcmSha256 | Self::Tls13Aes256GcmSha384 | Self::Tls13Chacha20Poly1305Sha256 => {
+                Version::Tls13
+            }
             Self::EcdheEcdsaAes128GcmSha256
             | Self::EcdheEcdsaAes256GcmSha384
             | Self::EcdheRsaAes128GcmSha256
-            | Self::EcdheRsaAes256GcmSha384 => Version::Tls12,
+            | Self::EcdheRsaAes256GcmSha384
+            | Self::EcdheEcdsaChacha20Poly1305Sha256
+            | Self::EcdheRsaChacha20Poly1305Sha256 => Version::Tls12,
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::lines::Lines;
 use crate::error::{Error, Result};
-use crate::observe::{Noted, Position, Progress};
+use crate::observe::{Bottleneck, Noted, Position, Progress, verdict};
 use crate::pipeline::{Imported, Plan};
 
 /// The version of the lines.
@@ -44,9 +44,18 @@ struct Event<'a> {
 enum Kind<'a> {
     Start { version: &'static str, source: &'a str, destination: &'a str },
     Phase,
-    Progress,
+    Progress { bottleneck: Option<Limit> },
     Warning { code: &'a str, message: &'a str },
-    End { outcome: &'static str, reference: Option<String>, error: Option<Failure> },
+    End { outcome: &'static str, reference: Option<String>, bottleneck: Option<Limit>, error: Option<Failure> },
+}
+
+/// What limits the transfer, as far as it has come.
+#[derive(Serialize)]
+struct Limit {
+    #[serde(rename = "where")]
+    culprit: &'static str,
+    evidence: String,
+    advice: String,
 }
 
 #[derive(Serialize)]
@@ -83,7 +92,7 @@ impl Json {
             let at = progress.position();
             if at.elapsed >= said + PROGRESS_EVERY {
                 said = at.elapsed;
-                self.lines.offer(line(Kind::Progress, &at));
+                self.lines.offer(line(Kind::Progress { bottleneck: limit(progress) }, &at));
             }
         }
     }
@@ -91,9 +100,12 @@ impl Json {
     /// The last line.
     pub(super) fn end(self, progress: &Progress, outcome: Result<&Imported, &Error>) {
         self.notes(progress);
+        let bottleneck = limit(progress);
         let kind = match outcome {
-            Ok(imported) => Kind::End { outcome: "done", reference: Some(imported.reference()), error: None },
-            Err(error) => Kind::End { outcome: "failed", reference: None, error: Some(failure(error)) },
+            Ok(imported) => {
+                Kind::End { outcome: "done", reference: Some(imported.reference()), bottleneck, error: None }
+            }
+            Err(error) => Kind::End { outcome: "failed", reference: None, bottleneck, error: Some(failure(error)) },
         };
         let last = line(kind, &progress.position());
         self.lines.finish(last);
@@ -109,6 +121,16 @@ impl Json {
             self.lines.offer(line(kind, &note.at));
         }
     }
+}
+
+/// None before anything moves.
+fn limit(progress: &Progress) -> Option<Limit> {
+    let figures = progress.figures();
+    if figures.transfer.is_zero() {
+        return None;
+    }
+    let Bottleneck { culprit, evidence, advice } = verdict(&figures);
+    Some(Limit { culprit: culprit.as_str(), evidence, advice })
 }
 
 fn failure(error: &Error) -> Failure {
@@ -152,11 +174,20 @@ mod tests {
         let kinds = [
             Kind::Start { version: "0", source: "a", destination: "b" },
             Kind::Phase,
-            Kind::Progress,
+            Kind::Progress { bottleneck: moving() },
             Kind::Warning { code: "c", message: "m" },
-            Kind::End { outcome: "failed", reference: None, error: Some(failure(&error)) },
+            Kind::End { outcome: "failed", reference: None, bottleneck: moving(), error: Some(failure(&error)) },
         ];
         kinds.map(|kind| serde_json::from_str(&line(kind, &progress.position())).unwrap()).to_vec()
+    }
+
+    /// What limits a transfer that has begun.
+    fn moving() -> Option<Limit> {
+        let progress = Progress::start();
+        assert!(limit(&progress).is_none(), "nothing moves yet");
+        progress.enter(Phase::Transferring);
+        std::thread::sleep(Duration::from_millis(1));
+        limit(&progress)
     }
 
     /// Rows of the page's tables: under which heading, the field, its description.
@@ -189,9 +220,18 @@ mod tests {
             let found: Vec<&String> =
                 event.as_object().unwrap().keys().collect::<std::collections::BTreeSet<_>>().into_iter().collect();
             assert_eq!(found, expected, "{kind}");
-            if kind == "end" {
-                let mut inner: Vec<String> =
-                    event["error"].as_object().unwrap().keys().map(|key| format!("error.{key}")).collect();
+            let objects: Vec<&String> = event
+                .as_object()
+                .unwrap()
+                .iter()
+                .filter(|(_, value)| value.is_object())
+                .map(|(name, _)| name)
+                .collect();
+            if !objects.is_empty() {
+                let keys = |object: &&String| -> Vec<String> {
+                    event[*object].as_object().unwrap().keys().map(|key| format!("{object}.{key}")).collect()
+                };
+                let mut inner: Vec<String> = objects.iter().flat_map(keys).collect();
                 let mut expected: Vec<String> = own.iter().filter(|field| field.contains('.')).cloned().collect();
                 inner.sort();
                 expected.sort();

@@ -135,7 +135,7 @@ pub(super) mod tests {
     #[test]
     fn an_empty_document_is_the_default() {
         let policy = parsed("").unwrap();
-        assert_eq!(policy.tls.suites, Suite::ALL);
+        assert_eq!(policy.tls.suites, Suite::AES_GCM);
         assert_eq!(policy.egress.redirects, 10);
         assert_eq!(policy.document.as_deref(), Some("policy.toml"));
     }
@@ -197,7 +197,7 @@ pub(super) mod tests {
         tls("profile = \"aes-gcm\"\nversions = [\"TLSv1.3\"]", 4, 1, "`tls.profile` at policy.toml:3");
         tls("versions = []", 3, 12, "`tls.versions` is empty");
         tls("versions = [\"TLSv1.1\"]", 3, 13, "longshore has: `TLSv1.3`, `TLSv1.2`");
-        tls("suites = [\"TLS_CHACHA20_POLY1305_SHA256\"]", 3, 11, "`TLS_AES_128_GCM_SHA256`, `TLS_AES_256_GCM_SHA384`");
+        tls("suites = [\"TLS_AES_128_CCM_SHA256\"]", 3, 11, "`TLS_AES_128_GCM_SHA256`, `TLS_AES_256_GCM_SHA384`");
         tls("groups = [\"x448\"]", 3, 11, "`X25519MLKEM768`, `x25519`");
         tls("groups = [\"x25519\", \"x25519\"]", 3, 21, "twice, first at policy.toml:3");
         tls("versions = [\"TLSv1.2\"]\nsuites = [\"TLS_AES_128_GCM_SHA256\"]", 3, 13, "no suite of it");

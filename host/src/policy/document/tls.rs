@@ -121,7 +121,7 @@ fn lists(
 }
 
 fn suites_of(versions: &[Version]) -> Vec<Suite> {
-    Suite::ALL.iter().copied().filter(|suite| versions.contains(&suite.version())).collect()
+    Suite::AES_GCM.iter().copied().filter(|suite| versions.contains(&suite.version())).collect()
 }
 
 fn groups_of(versions: &[Version]) -> Vec<Group> {
