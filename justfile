@@ -29,6 +29,11 @@ test: fixtures
 test-some name *filter: fixtures
     cargo test --locked --workspace --test {{ name }} {{ filter }}
 
+# That many transfers with seeded faults on either side, over every kind of registry; from the seed FIRST if it is given.
+# Prints what went wrong, with its seed, and the counts.
+faults count *first: fixtures
+    "${CARGO_TARGET_DIR:-target}/debug/faults" {{ count }} {{ first }}
+
 # Formatting, without changing anything.
 fmt-check:
     cargo fmt --all --check

@@ -1,7 +1,7 @@
 //! The program as a user runs it.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -16,9 +16,10 @@ pub struct Ran {
 
 /// The program's file; it must have been built.
 pub fn path() -> PathBuf {
-    // target/<profile>/deps/<this test>
+    // target/<profile>/deps/<this test>, or target/<profile>/<a tool of the tests>
     let test = std::env::current_exe().expect("this test's file");
-    let profile = test.parent().and_then(Path::parent).expect("a target folder");
+    let folder = test.parent().expect("a folder");
+    let profile = if folder.ends_with("deps") { folder.parent().expect("a target folder") } else { folder };
     let path = profile.join("longshore");
     assert!(path.is_file(), "{} is not there: run `cargo build -p longshore`", path.display());
     path

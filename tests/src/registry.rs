@@ -15,7 +15,7 @@ pub struct Registry {
 }
 
 /// Which distribution. They differ in what they do with a broken upload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Version {
     #[default]
     V2,
