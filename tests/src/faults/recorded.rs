@@ -163,7 +163,7 @@ impl At<'_> {
             return said(404, "BLOB_UPLOAD_UNKNOWN", "no such upload");
         }
         let start = match self.range() {
-            Err(refused) => return refused,
+            Err(refused) => return *refused,
             Ok(range) => range,
         };
         let (bytes, whole) = match self.manner {
@@ -207,28 +207,28 @@ impl At<'_> {
     }
 
     /// Where a PATCH says that it starts; none if it is streamed.
-    fn range(&self) -> Result<Option<usize>, Response<Body>> {
+    fn range(&self) -> Result<Option<usize>, Box<Response<Body>>> {
         let Some(text) = self.field(CONTENT_RANGE) else { return Ok(None) };
         let Some(length) = self.length() else {
             return match self.manner {
-                Manner::Acr => Err(said(400, "CONTENT_LENGTH_INVALID", "a range needs a length")),
+                Manner::Acr => Err(Box::new(said(400, "CONTENT_LENGTH_INVALID", "a range needs a length"))),
                 _ => Ok(None),
             };
         };
         let parsed = text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
         let Some((first, last)) = parsed.filter(|(first, last): &(u64, u64)| first <= last) else {
-            return Err(said(400, "BLOB_UPLOAD_INVALID", "header format is invalid"));
+            return Err(Box::new(said(400, "BLOB_UPLOAD_INVALID", "header format is invalid")));
         };
         if last + 1 - first != length {
-            return Err(said(400, "SIZE_INVALID", "the range has another length than the body"));
+            return Err(Box::new(said(400, "SIZE_INVALID", "the range has another length than the body")));
         }
         match self.manner {
             Manner::Ghcr if length > GHCR_CHUNK => {
-                Err(said(416, "BLOB_UPLOAD_INVALID", "exceeds the maximum permissible limit of 4.00MiB"))
+                Err(Box::new(said(416, "BLOB_UPLOAD_INVALID", "exceeds the maximum permissible limit of 4.00MiB")))
             }
             // It is the next one that finds out about a short part.
             Manner::Ecr if first != 0 && first < ECR_CHUNK => {
-                Err(said(400, "BLOB_UPLOAD_INVALID", "LayerPartTooSmall"))
+                Err(Box::new(said(400, "BLOB_UPLOAD_INVALID", "LayerPartTooSmall")))
             }
             _ => Ok(Some(first as usize)),
         }
