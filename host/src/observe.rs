@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use cgroup::{Cgroup, Throttled};
-pub use cpu::{process_cpu, thread_cpu};
+pub use cpu::{CpuShare, process_cpu, thread_cpu};
 pub use culprit::{Bottleneck, Culprit};
 pub use figures::{End, Figures, Quota, Spent, Task, Traffic};
 use figures::{Mark, Watched, Work};

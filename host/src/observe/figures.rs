@@ -219,44 +219,55 @@ impl Progress {
         }
     }
 
-    /// How much of the time in which the run's thread was busy it was on a CPU, from 0 to 1. For that thread.
+    /// What of the time in which the run's thread was busy it was on a CPU. For that thread.
     #[must_use]
-    pub fn cpu_share(&self) -> f64 {
-        self.share(Mark { at: self.started.elapsed(), cpu: thread_cpu() })
+    pub fn cpu_share(&self) -> CpuShare {
+        let (now, watched) = (Mark { at: self.started.elapsed(), cpu: thread_cpu() }, self.watched());
+        self.share(now, &tasks(&watched.works, watched.traffic.as_ref()))
     }
 
-    fn share(&self, now: Mark) -> f64 {
-        let awake = now.at.saturating_sub(self.idle.total()).as_secs_f64();
+    fn share(&self, now: Mark, tasks: &[(Task, Vec<Arc<Meter>>)]) -> CpuShare {
+        let awake = now.at.saturating_sub(self.idle.total());
         let before = self.marks().first().copied().flatten().unwrap_or_default().cpu;
-        (now.cpu.saturating_sub(before).as_secs_f64() / awake.max(f64::EPSILON)).min(1.0)
+        let all = || tasks.iter().flat_map(|(_, meters)| meters);
+        CpuShare::new(
+            now.cpu.saturating_sub(before),
+            awake,
+            all().map(|meter| meter.busy()).sum(),
+            all().map(|meter| meter.steady()).sum(),
+        )
     }
 
     /// The CPU time of the run's thread is shared out by how long it was busy with what; threads beside it know their own.
     fn spent(&self, works: &[Work], traffic: Option<&[Traffic; 2]>, now: Mark) -> Vec<Spent> {
-        let (awake, share) = (now.at.saturating_sub(self.idle.total()), self.share(now));
+        let awake = now.at.saturating_sub(self.idle.total());
+        let tasks = tasks(works, traffic);
+        let share = self.share(now, &tasks);
         let mut all = Vec::new();
-        let mut known = Duration::ZERO;
-        let mut add = |task: Task, meters: &[Arc<Meter>]| {
+        for (task, meters) in tasks {
             let busy: Duration = meters.iter().map(|meter| meter.busy()).sum();
+            let steady: Duration = meters.iter().map(|meter| meter.steady()).sum();
             let beside: Duration = meters.iter().map(|meter| meter.cpu()).sum();
-            known = known.saturating_add(busy);
-            all.push(Spent { task, busy, cpu: busy.mul_f64(share).saturating_add(beside) });
-        };
-        for work in works {
-            add(work.task.clone(), &work.meters);
+            all.push(Spent { task, busy, cpu: share.of(busy, steady).saturating_add(beside) });
         }
-        for (end, traffic) in [End::Source, End::Registry].into_iter().zip(traffic.into_iter().flatten()) {
-            add(Task::Tls(end, traffic.suites()), &[Arc::clone(&traffic.tls)]);
-            add(Task::Sockets(end), &[Arc::clone(&traffic.sockets)]);
-        }
-        let rest = awake.saturating_sub(known);
-        all.push(Spent { task: Task::Rest, busy: rest, cpu: rest.mul_f64(share) });
+        let rest = awake.saturating_sub(all.iter().map(|spent| spent.busy).sum());
+        all.push(Spent { task: Task::Rest, busy: rest, cpu: share.of_rest(rest) });
         let known: Duration = all.iter().map(|spent| spent.cpu).sum();
         let threads = process_cpu().saturating_sub(self.process_cpu).saturating_sub(known);
         all.push(Spent { task: Task::Threads, busy: Duration::ZERO, cpu: threads });
         all.retain(|spent| !spent.cpu.is_zero());
         all
     }
+}
+
+/// Everything that has meters, by what it is for.
+fn tasks(works: &[Work], traffic: Option<&[Traffic; 2]>) -> Vec<(Task, Vec<Arc<Meter>>)> {
+    let mut all: Vec<_> = works.iter().map(|work| (work.task.clone(), work.meters.clone())).collect();
+    for (end, traffic) in [End::Source, End::Registry].into_iter().zip(traffic.into_iter().flatten()) {
+        all.push((Task::Tls(end, traffic.suites()), vec![Arc::clone(&traffic.tls)]));
+        all.push((Task::Sockets(end), vec![Arc::clone(&traffic.sockets)]));
+    }
+    all
 }
 
 impl fmt::Display for Task {

@@ -14,10 +14,15 @@ use std::time::{Duration, Instant};
 pub struct Meter {
     bytes: AtomicU64,
     busy: AtomicU64,
+    steady: AtomicU64,
     waiting_for_input: AtomicU64,
     waiting_for_output: AtomicU64,
     cpu: AtomicU64,
 }
+
+/// The longest that one stretch of work may take to count as steady. A chunk takes a fraction of it: whatever takes longer
+/// was mostly spent waiting for a CPU, by a quota or by others.
+const STEADY: Duration = Duration::from_millis(2);
 
 /// A stage of the flow: the meter where its bytes come out, and those of what works for it besides.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +80,7 @@ impl Meter {
     /// So long it was working itself.
     pub fn was_busy(&self, time: Duration) {
         add(&self.busy, time);
+        add(&self.steady, time.min(STEADY));
     }
 
     /// So long it had nothing to give.
@@ -103,6 +109,12 @@ impl Meter {
     #[must_use]
     pub fn busy(&self) -> Duration {
         read(&self.busy)
+    }
+
+    /// Time it worked itself, of each stretch no more than it can have needed a CPU for.
+    #[must_use]
+    pub fn steady(&self) -> Duration {
+        read(&self.steady)
     }
 
     /// Time without input.
@@ -135,6 +147,12 @@ impl Place {
     #[must_use]
     pub fn busy(&self) -> Duration {
         self.workers.iter().fold(self.out.busy(), |sum, worker| sum.saturating_add(worker.busy()))
+    }
+
+    /// The same, of each stretch no more than it can have needed a CPU for.
+    #[must_use]
+    pub fn steady(&self) -> Duration {
+        self.workers.iter().fold(self.out.steady(), |sum, worker| sum.saturating_add(worker.steady()))
     }
 
     /// Time on a CPU in threads beside the flow's.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ledger::{Known, Passed};
 use super::report::{BottleneckReport, StageReport, WaitReport, WorkReport};
-use crate::observe::{Bottleneck, End, Figures, Place, Progress, Task, WaitsFor, verdict};
+use crate::observe::{Bottleneck, CpuShare, End, Figures, Place, Progress, Task, WaitsFor, verdict};
 
 impl Known {
     /// The stages, upstream first.
@@ -38,7 +38,7 @@ impl Known {
     }
 }
 
-fn stage(name: &'static str, passed: &Passed, share: f64) -> StageReport {
+fn stage(name: &'static str, passed: &Passed, share: CpuShare) -> StageReport {
     let of = |time: fn(&Place) -> Duration| passed.place.as_ref().map(|place| time(place).as_secs_f64());
     StageReport {
         stage: name,
@@ -48,7 +48,10 @@ fn stage(name: &'static str, passed: &Passed, share: f64) -> StageReport {
         busy_seconds: of(Place::busy),
         waiting_for_input_seconds: of(|place| place.out.waiting_for_input()),
         waiting_for_output_seconds: of(|place| place.out.waiting_for_output()),
-        cpu_seconds: passed.place.as_ref().map(|place| place.busy().as_secs_f64() * share + place.cpu().as_secs_f64()),
+        cpu_seconds: passed
+            .place
+            .as_ref()
+            .map(|place| (share.of(place.busy(), place.steady()) + place.cpu()).as_secs_f64()),
     }
 }
 
