@@ -13,11 +13,13 @@ mod config;
 
 /// Package and kind of every built-in component, and the schemes that a source declares: a test compares. So SOURCE finds its
 /// component without an instance of each.
-const COMPONENTS: [(&str, &str, &[&str]); 4] = [
+const COMPONENTS: [(&str, &str, &[&str]); 6] = [
     ("source-http", "Source", &["http", "https"]),
     ("source-file", "Source", &["file"]),
     ("probe-disk", "Probe", &[]),
     ("framing-tar", "Framing", &[]),
+    ("compressor-gzip", "Compressor", &[]),
+    ("compressor-zstd", "Compressor", &[]),
 ];
 
 fn main() {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fixture {
     CompressorBack,
+    CompressorScript,
     CompressorStore,
     CompressorXz,
     FilterFetch,
@@ -37,8 +38,9 @@ pub enum Fixture {
 }
 
 /// Every fixture.
-pub const ALL: [Fixture; 29] = [
+pub const ALL: [Fixture; 30] = [
     Fixture::CompressorBack,
+    Fixture::CompressorScript,
     Fixture::CompressorStore,
     Fixture::CompressorXz,
     Fixture::FilterFetch,
@@ -74,6 +76,7 @@ impl Fixture {
     pub fn name(self) -> &'static str {
         match self {
             Self::CompressorBack => "compressor-back",
+            Self::CompressorScript => "compressor-script",
             Self::CompressorStore => "compressor-store",
             Self::CompressorXz => "compressor-xz",
             Self::FilterFetch => "filter-fetch",

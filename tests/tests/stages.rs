@@ -320,7 +320,8 @@ fn a_compressor_that_nobody_could_read_or_that_does_not_compress_is_refused() {
     let back = Fixture::CompressorBack.path();
     place.fails(&source, &["--compressor", &back], 14, "component-contract", &says);
     place.fails(&source, &["--filter", &back], 14, "component-invalid", &["does not export", "filter@0.1.0"]);
-    place.fails(&source, &["--compressor", "gzip"], 2, "usage", &["there is no built-in compressor `gzip`"]);
+    let says = ["there is no built-in compressor `xz`", "compressor-gzip or compressor-zstd"];
+    place.fails(&source, &["--compressor", "xz"], 2, "usage", &says);
     place.fails(&source, &["--filter", "auto"], 2, "unsupported", &["--filter auto"]);
     place.fails(&source, &["--filter", "docker://r.example/f@sha256:0"], 2, "unsupported", &["from a registry"]);
 }

@@ -38,7 +38,8 @@ pub enum Origin {
     File(PathBuf),
 }
 
-/// A loaded component that fits its world.
+/// A loaded component that fits its world. Cheap to clone.
+#[derive(Clone)]
 pub struct Component {
     name: String,
     kind: Kind,
@@ -158,6 +159,12 @@ impl Component {
     #[must_use]
     pub const fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// The same component, whose instances' work is not counted with this one's: for threads that count their CPU time.
+    #[must_use]
+    pub fn counted_apart(&self) -> Self {
+        Self { work: Arc::default(), ..self.clone() }
     }
 
     /// What its instances have worked so far, all together.

@@ -25,6 +25,14 @@ impl HostStream {
     }
 }
 
+impl Drop for HostStream {
+    fn drop(&mut self) {
+        if !self.left.is_empty() {
+            self.chunks.left_over(std::mem::take(&mut self.left));
+        }
+    }
+}
+
 impl Chunks for HostStream {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<crate::error::Result<Bytes>>> {
         if self.left.is_empty() {

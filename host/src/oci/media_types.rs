@@ -51,7 +51,8 @@ impl MediaTypes {
         }
     }
 
-    /// Of a layer that a stage gave an OCI media type, compressed or not; none if the family has none for it.
+    /// Of a layer that a stage gave an OCI media type, compressed or not; none if the family has none for it. Docker's
+    /// schema has none for zstd: some readers made one up, others refuse the image.
     #[must_use]
     pub fn layer(self, oci: &str) -> Option<String> {
         let compression = oci.strip_prefix(LAYER_TAR)?;
@@ -59,7 +60,6 @@ impl MediaTypes {
             (Self::Oci, "" | "+gzip" | "+zstd") => Some(oci.to_owned()),
             (Self::Docker, "") => Some(DOCKER_LAYER_TAR.to_owned()),
             (Self::Docker, "+gzip") => Some(format!("{DOCKER_LAYER_TAR}.gzip")),
-            (Self::Docker, "+zstd") => Some(format!("{DOCKER_LAYER_TAR}.zstd")),
             _ => None,
         }
     }
@@ -104,7 +104,10 @@ mod tests {
         assert_eq!(layer(MediaTypes::Oci, "+zstd").unwrap(), format!("{LAYER_TAR}+zstd"));
         assert_eq!(layer(MediaTypes::Docker, "").unwrap(), DOCKER_LAYER_TAR);
         assert_eq!(layer(MediaTypes::Docker, "+gzip").unwrap(), format!("{DOCKER_LAYER_TAR}.gzip"));
+        assert_eq!(layer(MediaTypes::Oci, "").unwrap(), LAYER_TAR);
+        assert_eq!(layer(MediaTypes::Oci, "+gzip").unwrap(), "application/vnd.oci.image.layer.v1.tar+gzip");
         assert_eq!(layer(MediaTypes::Oci, "+xz"), None);
+        assert_eq!(layer(MediaTypes::Docker, "+zstd"), None);
         assert_eq!(MediaTypes::Oci.layer("application/x-tar"), None);
     }
 }

@@ -126,7 +126,12 @@ pub(super) async fn load(engine: &Engine, choice: &Choice, kind: Kind, program: 
 /// The built-in component of that name, of that kind if one is asked for.
 pub(super) fn find_built_in(name: &str, kind: Option<Kind>) -> Result<&'static Embedded> {
     let fits = |embedded: &&Embedded| kind.is_none_or(|kind| embedded.kind == kind);
-    built_in().iter().filter(fits).find(|embedded| embedded.name == name).ok_or_else(|| {
+    // Where the kind is known its name may be left out: `gzip` for `compressor-gzip`.
+    let named = |embedded: &&Embedded| {
+        let short = kind.and_then(|kind| embedded.name.strip_prefix(kind.as_str())?.strip_prefix('-'));
+        embedded.name == name || short == Some(name)
+    };
+    built_in().iter().filter(fits).find(named).ok_or_else(|| {
         let what = kind.map_or("component", Kind::as_str);
         let names: Vec<_> = built_in().iter().filter(fits).map(|embedded| embedded.name).collect();
         let mut message = format!("there is no built-in {what} `{name}`");
@@ -163,6 +168,18 @@ mod tests {
             assert_eq!(listed.name, embedded.name);
             let schemes = if embedded.kind == Kind::Source { listed.declares.clone() } else { String::new() };
             assert_eq!(embedded.schemes.join(", "), schemes, "{}", embedded.name);
+        }
+    }
+
+    #[test]
+    fn the_kind_may_be_left_out_of_a_name_where_it_is_known() {
+        let found = |name, kind| find_built_in(name, kind).ok().map(|embedded| embedded.name);
+        assert_eq!(found("gzip", Some(Kind::Compressor)), Some("compressor-gzip"));
+        assert_eq!(found("compressor-zstd", Some(Kind::Compressor)), Some("compressor-zstd"));
+        assert_eq!(found("compressor-zstd", None), Some("compressor-zstd"));
+        assert_eq!(found("zstd", None), None, "of any kind");
+        for name in ["gzip", "compressor-gzip", "", "-http"] {
+            assert_eq!(found(name, Some(Kind::Source)), None, "{name}");
         }
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::destination::Destination;
 use super::disk::slowed;
 use super::import::Run;
-use crate::error::{Error, Result, Stage};
+use super::process::cpus;
+use crate::error::{Code, Error, Result, Stage};
 use crate::observe::Meter;
 use crate::oci::{Descriptor, Digest, MediaTypes};
 use crate::stages::{Compressor, FramedLayer};
@@ -26,10 +27,10 @@ pub(super) async fn send(
     disk: Flow,
     frame: &FramedLayer,
     compressor: Option<Compressor>,
+    media_type: String,
     destination: &mut Destination,
 ) -> Result<SentLayer> {
     let unfinished = || Error::internal(Stage::Upload, "the layer was sent but not hashed to its end");
-    let media_type = media_type(run.plan.image.media_types, frame, compressor.as_ref())?;
     let length = frame.layer.total_bytes();
     // What was slowed where it was received is slow enough, unless a filter makes more of it.
     let disk = if run.components.filters.is_empty() { disk } else { slowed(disk, run.plan) };
@@ -45,18 +46,25 @@ pub(super) async fn send(
     let place = run.compressor_place(&Arc::new(Meter::default()));
     run.ledger.compressing(compressor.described(), &place);
     let meter = Arc::clone(&run.progress.compressed_digest);
-    let (compressed, digest) = hashed(compressor.compress(layer).await?, meter);
+    let (compressed, digest) = hashed(compressor.compress(layer, cpus()).await?, meter);
     destination.send(metered_into(compressed, place, run.upload_place()), None).await?;
     let ((diff_id, _), (digest, size)) = (whole()?, digest.get().ok_or_else(unfinished)?);
     Ok(SentLayer { blob: Descriptor { media_type, digest, size }, diff_id })
 }
 
 /// What the layer is called among the image's media types (OCI image-spec, layer.md).
-fn media_type(types: MediaTypes, frame: &FramedLayer, compressor: Option<&Compressor>) -> Result<String> {
+///
+/// # Errors
+/// `usage` if they have no such layer though others have, `internal` if nobody has.
+pub(super) fn media_type(types: MediaTypes, frame: &FramedLayer, compressor: Option<&Compressor>) -> Result<String> {
     let suffix = compressor.map_or_else(String::new, |compressor| format!("+{}", compressor.suffix()));
     let oci = format!("{}{suffix}", frame.media_type);
     types.layer(&oci).ok_or_else(|| {
-        let message = format!("no {types} image has a layer of media type `{oci}`");
-        Error::internal(Stage::Upload, message)
+        let message = format!("{types} has no media type for a layer that is `{oci}`");
+        if MediaTypes::Oci.layer(&oci).is_none() {
+            return Error::internal(Stage::Plan, message);
+        }
+        Error::new(Code::Usage, Stage::Plan, message)
+            .hint("--media-types oci has one; Docker's are for gzip, or no compression")
     })
 }

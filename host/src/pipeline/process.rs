@@ -1,10 +1,12 @@
 //! What this process cost, as the kernel accounts it.
 
 use std::fs;
+use std::num::NonZeroUsize;
+use std::thread;
 
 use serde::Serialize;
 
-use crate::observe::Figures;
+use crate::observe::{Cgroup, Figures};
 
 /// CPU, memory and CPU quota of this process. What the machine does not tell is null.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -27,6 +29,28 @@ pub struct Process {
 
 /// Clock ticks per second in /proc: fixed by Linux's user-space ABI on every architecture longshore builds for.
 const TICKS_PER_SECOND: f64 = 100.0;
+
+/// CPUs this process can use at a time: those it may run on, or what its quota comes to, of which a part counts whole.
+#[must_use]
+pub(super) fn cpus() -> NonZeroUsize {
+    let allowed = read("/proc/self/status").as_deref().and_then(cpus_allowed);
+    let quota = Cgroup::own().and_then(|cgroup| cgroup.quota_cpus());
+    // The standard library's count would do, but that it rounds a quota down: under one of 1.5 a second thread has use.
+    granted(allowed, quota).or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Of the mask in proc(5) status, hexadecimal in groups of eight digits.
+fn cpus_allowed(status: &str) -> Option<u32> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed:"))?.trim();
+    mask.chars().filter(|digit| *digit != ',').map(|digit| Some(digit.to_digit(16)?.count_ones())).sum()
+}
+
+/// The lesser of the CPUs the scheduler allows and the quota, rounded up; none if the kernel tells nothing.
+fn granted(allowed: Option<u32>, quota: Option<f64>) -> Option<NonZeroUsize> {
+    let allowed = allowed.map(|cpus| usize::try_from(cpus).unwrap_or(usize::MAX))?;
+    let whole = (1..allowed).find(|cpus| quota.is_some_and(|quota| quota <= *cpus as f64));
+    NonZeroUsize::new(whole.unwrap_or(allowed))
+}
 
 impl Process {
     /// The figures up to now.
@@ -76,5 +100,21 @@ mod tests {
         assert_eq!(peak_rss("Name:\tx\nVmHWM:\t   1024 kB\n"), Some(1 << 20));
         let now = Process::now(&Figures::default());
         assert!(now.cpu_user_seconds.is_some() && now.peak_rss_bytes.is_some());
+    }
+
+    #[test]
+    fn a_part_of_a_cpu_counts_whole_and_a_quota_beyond_the_machine_does_not() {
+        let granted = |allowed, quota| granted(allowed, quota).map(NonZeroUsize::get);
+        assert_eq!(granted(Some(8), None), Some(8));
+        assert_eq!(granted(Some(8), Some(0.1)), Some(1));
+        assert_eq!(granted(Some(8), Some(1.0)), Some(1));
+        assert_eq!(granted(Some(8), Some(1.5)), Some(2));
+        assert_eq!(granted(Some(8), Some(7.01)), Some(8));
+        assert_eq!(granted(Some(8), Some(64.0)), Some(8));
+        assert_eq!(granted(Some(1), Some(0.75)), Some(1));
+        assert_eq!((granted(None, Some(4.0)), granted(Some(0), None)), (None, None));
+        assert_eq!(cpus_allowed("Name:\tx\nCpus_allowed:\t00000000,0000f00b\nCpus_allowed_list:\t0-1,3\n"), Some(7));
+        assert_eq!((cpus_allowed("Name:\tx\n"), cpus_allowed("Cpus_allowed:\tall\n")), (None, None));
+        assert!(cpus() >= NonZeroUsize::MIN);
     }
 }

@@ -10,7 +10,7 @@ use super::checksum_file;
 use super::destination::Destination;
 use super::disk::{Disk, open_disk, open_source};
 use super::import::Run;
-use super::layer::{SentLayer, send};
+use super::layer::{SentLayer, media_type, send};
 use super::naming::created;
 use super::{Checksum, Plan, Source, Target};
 use crate::error::{Code, Error, Result, Stage};
@@ -49,9 +49,10 @@ pub(super) async fn run(run: &Run<'_>) -> Result<Imported> {
     let frame = run.interrupted.or(stages::frame(run.engine, &run.components.framing, &disk.entry)).await?;
     run.ledger.framed(&frame);
     let compressor = run.interrupted.or(compressor(run)).await?;
+    let media_type = media_type(run.plan.image.media_types, &frame, compressor.as_ref())?;
 
     let mut destination = Destination::new(&run.plan.target, &run.plan.policy, run.net)?;
-    let carried = carry(run, source.facts(), disk, &frame, compressor, &mut destination);
+    let carried = carry(run, source.facts(), disk, &frame, compressor, media_type, &mut destination);
     match run.interrupted.or(carried).await {
         Ok(digest) => Ok(Imported { name: run.plan.target.shown(), digest }),
         Err(error) => Err(destination.abandon(error).await),
@@ -64,6 +65,7 @@ async fn carry(
     disk: Disk,
     frame: &FramedLayer,
     compressor: Option<Compressor>,
+    media_type: String,
     destination: &mut Destination,
 ) -> Result<Digest> {
     destination.open().await?;
@@ -72,7 +74,7 @@ async fn carry(
     let Disk { flow, entry, received, of_disk, seek } = disk;
     let (flow, window) = windowed(flow, Some(entry.size), seek);
 
-    let send = send(run, flow, frame, compressor, destination);
+    let send = send(run, flow, frame, compressor, media_type, destination);
     let probe = stages::detect(run.engine, &run.components.probe, &window);
     let together = together(send, probe, &window, |verdict| found(run, verdict)).await;
     run.ledger.probed(window.answered());

@@ -1,6 +1,7 @@
 //! The stages: what a component exports, as a step of the host's flow.
 
 mod compressor;
+mod crew;
 mod failure;
 mod fetch;
 mod filter;
@@ -12,7 +13,7 @@ mod source;
 mod through;
 mod wasi_http;
 
-pub use compressor::Compressor;
+pub use compressor::{Compressor, MAX_INSTANCES};
 pub use filter::{Filtered, filter};
 pub use framing::{Entry, FramedLayer, frame};
 pub use local::LocalGrant;

@@ -78,7 +78,8 @@ impl Through {
     ) -> Result<()> {
         let (told, outcome) = oneshot::channel();
         let (left, rest) = oneshot::channel();
-        let input = Input { flow: Some((input, told)), left: Some(left), pulse: self.pulse.clone(), helping: None };
+        let (input, pulse) = (Some((input, told)), self.pulse.clone());
+        let input = Input { flow: input, cut: false, left: Some(left), pulse, helping: None };
         let work = guest.run(async |accessor| {
             self.pulse.owes();
             let bytes = accessor.with(|access| StreamReader::new(access, HostStream::new(input)))?;
@@ -116,12 +117,15 @@ impl Through {
     }
 
     /// Waits for the end of the input, and reads what the guest leaves of it. Says whether that was anything.
-    async fn input(&self, rest: oneshot::Receiver<Result<Option<Unread>>>) -> Result<bool> {
+    async fn input(&self, rest: oneshot::Receiver<Result<Option<Left>>>) -> Result<bool> {
         // Without a word the guest is gone, and says itself why.
-        let Some((mut flow, told)) = rest.await.unwrap_or(Ok(None))? else { return Ok(false) };
+        let Some(((mut flow, told), cut)) = rest.await.unwrap_or(Ok(None))? else { return Ok(false) };
+        if cut && !self.may_leave_input() {
+            return Ok(true);
+        }
         // Whoever waits for its end waits for the host.
         let _helping = self.pulse.helping();
-        let mut unread = false;
+        let mut unread = cut;
         loop {
             match flow.next().await {
                 Ok(Some(_)) if self.may_leave_input() => unread = true,
@@ -213,19 +217,24 @@ impl Through {
     }
 }
 
-/// What a guest left of its input, and who waits for its end.
+/// What a guest has not read of its input yet, and who waits for its end.
 type Unread = (Flow, oneshot::Sender<Result<(), Failure>>);
+
+/// What a guest left of its input, and whether it left a part of a chunk besides.
+type Left = (Unread, bool);
 
 /// The input as the guest reads it. Its end and its failure go to the host too, and what the guest drops unread.
 struct Input {
     flow: Option<Unread>,
-    left: Option<oneshot::Sender<Result<Option<Unread>>>>,
+    /// Whether the last chunk was not read to its end.
+    cut: bool,
+    left: Option<oneshot::Sender<Result<Option<Left>>>>,
     pulse: Pulse,
     helping: Option<Helping>,
 }
 
 impl Input {
-    fn end(&mut self, end: Result<Option<Unread>>) {
+    fn end(&mut self, end: Result<Option<Left>>) {
         self.helping = None;
         if let Some(left) = self.left.take() {
             // Nobody listens any more: the run is over.
@@ -259,12 +268,16 @@ impl Chunks for Input {
         self.end(ended.map(|()| None));
         Poll::Ready(None)
     }
+
+    fn left_over(&mut self, _: Bytes) {
+        self.cut = true;
+    }
 }
 
 impl Drop for Input {
     fn drop(&mut self) {
         if let Some(unread) = self.flow.take() {
-            self.end(Ok(Some(unread)));
+            self.end(Ok(Some((unread, self.cut))));
         }
     }
 }

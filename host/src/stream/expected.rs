@@ -1,5 +1,7 @@
-//! Flows that must be what was announced: of that length, with that beginning.
+//! Flows that must be what was announced: of that length, with that beginning, no longer than what they are made of allows.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -17,6 +19,74 @@ pub fn exactly(flow: Flow, bytes: u64, mismatch: impl Fn(&str) -> Error + Send +
 #[must_use]
 pub fn beginning_with(flow: Flow, magic: &'static [u8], otherwise: impl Fn() -> Error + Send + 'static) -> Flow {
     Flow::through(Beginning { flow, left: magic, otherwise })
+}
+
+/// Counts the bytes of a flow as they are taken.
+#[must_use]
+pub fn counted(flow: Flow) -> (Flow, Count) {
+    let count = Count(Arc::default());
+    (Flow::through(Counted { flow, count: Count(Arc::clone(&count.0)) }), count)
+}
+
+/// How many bytes of a flow were taken so far.
+pub struct Count(Arc<AtomicU64>);
+
+impl Count {
+    /// Bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Fails a flow that has at any time given more bytes than `most`, which `excess` is told.
+#[must_use]
+pub fn no_more_than(
+    flow: Flow,
+    most: impl Fn() -> u64 + Send + 'static,
+    excess: impl Fn(u64) -> Error + Send + 'static,
+) -> Flow {
+    Flow::through(NoMore { flow, got: 0, most, excess })
+}
+
+struct Counted {
+    flow: Flow,
+    count: Count,
+}
+
+impl Chunks for Counted {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        let next = self.flow.poll_next(cx);
+        if let Poll::Ready(Some(Ok(chunk))) = &next {
+            self.count.0.fetch_add(chunk.len() as u64, Relaxed);
+        }
+        next
+    }
+}
+
+struct NoMore<M, E> {
+    flow: Flow,
+    got: u64,
+    most: M,
+    excess: E,
+}
+
+impl<M, E> Chunks for NoMore<M, E>
+where
+    M: Fn() -> u64 + Send + 'static,
+    E: Fn(u64) -> Error + Send + 'static,
+{
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        let next = self.flow.poll_next(cx);
+        if let Poll::Ready(Some(Ok(chunk))) = &next {
+            self.got = self.got.saturating_add(chunk.len() as u64);
+            let most = (self.most)();
+            if self.got > most {
+                return Poll::Ready(Some(Err((self.excess)(most))));
+            }
+        }
+        next
+    }
 }
 
 struct Exactly<F> {
@@ -99,5 +169,20 @@ mod tests {
         for chunks in [&[&b"abx"[..]][..], &[b"a", b"x"], &[b"ab"], &[]] {
             assert!(run(chunks).await.is_err(), "{chunks:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn more_than_allowed_is_an_error_as_soon_as_it_is_there() {
+        let excess = |most| Error::internal(Stage::Compressor, format!("more than {most}"));
+        assert_eq!(collect(no_more_than(flow(&[b"ab", b"c"]), || 3, excess)).await.unwrap(), b"abc");
+        let (input, count) = counted(flow(&[b"12", b"345"]));
+        let mut output = no_more_than(flow(&[b"ab", b"cd", b"e"]), move || count.bytes(), excess);
+        let mut input = input;
+        input.next().await.unwrap();
+        assert_eq!(output.next().await.unwrap().unwrap(), "ab");
+        assert!(
+            output.next().await.unwrap_err().to_string().contains("more than 2"),
+            "nothing more was read meanwhile"
+        );
     }
 }

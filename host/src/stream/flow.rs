@@ -14,6 +14,9 @@ use crate::error::{Error, Result, Stage};
 pub trait Chunks: Send + 'static {
     /// The next chunk, never empty; none at the end of the bytes.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>>;
+
+    /// This part of the last chunk was not used, and nothing more will be: said before the drop, to whoever cares.
+    fn left_over(&mut self, _: Bytes) {}
 }
 
 /// A stream of bytes whose end is success: it ends only after its outcome resolved to ok, and fails otherwise.

@@ -1,0 +1,89 @@
+//! Glue to the `compressor-component` world.
+
+#![allow(unsafe_code, reason = "the generated export glue of a component")]
+
+use crate::{MEMBER_BYTES, member};
+
+mod bindings {
+    #![allow(missing_docs, unused_qualifications, clippy::all, reason = "generated")]
+    wit_bindgen::generate!({ world: "compressor-component", path: "../../wit" });
+}
+
+use bindings::exports::longshore::stage::compressor::{Failure, Guest as Compressor};
+use bindings::exports::longshore::stage::describe::{
+    CompressorDeclaration, Declaration, Description, Guest as Describe,
+};
+use bindings::longshore::stage::log;
+use bindings::{wit_future, wit_stream};
+use wit_bindgen::rt::async_support::{FutureReader, StreamReader, StreamWriter};
+use wit_bindgen::{StreamResult, spawn_local};
+
+type Outcome = Result<(), Failure>;
+
+struct Component;
+
+impl Describe for Component {
+    fn describe() -> Description {
+        std::panic::set_hook(Box::new(|panic| log::log(log::Level::Error, &panic.to_string())));
+        Description {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            declares: Declaration::Compressor(CompressorDeclaration { suffix: "gzip".to_owned(), concatenable: true }),
+        }
+    }
+}
+
+impl Compressor for Component {
+    async fn compress(
+        mut bytes: StreamReader<u8>,
+        outcome: FutureReader<Outcome>,
+    ) -> Result<(StreamReader<u8>, FutureReader<Outcome>), Failure> {
+        let (mut writer, stream) = wit_stream::new();
+        let (told, ended) = wit_future::new(|| Err(Failure::Other("the layer was given up".to_owned())));
+        spawn_local(async move {
+            let written = members(&mut bytes, &mut writer).await;
+            drop(writer);
+            let ended = match written {
+                Ok(()) => outcome.await,
+                Err(failure) => Err(failure),
+            };
+            // A host that does not want to know is gone.
+            let _ = told.write(ended).await;
+        });
+        Ok((stream, ended))
+    }
+}
+
+/// Compresses all of `bytes`: at least one member, none of no bytes unless there are none at all.
+async fn members(bytes: &mut StreamReader<u8>, writer: &mut StreamWriter<u8>) -> Outcome {
+    let mut begun = false;
+    loop {
+        let (piece, ended) = piece(bytes).await;
+        if piece.is_empty() && begun {
+            return Ok(());
+        }
+        let member = member(&piece).map_err(|why| Failure::Other(format!("a member cannot be made: {why}")))?;
+        if !writer.write_all(member).await.is_empty() {
+            return Err(Failure::Other("nobody reads the members".to_owned()));
+        }
+        if ended {
+            return Ok(());
+        }
+        begun = true;
+    }
+}
+
+/// The next [`MEMBER_BYTES`], fewer only at the end; and whether that was it: a stream must not be read on behind its end.
+async fn piece(bytes: &mut StreamReader<u8>) -> (Vec<u8>, bool) {
+    let mut piece = Vec::with_capacity(MEMBER_BYTES);
+    while piece.len() < MEMBER_BYTES {
+        let result;
+        (result, piece) = bytes.read(piece).await;
+        if matches!(result, StreamResult::Dropped) {
+            return (piece, true);
+        }
+    }
+    (piece, false)
+}
+
+bindings::export!(Component with_types_in bindings);
