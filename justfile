@@ -93,6 +93,10 @@ bench-start: bench-build
 bench-quota: bench-build
     "${CARGO_TARGET_DIR:-target}/release/longshore-bench" quota
 
+# Allocations and, by callgrind, instructions of the hot functions; fails on a regression.
+bench-counts: bench-build fixtures
+    "${CARGO_TARGET_DIR:-target}/release/bench-counts" check bench/counts.json
+
 [private]
 bench-build:
     cargo build --release --locked -p longshore -p longshore-bench

@@ -51,7 +51,7 @@ pub fn measure(stand: &Stand, peers: &Peers, runs: usize) -> Result<Limited> {
     }
     let of = |figure: &dyn Fn(&crate::measure::Cost) -> f64| Summary::of(costs.iter().map(figure)).context("no run");
     let throttled_periods = group.throttled()?;
-    ensure!(throttled_periods > 0, "the kernel never throttled the import: there is no quota");
+    ensure!(throttled_periods > 0, "the import never came up to its quota: the machine is too busy to say anything");
     Ok(Limited {
         rate: of(&|cost| GIB as f64 / 1e6 / cost.wall.as_secs_f64())?,
         cpu: of(&|cost| cost.cpu().as_secs_f64())?,

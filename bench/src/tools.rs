@@ -62,7 +62,9 @@ fn crane<'a>(stand: &'a Stand, peers: &'a Peers, registry: &'a Registry) -> Comp
         let work = stand.scratch.folder(WORK);
         let mut parts = vec![downloaded(stand, peers)?];
         let mut tar = Command::new("tar");
-        tar.arg("-C").arg(&work).args(["-cf", &format!("{}/layer.tar", work.display()), "disk"]);
+        // The same layer every time: without it the moment of the download would be in the archive.
+        tar.args(["--mtime=@0", "--sort=name", "-C"]).arg(&work);
+        tar.args(["-cf", &format!("{}/layer.tar", work.display()), "disk"]);
         parts.push(("tar", run(&mut tar)?.0));
         let mut append = built("crane", stand);
         append.args(["append", "--new_layer"]).arg(work.join("layer.tar"));

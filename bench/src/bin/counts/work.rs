@@ -1,6 +1,7 @@
 //! The hot functions, each alone over chunks that are there already.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use anyhow::{Context as _, Result, ensure};
@@ -63,7 +64,7 @@ impl Work {
         local.block_on(&runtime, async {
             let got = match self {
                 Self::Flow => drained(flow(CHUNK_BYTES, chunks)).await?,
-                Self::Hashing => drained(hashed(flow(HASHED_BYTES, chunks)).0).await?,
+                Self::Hashing => drained(hashed(flow(HASHED_BYTES, chunks), Arc::default()).0).await?,
                 Self::Framing => {
                     let layer = Layer::new(vec![Segment::Payload], bytes as u64).map_err(anyhow::Error::msg)?;
                     drained(framed(&layer, flow(CHUNK_BYTES, chunks))).await?
