@@ -55,7 +55,7 @@ impl Machine {
             cores: std::thread::available_parallelism()?.get(),
             flags: FLAGS.into_iter().filter(has).collect(),
             memory_gib: (kib / f64::from(1 << 20) * 10.0).round() / 10.0,
-            kernel: format!("Linux {}", fs::read_to_string("/proc/sys/kernel/osrelease")?.trim()),
+            kernel: kernel()?,
             system: system.trim_matches('"').to_owned(),
             versions: versions()?,
             date: said(Command::new("date").args(["--utc", "+%Y-%m-%d %H:%M UTC"])).context("no date")?,
@@ -63,10 +63,19 @@ impl Machine {
     }
 }
 
+/// The release without what a builder put behind it, which says nothing to others.
+fn kernel() -> Result<String> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    Ok(format!("Linux {}", release.trim().split('-').next().unwrap_or_default()))
+}
+
 fn versions() -> Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     let mut tool = |name: &str, command: &mut Command| {
         let line = said(command).and_then(|text| text.lines().next().map(str::to_owned));
+        // distribution begins with the path that it was started by.
+        let line = line
+            .map(|line| line.split_whitespace().filter(|word| !word.starts_with('/')).collect::<Vec<_>>().join(" "));
         found.push((name.to_owned(), line.unwrap_or_else(|| "absent".to_owned())));
     };
     tool("longshore", Command::new(beside("longshore")?).arg("--version"));
