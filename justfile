@@ -64,3 +64,39 @@ checks: fmt-check deny clippy doc
 
 # What CI runs, in CI's order.
 ci: checks test
+
+# What an import costs beside other ways of doing the same, into docs/bench. Takes about ten minutes on a quiet machine.
+bench: bench-build
+    "${CARGO_TARGET_DIR:-target}/release/longshore-bench" compare docs/bench
+
+# The main comparison alone, without writing anything.
+bench-quick rounds="5": bench-build
+    "${CARGO_TARGET_DIR:-target}/release/longshore-bench" quick {{ rounds }}
+
+# Throughput against what this machine could do.
+bench-bound: bench-build
+    "${CARGO_TARGET_DIR:-target}/release/longshore-bench" bound
+
+# A source far away, with several numbers of connections.
+bench-link: bench-build
+    "${CARGO_TARGET_DIR:-target}/release/longshore-bench" link
+
+# Peak memory of imports of these sizes in GiB; fails above 64 MiB.
+bench-memory *sizes="1 8 64": bench-build
+    "${CARGO_TARGET_DIR:-target}/release/longshore-bench" memory {{ sizes }}
+
+# From start to the first request.
+bench-start: bench-build
+    "${CARGO_TARGET_DIR:-target}/release/longshore-bench" start
+
+# The import with 0.75 of a CPU, in a control group of its own: as root. Fails below 500 MB/s.
+bench-quota: bench-build
+    "${CARGO_TARGET_DIR:-target}/release/longshore-bench" quota
+
+# Allocations and, by callgrind, instructions of the hot functions; fails on a regression.
+bench-counts: bench-build fixtures
+    "${CARGO_TARGET_DIR:-target}/release/bench-counts" check bench/counts.json
+
+[private]
+bench-build:
+    cargo build --release --locked -p longshore -p longshore-bench

@@ -50,6 +50,16 @@ impl Nginx {
         format!("127.0.0.1:{}", self.peer.port)
     }
 
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.peer.port
+    }
+
+    /// Its process, which is a single one.
+    pub fn pid(&self) -> u32 {
+        self.peer.pid()
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("https://127.0.0.1:{}/{path}", self.peer.port)
     }

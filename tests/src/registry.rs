@@ -78,6 +78,11 @@ impl Registry {
         self.peer.kill();
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.peer.pid()
+    }
+
     /// Where it keeps everything.
     pub fn storage(&self) -> &Path {
         &self.storage

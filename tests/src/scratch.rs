@@ -12,8 +12,13 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 impl Scratch {
     pub fn new() -> Self {
+        Self::under(&std::env::temp_dir())
+    }
+
+    /// One in a folder other than the usual one.
+    pub fn under(folder: &Path) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("longshore-test-{}-{number}", std::process::id()));
+        let path = folder.join(format!("longshore-test-{}-{number}", std::process::id()));
         fs::create_dir_all(&path).expect("a scratch folder");
         Self(path)
     }
