@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Cgroup, Meter, Phase, Progress, Throttled, WaitsFor, process_cpu, thread_cpu};
+use super::{Cgroup, CpuShare, Meter, Phase, Progress, Throttled, WaitsFor, process_cpu, thread_cpu};
 
 /// An end of the flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
