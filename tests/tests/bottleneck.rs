@@ -64,7 +64,7 @@ fn adds_up(report: &Value) {
     for stage in report["stages"].as_array().unwrap().iter().filter(|stage| stage["stage"] != "probe") {
         let of = |name: &str| stage[name].as_f64().unwrap_or_else(|| panic!("{name} of {stage}"));
         let sum = of("busy_seconds") + of("waiting_for_input_seconds") + of("waiting_for_output_seconds");
-        assert!(sum <= whole * 1.01 && sum >= least, "{sum} of {whole} s: {stage:#}");
+        assert!(sum <= whole * 1.05 && sum >= least, "{sum} of {whole} s: {stage:#}");
         assert!(of("cpu_seconds") <= of("busy_seconds") * 1.01 + 0.01, "one thread: {stage:#}");
     }
     let work: f64 = report["work"].as_array().unwrap().iter().map(|work| work["cpu_seconds"].as_f64().unwrap()).sum();
