@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 
 use super::{Chunks, Flow, Ranges, Reading};
 use crate::error::{Error, Result, Stage};
@@ -93,33 +93,25 @@ enum State {
 
 impl Chunks for Abreast {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        self.begin();
-        // The others first, so that all of them have been asked whatever the first one has to give.
-        for piece in self.pieces.iter_mut().skip(1) {
-            while let Poll::Ready(Some(chunk)) = piece.poll(cx)? {
-                piece.held.push_back(chunk);
+        loop {
+            self.begin();
+            // The others first, so that all of them have been asked whatever the first one has to give: nobody would wake this
+            // flow for one that was not.
+            for piece in self.pieces.iter_mut().skip(1) {
+                while let Poll::Ready(Some(chunk)) = piece.poll(cx)? {
+                    piece.held.push_back(chunk);
+                }
             }
-        }
-        while let Some(first) = self.pieces.front_mut() {
+            let Some(first) = self.pieces.front_mut() else { return Poll::Ready(None) };
             if let Some(chunk) = first.held.pop_front() {
                 return Poll::Ready(Some(Ok(chunk)));
             }
             match first.poll(cx)? {
                 Poll::Ready(Some(chunk)) => return Poll::Ready(Some(Ok(chunk))),
-                Poll::Ready(None) => {
-                    self.pieces.pop_front();
-                    self.begin();
-                    // It has to be polled once, or nobody would wake this flow for it.
-                    if let Some(last) = self.pieces.back_mut().filter(|last| matches!(last.state, State::Asked(_))) {
-                        while let Poll::Ready(Some(chunk)) = last.poll(cx)? {
-                            last.held.push_back(chunk);
-                        }
-                    }
-                }
+                Poll::Ready(None) => drop(self.pieces.pop_front()),
                 Poll::Pending => return Poll::Pending,
             }
         }
-        Poll::Ready(None)
     }
 }
 
@@ -156,7 +148,7 @@ impl Piece {
                             chunk.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
                             self.left = 0;
                             self.state = State::Ended;
-                            if chunk.has_remaining() {
+                            if !chunk.is_empty() {
                                 return Ok(Poll::Ready(Some(chunk)));
                             }
                             continue;
