@@ -7,6 +7,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+/// A policy under which what fails is tried again at once, for runs in which it never succeeds.
+pub fn hasty(scratch: &crate::scratch::Scratch) -> String {
+    let path = scratch.path("hasty.toml");
+    let text = "schema = \"longshore.policy/v1\"\n[limits]\nattempts = 5\nback-off = \"1ms\"\n\
+                [flags]\nallow = [\"--ca\", \"--plain-http\"]\n";
+    std::fs::write(&path, text).expect("a policy");
+    path.display().to_string()
+}
+
 /// What a run of the program gave.
 pub struct Ran {
     pub code: Option<i32>,

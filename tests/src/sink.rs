@@ -19,6 +19,8 @@ use crate::script::{Body, Handler, Script, broken, empty, full, with};
 pub struct Seen {
     /// Bytes of the layer so far.
     pub received: AtomicU64,
+    /// Bytes of the layer in the upload that was opened last.
+    session: AtomicU64,
     /// Requests, as `METHOD path`, queries left out.
     pub requests: Mutex<Vec<String>>,
     pace: Option<u64>,
@@ -115,7 +117,10 @@ async fn answer(seen: &Seen, request: Request<Incoming>) -> Response<Body> {
     let last = path.rsplit('/').next().unwrap_or_default().to_owned();
     match method {
         Method::GET if path == "/v2/" => empty(200),
-        Method::POST => with(202, "location", "/v2/vm/blobs/uploads/1?state=x"),
+        Method::POST => {
+            seen.session.store(0, SeqCst);
+            with(202, "location", "/v2/vm/blobs/uploads/1?state=x")
+        }
         Method::PATCH => {
             let mut body = request.into_body();
             while let Some(frame) = body.frame().await {
@@ -123,6 +128,7 @@ async fn answer(seen: &Seen, request: Request<Incoming>) -> Response<Body> {
                     Ok(frame) => {
                         let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                         seen.received.fetch_add(bytes, SeqCst);
+                        seen.session.fetch_add(bytes, SeqCst);
                         if let Some(pace) = seen.pace {
                             tokio::time::sleep(Duration::from_secs_f64(bytes as f64 / pace as f64)).await;
                         }
@@ -134,7 +140,7 @@ async fn answer(seen: &Seen, request: Request<Incoming>) -> Response<Body> {
         }
         Method::PUT if path.contains("/blobs/") => {
             let (digest, sent) = (digest.unwrap_or_default(), collect(request).await);
-            let size = if sent.is_empty() { seen.received.load(SeqCst) } else { sent.len() as u64 };
+            let size = if sent.is_empty() { seen.session.load(SeqCst) } else { sent.len() as u64 };
             seen.blobs.lock().unwrap().insert(digest.clone(), size);
             seen.small.lock().unwrap().insert(digest, sent);
             empty(201)

@@ -1,14 +1,17 @@
 //! Registry and layout behind one face: the same steps in the same order with the same guarantees.
 
+use std::sync::Arc;
+
 use url::Url;
 
 use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::layout;
 use crate::net::Net;
+use crate::observe::Repeats;
 use crate::oci::{Descriptor, Image, Repository, Tag};
 use crate::policy::{Origin, Policy, Scheme, Side};
 use crate::registry;
-use crate::stream::Flow;
+use crate::stream::{Flow, Replay};
 
 use super::Target;
 
@@ -59,10 +62,17 @@ impl Destination {
         }
     }
 
-    /// Sends the layer, of `total_bytes` if that is known before its end. It is not committed.
-    pub(super) async fn send(&mut self, layer: Flow, total_bytes: Option<u64>) -> Result<()> {
+    /// Sends the layer, of `total_bytes` if that is known before its end. It is not committed. What `replay` can bring again
+    /// is sent again where it has to be.
+    pub(super) async fn send(
+        &mut self,
+        layer: Flow,
+        total_bytes: Option<u64>,
+        replay: Option<Arc<dyn Replay>>,
+        repeats: &Arc<Repeats>,
+    ) -> Result<()> {
         match &mut self.place {
-            Place::Registry(push) => push.send(layer, total_bytes).await,
+            Place::Registry(push) => push.send(layer, total_bytes, replay, repeats).await,
             Place::Layout(push) => push.send(layer).await,
         }
     }

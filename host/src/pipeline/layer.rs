@@ -10,7 +10,7 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::observe::Meter;
 use crate::oci::{Descriptor, Digest, MediaTypes};
 use crate::stages::{Compressor, FramedLayer};
-use crate::stream::{Flow, framed, hashed, metered, metered_into};
+use crate::stream::{Flow, Reframed, Replay, Seek, framed, hashed, metered, metered_into};
 
 /// A layer that the destination has, not committed yet.
 #[derive(Clone, Debug)]
@@ -21,24 +21,29 @@ pub(super) struct SentLayer {
     pub(super) diff_id: Digest,
 }
 
-/// Sends the layer around `disk`. Each of its forms is hashed once; uncompressed there is only one, and its length is known.
+/// Sends the layer around `disk`, which can be read again as `seek` says. Each of its forms is hashed once; uncompressed there
+/// is only one, and its length is known.
 pub(super) async fn send(
     run: &Run<'_>,
-    disk: Flow,
+    (disk, seek): (Flow, Seek),
     frame: &FramedLayer,
     compressor: Option<Compressor>,
     media_type: String,
     destination: &mut Destination,
 ) -> Result<SentLayer> {
     let unfinished = || Error::internal(Stage::Upload, "the layer was sent but not hashed to its end");
-    let length = frame.layer.total_bytes();
+    let (length, repeats) = (frame.layer.total_bytes(), &run.progress.repeats);
     // What was slowed where it was received is slow enough, unless a filter makes more of it.
     let disk = if run.components.filters.is_empty() { disk } else { slowed(disk, run.plan) };
     let (layer, digest) = hashed(framed(&frame.layer, disk), Arc::clone(&run.progress.digest));
     let whole = || digest.get().filter(|(_, bytes)| *bytes == length).ok_or_else(unfinished);
     let Some(compressor) = compressor else {
         let layer = metered_into(layer, run.framing_place(), run.upload_place());
-        destination.send(layer, Some(length)).await?;
+        let replay = match seek {
+            Seek::Ranged(ranges) => Some(Arc::new(Reframed::new(frame.layer.clone(), ranges)) as Arc<dyn Replay>),
+            Seek::InOrder => None,
+        };
+        destination.send(layer, Some(length), replay, repeats).await?;
         let (digest, size) = whole()?;
         return Ok(SentLayer { blob: Descriptor { media_type, digest, size }, diff_id: digest });
     };
@@ -47,7 +52,7 @@ pub(super) async fn send(
     run.ledger.compressing(compressor.described(), &place);
     let meter = Arc::clone(&run.progress.compressed_digest);
     let (compressed, digest) = hashed(compressor.compress(layer, cpus()).await?, meter);
-    destination.send(metered_into(compressed, place, run.upload_place()), None).await?;
+    destination.send(metered_into(compressed, place, run.upload_place()), None, None, repeats).await?;
     let ((diff_id, _), (digest, size)) = (whole()?, digest.get().ok_or_else(unfinished)?);
     Ok(SentLayer { blob: Descriptor { media_type, digest, size }, diff_id })
 }

@@ -72,9 +72,9 @@ async fn carry(
     run.progress.expect(frame.layer.total_bytes());
     run.progress.enter(Phase::Transferring);
     let Disk { flow, entry, received, of_disk, seek } = disk;
-    let (flow, window) = windowed(flow, Some(entry.size), seek);
+    let (flow, window) = windowed(flow, Some(entry.size), seek.clone());
 
-    let send = send(run, flow, frame, compressor, media_type, destination);
+    let send = send(run, (flow, seek), frame, compressor, media_type, destination);
     let probe = stages::detect(run.engine, &run.components.probe, &window);
     let together = together(send, probe, &window, |verdict| found(run, verdict)).await;
     run.ledger.probed(window.answered());

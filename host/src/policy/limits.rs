@@ -17,6 +17,10 @@ pub struct Limits {
     pub registry_stall: Duration,
     /// Without a sign from a component that is waited for and waits for nothing itself.
     pub component_idle: Duration,
+    /// How often something that may succeed is tried in a row, without any progress in between.
+    pub attempts: u32,
+    /// The pause before the second attempt; each later one is twice as long, up to half a minute.
+    pub back_off: Duration,
     /// CPU that a component may spend before it has delivered anything; more is earned with each byte.
     pub component_cpu: Duration,
     /// Bytes that all memories and tables of one component may take together.
@@ -32,6 +36,8 @@ impl Default for Limits {
             source_stall: Duration::from_secs(120),
             registry_stall: Duration::from_secs(180),
             component_idle: Duration::from_secs(20),
+            attempts: 5,
+            back_off: Duration::from_millis(400),
             component_cpu: Duration::from_secs(10),
             component_memory: 64 << 20,
         }
@@ -45,6 +51,8 @@ pub(super) enum Bounds {
     Time(fn(&mut Limits) -> &mut Duration, Duration, Duration),
     /// A number of bytes.
     Size(fn(&mut Limits) -> &mut usize, usize, usize),
+    /// A number.
+    Count(fn(&mut Limits) -> &mut u32, u32, u32),
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -52,7 +60,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The limits that a document may set, by key.
-pub(super) const LIMITS: [(&str, Bounds); 8] = [
+pub(super) const LIMITS: [(&str, Bounds); 10] = [
     ("limits.connect", Bounds::Time(|limits| &mut limits.connect, SECOND, Duration::from_secs(10 * 60))),
     ("limits.answer", Bounds::Time(|limits| &mut limits.answer, SECOND, HOUR)),
     ("limits.commit", Bounds::Time(|limits| &mut limits.commit, SECOND, DAY)),
@@ -60,6 +68,8 @@ pub(super) const LIMITS: [(&str, Bounds); 8] = [
     ("limits.registry-stall", Bounds::Time(|limits| &mut limits.registry_stall, SECOND, HOUR)),
     ("limits.component-idle", Bounds::Time(|limits| &mut limits.component_idle, SECOND, HOUR)),
     ("limits.component-cpu", Bounds::Time(|limits| &mut limits.component_cpu, SECOND, HOUR)),
+    ("limits.attempts", Bounds::Count(|limits| &mut limits.attempts, 1, 1000)),
+    ("limits.back-off", Bounds::Time(|limits| &mut limits.back_off, Duration::from_millis(1), Duration::from_secs(30))),
     // A component of an ordinary toolchain needs a few MiB to begin with; wasm addresses 4 GiB.
     ("limits.component-memory", Bounds::Size(|limits| &mut limits.component_memory, 4 << 20, 4 << 30)),
 ];

@@ -31,11 +31,12 @@ impl Policy {
         let mut limits = self.limits.clone();
         for (key, bounds) in LIMITS {
             let value = match bounds {
-                Bounds::Time(field, ..) => shown_time(*field(&mut limits)),
-                Bounds::Size(field, ..) => shown_size(*field(&mut limits)),
+                Bounds::Time(field, ..) => quoted(&shown_time(*field(&mut limits))),
+                Bounds::Size(field, ..) => quoted(&shown_size(*field(&mut limits))),
+                Bounds::Count(field, ..) => field(&mut limits).to_string(),
             };
             let name = key.strip_prefix("limits.").unwrap_or(key);
-            single(out, name, &quoted(&value), &self.sites.of(key))?;
+            single(out, name, &value, &self.sites.of(key))?;
         }
         if !self.allowed_flags.is_empty() {
             writeln!(out, "\n[flags]")?;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use http::HeaderName;
+
 use super::retry::{is_temporary, retry_after};
 use super::session::{Answer, Refused};
 use super::wire::{self, Said};
@@ -17,10 +19,15 @@ const ERROR_BODY_WITHIN: Duration = Duration::from_secs(5);
 pub(super) const GIVE_CREDENTIALS: &str =
     "it wants other credentials than it got, if it got any: put them into docker's config.json, as `docker login` does";
 
-/// Status and Location of an answer.
+/// What a session reads of an answer.
 pub(super) fn answer_of(response: &Response) -> Answer<'_> {
-    let location = response.headers.get(http::header::LOCATION).and_then(|value| value.to_str().ok());
-    Answer { status: response.status, location }
+    let field = |name| response.headers.get(name).and_then(|value| value.to_str().ok());
+    Answer {
+        status: response.status,
+        location: field(http::header::LOCATION),
+        range: field(http::header::RANGE),
+        least_chunk: field(HeaderName::from_static("oci-chunk-min-length")),
+    }
 }
 
 /// What an answer of the registry that ends the run means. `what` is the request, as `POST <url>`.
@@ -35,7 +42,10 @@ pub(super) async fn failure_of(subject: &str, who: &str, stage: Stage, response:
     let body = tokio::time::timeout(ERROR_BODY_WITHIN, response.body.collect(MAX_ERROR_BODY)).await;
     let said = body.ok().and_then(Result::ok).and_then(|body| wire::said(&body));
     let words = said.as_ref().map_or_else(String::new, |said| format!(" {}", said.words));
-    let error = meaning(status, stage, format!("{subject} answered {status}{words}"));
+    let mut error = meaning(status, stage, format!("{subject} answered {status}{words}"));
+    if is_full(status, said.as_ref()) {
+        error = error.retryable_as(Retryable::No);
+    }
     match advice(status, said.as_ref(), again, who) {
         Some(advice) => error.hint(advice),
         None => error,
@@ -53,13 +63,18 @@ fn meaning(status: u16, stage: Stage, message: String) -> Error {
 
 /// What to do about an answer: by what it says, else by its status.
 fn advice(status: u16, said: Option<&Said>, again: Option<Duration>, who: &str) -> Option<String> {
-    // 28 is ENOSPC as distribution 2.8 writes it.
-    let full = |said: &Said| ["no space left", "\"err\":28", "quota"].iter().any(|words| said.mentions(words));
-    if status == 507 || said.is_some_and(full) {
+    if is_full(status, said) {
         return Some("the registry's storage is full or its quota is reached: make room there".to_owned());
     }
     let by_code = said.into_iter().flat_map(|said| &said.codes).find_map(|code| by_code(code, again));
     by_code.or_else(|| by_status(status, again, who))
+}
+
+/// Whether an answer says that there is no room: sending again only fills what is left.
+fn is_full(status: u16, said: Option<&Said>) -> bool {
+    // 28 is ENOSPC as distribution 2.8 writes it.
+    let full = |said: &Said| ["no space left", "\"err\":28", "quota"].iter().any(|words| said.mentions(words));
+    status == 507 || status != 429 && said.is_some_and(full)
 }
 
 fn by_code(code: &str, again: Option<Duration>) -> Option<String> {

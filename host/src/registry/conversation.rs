@@ -9,7 +9,7 @@ use url::Url;
 use super::answer::failure;
 use super::authorizer::Authorizer;
 use super::credentials::Credentials;
-use super::retry::{is_temporary, pause, retry_after};
+use super::retry::{BackOff, is_temporary, retry_after};
 use super::session::{Refused, follow};
 use crate::error::{Code, Error, Result, Stage};
 use crate::net::{Client, Request, Response, redacted};
@@ -35,6 +35,7 @@ pub(super) struct Conversation {
     repository: Repository,
     base: Url,
     authorizer: Authorizer,
+    back_off: BackOff,
     /// Whether the registry ever answered: only then is a connection that breaks worth another one.
     heard: bool,
 }
@@ -55,7 +56,9 @@ impl Conversation {
             .join(&format!("/v2/{}/", repository.path()))
             .map_err(|why| Error::internal(Stage::Upload, why.to_string()))?;
         let authorizer = Authorizer::new(registry, repository.path(), actions, credentials);
-        Ok(Self { client, repository, base, authorizer, heard: false })
+        let limits = &client.policy().limits;
+        let back_off = BackOff::by_chance(limits.attempts, limits.back_off);
+        Ok(Self { client, repository, base, authorizer, back_off, heard: false })
     }
 
     pub(super) const fn client(&self) -> &Client {
@@ -64,6 +67,11 @@ impl Conversation {
 
     pub(super) const fn repository(&self) -> &Repository {
         &self.repository
+    }
+
+    /// How often something is tried, and the pauses in between.
+    pub(super) const fn back_off(&self) -> BackOff {
+        self.back_off
     }
 
     /// `…/v2/<name>/`.
@@ -115,13 +123,16 @@ impl Conversation {
                         Replay::Always | Replay::Answered => is_temporary(response.status),
                         Replay::Refused => matches!(response.status, 408 | 429),
                     };
-                    let waits = pause(attempt, retry_after(&response.headers, SystemTime::now())).filter(|_| again);
+                    let waits = self
+                        .back_off
+                        .pause(attempt, retry_after(&response.headers, SystemTime::now()))
+                        .filter(|_| again);
                     let Some(waits) = waits else { return Ok(response) };
                     (waits, format!("answered {}", response.status))
                 }
                 Err(error) => {
                     let broke = self.heard && replay == Replay::Always && error.code() == Code::RegistryUnreachable;
-                    let Some(waits) = pause(attempt, None).filter(|_| broke) else { return Err(error) };
+                    let Some(waits) = self.back_off.pause(attempt, None).filter(|_| broke) else { return Err(error) };
                     (waits, error.to_string())
                 }
             };
@@ -149,6 +160,14 @@ impl Conversation {
     /// The token server's.
     pub(super) async fn authorize(&mut self, stage: Stage, request: &mut Request) -> Result<()> {
         self.authorizer.authorize(&self.client, stage, request).await
+    }
+
+    /// Whether there are other credentials for a request sent elsewhere that was answered with this 401.
+    ///
+    /// # Errors
+    /// The token server's.
+    pub(super) async fn renewed(&mut self, stage: Stage, response: &Response) -> Result<bool> {
+        self.authorizer.challenged(&self.client, stage, &response.headers).await
     }
 
     /// Gets something, wherever the registry's redirects lead within the policy; other hosts get no credentials.

@@ -1,4 +1,4 @@
-//! A flow as the body of a request, and the clock that tells who is slow.
+//! The layer as the body of a request, and the clock that tells who is slow.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,17 +8,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::error::{Error, Stage};
+use super::supply::{Before, Lent};
 use crate::net;
-use crate::stream::Flow;
+use crate::observe::Repeats;
 
-/// Who is being waited for while a flow is sent.
+/// Who is being waited for while a piece is sent, and how far it is.
 #[derive(Clone)]
 pub(super) struct SendClock(Arc<Mutex<State>>);
 
 struct State {
     since: Instant,
     waits_for: WaitsFor,
+    /// Up to where in the layer bytes were given to the connection.
+    handed: u64,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -29,21 +31,23 @@ enum WaitsFor {
     Answer,
 }
 
-/// The body. The last chunk is sent only once the flow has ended well: a registry never has all bytes of a flow that
-/// failed at its very end, and hyper does not ask for an end behind a Content-Length.
+/// The body: what flowed already, then the flow itself.
 pub(super) struct FlowBody {
-    flow: Flow,
+    before: Option<Before>,
+    lent: Option<Lent>,
     /// What is still to come; none if nobody knows before the end. Then the body travels in chunks (RFC 9112 §7.1), of which
     /// a flow that fails never sends the last, empty one.
     left: Option<u64>,
-    /// The chunk that waits for the next one, or for the end.
-    held: Option<Bytes>,
     clock: SendClock,
+    /// Up to where in the layer bytes were sent by an earlier request, and who counts what is sent once more.
+    sent_before: u64,
+    repeats: Arc<Repeats>,
 }
 
 impl SendClock {
-    pub(super) fn start() -> Self {
-        Self(Arc::new(Mutex::new(State { since: Instant::now(), waits_for: WaitsFor::Registry })))
+    /// For a piece that begins at `from` in the layer.
+    pub(super) fn start(from: u64) -> Self {
+        Self(Arc::new(Mutex::new(State { since: Instant::now(), waits_for: WaitsFor::Registry, handed: from })))
     }
 
     /// How long the registry has taken nothing although there was something, or has not answered although it has all.
@@ -57,8 +61,17 @@ impl SendClock {
         self.lock().waits_for == WaitsFor::Answer
     }
 
-    fn now_waits_for(&self, waits_for: WaitsFor) {
-        *self.lock() = State { since: Instant::now(), waits_for };
+    /// Up to where in the layer bytes were given to the connection.
+    pub(super) fn handed(&self) -> u64 {
+        self.lock().handed
+    }
+
+    /// Gives up to where that was before these bytes.
+    fn now_waits_for(&self, waits_for: WaitsFor, gives: usize) -> u64 {
+        let mut state = self.lock();
+        let before = state.handed;
+        *state = State { since: Instant::now(), waits_for, handed: before.saturating_add(gives as u64) };
+        before
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -67,9 +80,40 @@ impl SendClock {
 }
 
 impl FlowBody {
-    /// A body of exactly `length` bytes, or of as many as will come.
-    pub(super) fn new(flow: Flow, length: Option<u64>, clock: SendClock) -> Self {
-        Self { flow, left: length, held: None, clock }
+    /// A body of exactly `length` bytes, or of as many as will come. Up to `sent_before` they were sent once.
+    pub(super) fn new(
+        (before, lent): (Option<Before>, Option<Lent>),
+        length: Option<u64>,
+        clock: SendClock,
+        sent_before: u64,
+        repeats: Arc<Repeats>,
+    ) -> Self {
+        // hyper asks an empty body for nothing.
+        if length == Some(0) {
+            clock.now_waits_for(WaitsFor::Answer, 0);
+        }
+        Self { before, lent, left: length, clock, sent_before, repeats }
+    }
+
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<crate::error::Result<Bytes>>> {
+        let before = match &mut self.before {
+            Some(Before::Kept(bytes)) => Poll::Ready(bytes.pop_front().map(Ok)),
+            Some(Before::Again(again)) => again.poll_next(cx),
+            None => Poll::Ready(None),
+        };
+        if !matches!(before, Poll::Ready(None)) {
+            return before;
+        }
+        self.before = None;
+        self.lent.as_ref().map_or(Poll::Ready(None), |lent| lent.poll_next(cx))
+    }
+
+    /// Whether all of it has been given out.
+    fn is_spent(&self) -> bool {
+        match self.left {
+            Some(left) => left == 0,
+            None => self.lent.as_ref().is_none_or(Lent::is_spent),
+        }
     }
 }
 
@@ -81,34 +125,26 @@ impl Body for FlowBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        loop {
-            let next = self.flow.poll_next(cx);
-            self.clock.now_waits_for(if next.is_pending() { WaitsFor::Flow } else { WaitsFor::Registry });
-            let chunk = match next {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(net::carried(error)))),
-                Poll::Ready(Some(Ok(chunk))) => chunk,
-                Poll::Ready(None) if self.left.is_none_or(|left| left == 0) => {
-                    self.clock.now_waits_for(WaitsFor::Answer);
-                    return Poll::Ready(self.held.take().map(|last| Ok(Frame::data(last))));
-                }
-                Poll::Ready(None) => return Poll::Ready(Some(Err(net::carried(wrong_length())))),
-            };
-            let Some(left) = self.left else {
-                match self.held.replace(chunk) {
-                    Some(previous) => return Poll::Ready(Some(Ok(Frame::data(previous)))),
-                    None => continue,
-                }
-            };
-            match left.checked_sub(chunk.len() as u64) {
-                None => return Poll::Ready(Some(Err(net::carried(wrong_length())))),
-                Some(0) => (self.left, self.held) = (Some(0), Some(chunk)),
-                left => {
-                    self.left = left;
-                    return Poll::Ready(Some(Ok(Frame::data(chunk))));
-                }
+        let chunk = match self.poll_chunk(cx) {
+            Poll::Pending => {
+                self.clock.now_waits_for(WaitsFor::Flow, 0);
+                return Poll::Pending;
             }
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(net::carried(error)))),
+            Poll::Ready(Some(Ok(chunk))) => chunk,
+            Poll::Ready(None) => {
+                self.clock.now_waits_for(WaitsFor::Answer, 0);
+                return Poll::Ready(None);
+            }
+        };
+        self.left = self.left.map(|left| left.saturating_sub(chunk.len() as u64));
+        let waits_for = if self.is_spent() { WaitsFor::Answer } else { WaitsFor::Registry };
+        let from = self.clock.now_waits_for(waits_for, chunk.len());
+        if from < self.sent_before {
+            let twice = usize::try_from(self.sent_before - from).unwrap_or(usize::MAX).min(chunk.len());
+            self.repeats.sent_twice(twice);
         }
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -116,13 +152,8 @@ impl Body for FlowBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let held = self.held.as_ref().map_or(0, |held| held.len() as u64);
-        self.left.map_or_else(SizeHint::default, |left| SizeHint::with_exact(left + held))
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
-}
-
-fn wrong_length() -> Error {
-    Error::internal(Stage::Upload, "the layer has another length than was computed for it")
 }
 
 #[cfg(test)]
@@ -131,49 +162,44 @@ mod tests {
 
     use http_body_util::BodyExt as _;
 
+    use super::super::supply::Supply;
+    use super::super::supply::tests::flow;
     use super::*;
-    use crate::stream::{Chunks, outcome};
-
-    struct Listed(VecDeque<Bytes>);
-
-    impl Chunks for Listed {
-        fn poll_chunk(&mut self, _: &mut Context<'_>) -> Poll<Option<crate::error::Result<Bytes>>> {
-            Poll::Ready(self.0.pop_front().map(Ok))
-        }
-    }
-
-    fn flow() -> Flow {
-        let (setter, ended) = outcome(Stage::Source, "test");
-        setter.set(Ok(()));
-        Flow::new(Listed([Bytes::from_static(b"ab"), Bytes::from_static(b"c")].into()), ended, None)
-    }
 
     #[tokio::test]
     async fn an_answer_before_the_last_chunk_is_early() {
         for length in [Some(3), None] {
-            let clock = SendClock::start();
-            let mut body = FlowBody::new(flow(), length, clock.clone());
+            let clock = SendClock::start(0);
+            let mut supply = Supply::new(flow(b"abc", 2), length, None);
+            let (before, lent) = supply.rest(0).await.unwrap().unwrap();
+            let mut body = FlowBody::new((before, Some(lent)), length, clock.clone(), 0, Arc::default());
             let mut frame = async || body.frame().await.and_then(Result::ok).and_then(|frame| frame.into_data().ok());
             assert_eq!(frame().await.as_deref(), Some(b"ab".as_slice()));
             assert!(!clock.all_taken());
             assert_eq!(frame().await.as_deref(), Some(b"c".as_slice()));
             assert!(clock.all_taken(), "hyper asks for no more behind a Content-Length");
             assert!(clock.registry_idle() > Duration::ZERO, "the answer is waited for");
+            assert_eq!(clock.handed(), 3);
         }
     }
 
     #[tokio::test]
-    async fn a_flow_of_another_length_never_ends_well() {
-        for length in [2, 4] {
-            let mut body = FlowBody::new(flow(), Some(length), SendClock::start());
-            let mut ended = Ok(());
-            while let Some(frame) = body.frame().await {
-                ended = frame.map(drop);
-                if ended.is_err() {
-                    break;
-                }
-            }
-            assert!(ended.is_err(), "{length}");
+    async fn what_is_sent_once_more_is_counted() {
+        let repeats = Arc::<Repeats>::default();
+        let kept = VecDeque::from([Bytes::from_static(b"abcd"), Bytes::from_static(b"efgh")]);
+        let clock = SendClock::start(100);
+        let mut body = FlowBody::new((Some(Before::Kept(kept)), None), Some(8), clock.clone(), 106, repeats.clone());
+        while let Some(frame) = body.frame().await {
+            frame.unwrap();
         }
+        assert_eq!((repeats.bytes_sent_twice(), clock.handed()), (6, 108));
+        assert!(clock.all_taken());
+    }
+
+    #[tokio::test]
+    async fn an_empty_body_is_taken_at_once() {
+        let clock = SendClock::start(5);
+        drop(FlowBody::new((None, None), Some(0), clock.clone(), 5, Arc::default()));
+        assert!(clock.all_taken());
     }
 }

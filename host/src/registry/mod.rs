@@ -2,7 +2,7 @@
 //!
 //! In the phases of the specification: open an upload session, stream the layer in one PATCH, commit it by its digest; the
 //! config as one blob, read back; the manifest by digest, read back, then under each tag. What the registry has already is
-//! not sent again. Only what can be replayed is repeated: a request whose body is a stream never is.
+//! not sent again. A layer whose upload breaks goes on with what the registry says it has, never with what it may have.
 //!
 //! Credentials go to the registry's own origin and to the token server that it names, tokens to the registry alone.
 
@@ -17,11 +17,16 @@ mod pull;
 mod push;
 mod retry;
 mod session;
+mod supply;
 mod token;
+mod upload;
 mod wire;
 
 pub use challenge::{Challenge, challenges};
 pub use credentials::{Credentials, credentials_from_docker_config};
 pub use pull::{Found, Pull};
 pub use push::Push;
-pub use session::{Refused, UploadSession};
+pub use retry::BackOff;
+pub use session::{
+    Failed, Hopeless, How, Manner, Next, Piece, Refused, Step, Stored, Told, Transfer, UploadSession, stored,
+};

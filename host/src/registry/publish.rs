@@ -9,7 +9,6 @@ use super::Push;
 use super::answer::failure;
 use super::conversation::{Replay, what};
 use super::push::{Deleted, Session};
-use super::retry::pause;
 use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::net::{Request, Response};
 use crate::oci::{Descriptor, Tag};
@@ -40,11 +39,13 @@ impl Push {
             let put = async {
                 let session = self.open_session(stage).await?;
                 self.session = Session::Open(session);
-                self.commit_session(blob, Some(body.clone()), stage).await
+                self.commit_session(blob, Some(body.clone()), stage).await.map_err(|failed| failed.error)
             };
             let Err(error) = put.await else { break };
             let temporary = error.retryable() == Retryable::Yes && error.code() != Code::RegistryUnreachable;
-            let Some(waits) = pause(attempt, None).filter(|_| temporary) else { return Err(error) };
+            let Some(waits) = self.conversation.back_off().pause(attempt, None).filter(|_| temporary) else {
+                return Err(error);
+            };
             // All of it is in memory: it is sent once more through a session of its own.
             if self.delete_session().await == Some(Deleted::Yes) {
                 self.session = Session::None;

@@ -5,23 +5,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method};
-use http_body_util::BodyExt as _;
 use url::Url;
 
 use super::answer::{answer_of, failure, out_of_order, refused};
 use super::conversation::{Conversation, Replay, told_digest, what};
 use super::credentials::Credentials;
-use super::flow_body::{FlowBody, SendClock};
 use super::session::UploadSession;
-use crate::error::{Code, Error, Result, Stage};
+use super::upload::Upload;
+use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::net::{Client, Request, Response};
 use crate::oci::{Descriptor, Repository};
-use crate::stream::Flow;
 
 /// How long the registry may take to give a session up.
 const CANCEL_WITHIN: Duration = Duration::from_secs(10);
-/// How often it is looked whether the registry still takes bytes.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// The pauses before it is looked whether a blob arrived whose commit got no answer: the registry may still be hashing it.
 const LOOK_AFTER: [Duration; 5] = [
     Duration::from_millis(200),
@@ -37,6 +33,10 @@ const MOST_UNANSWERED: u32 = 3;
 pub struct Push {
     pub(super) conversation: Conversation,
     pub(super) session: Session,
+    /// The layer, from its first byte until it is committed: until then it may have to be sent again.
+    pub(super) upload: Option<Box<Upload>>,
+    /// Sessions that were given up for another one and that the registry did not let go of.
+    pub(super) lost_sessions: u32,
 }
 
 /// The upload session that the registry may hold for us.
@@ -59,7 +59,7 @@ impl Push {
         credentials: Option<Credentials>,
     ) -> Result<Self> {
         let conversation = Conversation::new(client, registry, repository, &["pull", "push"], credentials)?;
-        Ok(Self { conversation, session: Session::None })
+        Ok(Self { conversation, session: Session::None, upload: None, lost_sessions: 0 })
     }
 
     /// Opens the upload session for the layer.
@@ -71,44 +71,6 @@ impl Push {
         let session = self.open_session(Stage::Upload).await?;
         self.session = Session::Open(session);
         Ok(())
-    }
-
-    /// Streams the layer in one PATCH, with its `length` if it is known. What the registry has then is not committed. Sent
-    /// once, whatever happens: the flow cannot be read again.
-    ///
-    /// # Errors
-    /// The flow's own, or the registry's.
-    pub async fn send(&mut self, flow: Flow, length: Option<u64>) -> Result<()> {
-        let stage = Stage::Upload;
-        let Session::Open(session) = &mut self.session else { return Err(out_of_order(stage, "PATCH")) };
-        let (method, url) = session.send_request().map_err(|_| out_of_order(stage, "PATCH"))?;
-        let what = what(&method, &url);
-        let clock = SendClock::start();
-        let mut request = Request::new(method, url);
-        if let Some(length) = length {
-            request.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        }
-        request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        // Before the flow starts: a registry looks at a token when a request begins.
-        self.conversation.authorize(stage, &mut request).await?;
-        request.body = FlowBody::new(flow, length, clock.clone()).boxed_unsync();
-        let limit = self.conversation.client().policy().limits.registry_stall;
-        let response = tokio::select! {
-            response = self.conversation.client().send(request) => response?,
-            () = stalled(&clock, limit) => {
-                let message = format!("{what}: the registry took nothing for {} s", limit.as_secs());
-                return Err(Error::new(Code::RegistryStalled, stage, message));
-            }
-        };
-        match session.sent(answer_of(&response)) {
-            Ok(()) if clock.all_taken() => Ok(()),
-            Ok(()) => {
-                let message =
-                    format!("{what}: the registry answered {} before it had the whole layer", response.status);
-                Err(Error::new(Code::RegistryProtocol, stage, message))
-            }
-            Err(why) => Err(refused(why, stage, &what, response).await),
-        }
     }
 
     /// Commits the layer and checks that the registry has it.
@@ -125,9 +87,13 @@ impl Push {
         if there && self.delete_session().await == Some(Deleted::Yes) {
             tracing::info!(digest = %layer.digest, "the registry has the layer already");
             self.session = Session::None;
+            self.upload = None;
             return Ok(());
         }
-        self.commit_session(layer, None, stage).await?;
+        while let Err(failed) = self.commit_session(layer, None, stage).await {
+            self.send_again(failed).await?;
+        }
+        self.upload = None;
         match self.stored(layer, stage).await? {
             Some(size) if size == layer.size => Ok(()),
             Some(size) => Err(self.mismatch(layer, &format!("{size} bytes"))),
@@ -135,16 +101,29 @@ impl Push {
         }
     }
 
+    /// After a commit that failed: brings the registry to where it has every byte once more, in this session or another.
+    async fn send_again(&mut self, failed: Uncommitted) -> Result<()> {
+        let Uncommitted { error, worth_more } = failed;
+        let Some(mut upload) = self.upload.take().filter(|_| worth_more) else { return Err(error) };
+        tracing::info!(why = %error, "the commit failed");
+        let step = upload.uncommitted(error)?;
+        self.advance(&mut upload, step).await?;
+        self.upload = Some(upload);
+        Ok(())
+    }
+
     /// Gives the upload session up. Says what the registry may still keep.
     pub async fn cancel(&mut self) -> Option<String> {
+        self.upload = None;
         let repository = self.conversation.repository().clone();
         if let Session::Asked = self.session {
             return Some(format!("perhaps an empty upload in {repository}, which the registry was asked for"));
         }
-        let why = match self.delete_session().await? {
-            Deleted::Yes => return None,
-            Deleted::No(status) => format!("it answered {status}"),
-            Deleted::Unknown => "it did not answer".to_owned(),
+        let why = match self.delete_session().await {
+            Some(Deleted::No(status)) => format!("it answered {status}"),
+            Some(Deleted::Unknown) => "it did not answer".to_owned(),
+            Some(Deleted::Yes) | None if self.lost_sessions == 0 => return None,
+            Some(Deleted::Yes) | None => "it had lost the session".to_owned(),
         };
         // distribution 2.8 forgets the session of a broken PATCH but keeps its bytes.
         Some(format!(
@@ -174,8 +153,13 @@ impl Push {
 
     /// Commits what the open session has, or `bytes` with it. A failure is none if the blob stands there all the same: the
     /// answer may be lost, or somebody else have pushed the same.
-    pub(super) async fn commit_session(&mut self, blob: &Descriptor, bytes: Option<Bytes>, stage: Stage) -> Result<()> {
-        let Session::Open(session) = &mut self.session else { return Err(out_of_order(stage, "PUT")) };
+    pub(super) async fn commit_session(
+        &mut self,
+        blob: &Descriptor,
+        bytes: Option<Bytes>,
+        stage: Stage,
+    ) -> Result<(), Uncommitted> {
+        let Session::Open(session) = &mut self.session else { return Err(out_of_order(stage, "PUT").into()) };
         let (method, url) =
             session.commit_request(&blob.digest, bytes.is_some()).map_err(|_| out_of_order(stage, "PUT"))?;
         let what = what(&method, &url);
@@ -190,24 +174,27 @@ impl Push {
             request.answer_within = Some(within);
             request
         };
-        let (error, lost) = match self.conversation.call(stage, Replay::Refused, put).await {
+        let (error, lost, worth_more) = match self.conversation.call(stage, Replay::Refused, put).await {
             Ok(response) => match session.committed(answer_of(&response)) {
                 Ok(()) => {
                     self.session = Session::None;
-                    return self.same_digest(blob, &response);
+                    return Ok(self.same_digest(blob, &response)?);
                 }
                 Err(why) => {
-                    let lost = matches!(response.status, 502..=504);
-                    (refused(why, stage, &what, response).await, lost)
+                    let status = response.status;
+                    let error = refused(why, stage, &what, response).await;
+                    // A session that the registry does not know any more is no word on the blob.
+                    let worth_more = matches!(status, 404 | 410) || error.retryable() == Retryable::Yes;
+                    (error, matches!(status, 502..=504), worth_more)
                 }
             },
             Err(error) if matches!(error.code(), Code::RegistryUnreachable | Code::RegistryStalled) => {
-                (error.context(what), true)
+                (error.context(what), true, true)
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         if !self.arrived(blob, stage, lost).await {
-            return Err(error);
+            return Err(Uncommitted { error, worth_more });
         }
         tracing::info!(digest = %blob.digest, why = %error, "the commit failed, but the registry has the blob");
         self.session = Session::None;
@@ -291,13 +278,20 @@ impl Push {
         })
     }
 
+    /// Lets go of the open session. Whether the registry may still have something of it.
+    pub(super) async fn give_up(&mut self) -> bool {
+        let left = !matches!(self.delete_session().await, Some(Deleted::Yes) | None);
+        self.session = Session::None;
+        left
+    }
+
     /// Asks where the open session is. Whether it is somewhere.
     async fn locate(&mut self) -> bool {
         let Session::Open(session) = &mut self.session else { return false };
-        let Some((method, url)) = session.locate_request() else { return false };
+        let Some((method, url)) = session.status_request() else { return false };
         let get = || Request::new(method.clone(), url.clone());
         match self.conversation.call(Stage::Upload, Replay::Refused, get).await {
-            Ok(response) => session.located(answer_of(&response)).is_ok(),
+            Ok(response) => session.standing(answer_of(&response)).is_ok(),
             Err(_) => false,
         }
     }
@@ -317,20 +311,22 @@ impl Push {
     }
 }
 
+/// A commit that failed, and whether the same bytes may be taken if they are offered once more.
+pub(super) struct Uncommitted {
+    pub(super) error: Error,
+    worth_more: bool,
+}
+
+impl From<Error> for Uncommitted {
+    fn from(error: Error) -> Self {
+        Self { error, worth_more: false }
+    }
+}
+
 /// What became of a session that was to be given up.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Deleted {
     Yes,
     No(u16),
     Unknown,
-}
-
-async fn stalled(clock: &SendClock, limit: Duration) {
-    let mut every = tokio::time::interval(WATCH_EVERY);
-    loop {
-        every.tick().await;
-        if clock.registry_idle() > limit {
-            return;
-        }
-    }
 }

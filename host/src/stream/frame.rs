@@ -76,6 +76,65 @@ impl Layer {
     pub const fn total_bytes(&self) -> u64 {
         self.total_bytes
     }
+
+    /// What is left of the layer from `offset` on; none behind its end.
+    #[must_use]
+    pub fn from(&self, offset: u64) -> Option<Rest> {
+        if offset > self.total_bytes {
+            return None;
+        }
+        let mut skip = offset;
+        let mut rest = Rest { segments: VecDeque::new(), payload_from: 0, payload_bytes: 0 };
+        for segment in &self.segments {
+            let length = match segment {
+                Segment::Literal(bytes) => bytes.len() as u64,
+                Segment::Zeros(count) => *count,
+                Segment::Payload => self.payload_bytes,
+            };
+            let gone = skip.min(length);
+            skip -= gone;
+            if gone == length {
+                continue;
+            }
+            rest.segments.push_back(match segment {
+                Segment::Literal(bytes) => Segment::Literal(bytes.slice(usize::try_from(gone).ok()?..)),
+                Segment::Zeros(count) => Segment::Zeros(count - gone),
+                Segment::Payload => {
+                    (rest.payload_from, rest.payload_bytes) = (gone, length - gone);
+                    Segment::Payload
+                }
+            });
+        }
+        Some(rest)
+    }
+}
+
+/// What is left of a layer from some offset on.
+#[derive(Clone, Debug)]
+pub struct Rest {
+    segments: VecDeque<Segment>,
+    payload_from: u64,
+    payload_bytes: u64,
+}
+
+impl Rest {
+    /// Where in the payload it begins.
+    #[must_use]
+    pub const fn payload_from(&self) -> u64 {
+        self.payload_from
+    }
+
+    /// Bytes of the payload that belong to it; perhaps none.
+    #[must_use]
+    pub const fn payload_bytes(&self) -> u64 {
+        self.payload_bytes
+    }
+
+    /// It as a flow. `payload` is as long as it says; none if there is none of it.
+    #[must_use]
+    pub fn framed(self, payload: Option<Flow>) -> Flow {
+        Flow::through(Framed { segments: self.segments, payload, expected: self.payload_bytes, got: 0 })
+    }
 }
 
 /// The layer as a flow around `payload`, which must have exactly the length the layer was made for.
@@ -83,7 +142,7 @@ impl Layer {
 pub fn framed(layer: &Layer, payload: Flow) -> Flow {
     Flow::through(Framed {
         segments: layer.segments.iter().cloned().collect(),
-        payload,
+        payload: Some(payload),
         expected: layer.payload_bytes,
         got: 0,
     })
@@ -91,7 +150,7 @@ pub fn framed(layer: &Layer, payload: Flow) -> Flow {
 
 struct Framed {
     segments: VecDeque<Segment>,
-    payload: Flow,
+    payload: Option<Flow>,
     expected: u64,
     got: u64,
 }
@@ -114,18 +173,20 @@ impl Chunks for Framed {
                     *left -= now as u64;
                     return Poll::Ready(Some(Ok(Bytes::from_static(&ZEROS).slice(..now))));
                 }
-                Some(Segment::Payload) => match self.payload.poll_next(cx) {
-                    Poll::Ready(None) if self.got == self.expected => drop(self.segments.pop_front()),
-                    Poll::Ready(None) => return Poll::Ready(Some(Err(self.mismatch("")))),
-                    Poll::Ready(Some(Ok(chunk))) => {
-                        self.got = self.got.saturating_add(chunk.len() as u64);
-                        if self.got > self.expected {
-                            return Poll::Ready(Some(Err(self.mismatch("at least "))));
+                Some(Segment::Payload) => {
+                    match self.payload.as_mut().map_or(Poll::Ready(None), |payload| payload.poll_next(cx)) {
+                        Poll::Ready(None) if self.got == self.expected => drop(self.segments.pop_front()),
+                        Poll::Ready(None) => return Poll::Ready(Some(Err(self.mismatch("")))),
+                        Poll::Ready(Some(Ok(chunk))) => {
+                            self.got = self.got.saturating_add(chunk.len() as u64);
+                            if self.got > self.expected {
+                                return Poll::Ready(Some(Err(self.mismatch("at least "))));
+                            }
+                            return Poll::Ready(Some(Ok(chunk)));
                         }
-                        return Poll::Ready(Some(Ok(chunk)));
+                        other => return other,
                     }
-                    other => return other,
-                },
+                }
             }
         }
     }

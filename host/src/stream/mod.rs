@@ -33,5 +33,5 @@ pub use outcome::{Outcome, OutcomeSetter, outcome};
 pub use pieces::{GivenUp, PIECE_BYTES, Piece, PieceOutput, Work, in_pieces};
 pub use pipe::{PIPE_BYTES, PipeReader, PipeWriter, pipe};
 pub use pulse::{Helping, Pulse};
-pub use replay::Replay;
+pub use replay::{Reframed, Replay};
 pub use window::{Answer, MAX_RANGED_BYTES, MAX_WINDOW_READ, Ranges, Reading, Seek, Window, WindowError, windowed};

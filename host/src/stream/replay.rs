@@ -1,6 +1,8 @@
 //! Bytes that have flowed already, once more.
 
-use super::Reading;
+use std::sync::Arc;
+
+use super::{Layer, Ranges, Reading};
 
 /// What flowed past can be had again: from memory or a spool if it is still there, else from a source with ranges, framed
 /// anew. Whoever sends the layer asks for it when a receiver has less than was sent.
@@ -15,4 +17,71 @@ pub trait Replay: Send + Sync + 'static {
     /// # Errors
     /// Of the reading: whatever keeps the source from being read, `source-changed` if it is another than before.
     fn from(&self, offset: u64) -> Option<Reading>;
+}
+
+/// A layer around a disk with ranges: framed anew from any offset.
+#[derive(Clone)]
+pub struct Reframed {
+    layer: Layer,
+    disk: Arc<dyn Ranges>,
+}
+
+impl Reframed {
+    /// `layer` around `disk`, which is what flows as its payload.
+    #[must_use]
+    pub const fn new(layer: Layer, disk: Arc<dyn Ranges>) -> Self {
+        Self { layer, disk }
+    }
+}
+
+impl Replay for Reframed {
+    fn from(&self, offset: u64) -> Option<Reading> {
+        let rest = self.layer.from(offset)?;
+        let disk = Arc::clone(&self.disk);
+        Some(Box::pin(async move {
+            let payload = match rest.payload_bytes() {
+                0 => None,
+                bytes => Some(disk.read(rest.payload_from(), bytes).await?),
+            };
+            Ok(rest.framed(payload))
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::flow::tests::{collect, flow};
+    use super::super::{Segment, framed};
+    use super::*;
+
+    struct Disk(Vec<u8>);
+
+    impl Ranges for Disk {
+        fn read(&self, offset: u64, length: u64) -> Reading {
+            let from = usize::try_from(offset).unwrap();
+            let bytes = self.0[from..from + usize::try_from(length).unwrap()].to_vec();
+            Box::pin(async move { Ok(flow(&bytes.chunks(7).collect::<Vec<_>>())) })
+        }
+    }
+
+    #[tokio::test]
+    async fn every_offset_gives_the_same_bytes() {
+        let disk: Vec<u8> = (0..100).collect();
+        let segments = vec![
+            Segment::Literal(b"head".as_slice().into()),
+            Segment::Zeros(5),
+            Segment::Payload,
+            Segment::Zeros(3),
+            Segment::Literal(b"tail".as_slice().into()),
+        ];
+        let layer = Layer::new(segments, 100).unwrap();
+        let whole = collect(framed(&layer, flow(&[&disk]))).await.unwrap();
+        let replay = Reframed::new(layer.clone(), Arc::new(Disk(disk)));
+        for offset in 0..=whole.len() {
+            let reading = Replay::from(&replay, offset as u64).expect("a reading");
+            let bytes = collect(reading.await.unwrap()).await.unwrap();
+            assert_eq!(bytes, whole[offset..], "{offset}");
+        }
+        assert!(Replay::from(&replay, whole.len() as u64 + 1).is_none());
+    }
 }

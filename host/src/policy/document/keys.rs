@@ -71,8 +71,8 @@ pub const KEYS: &[Key] = &[
     built("limits.component-idle"),
     built("limits.component-cpu"),
     built("limits.component-memory"),
-    not_yet("limits.attempts"),
-    not_yet("limits.back-off"),
+    built("limits.attempts"),
+    built("limits.back-off"),
     not_yet("limits.total"),
     built("flags"),
     built("flags.allow"),
@@ -133,6 +133,9 @@ mod tests {
                 }
                 Bounds::Size(field, least, most) => {
                     ("size", shown_size(*field(&mut limits)), shown_size(least), shown_size(most))
+                }
+                Bounds::Count(field, least, most) => {
+                    ("whole number", field(&mut limits).to_string(), least.to_string(), most.to_string())
                 }
             };
             let row = format!("| `{key}` | {kind} | `{default}` | `{least}`–`{most}` |");

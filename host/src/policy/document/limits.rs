@@ -13,6 +13,13 @@ pub(super) fn limits(section: &Section<'_>, sites: &mut Sites) -> Result<Limits,
     let mut limits = Limits::default();
     for (key, bounds) in LIMITS {
         let name = key.strip_prefix("limits.").unwrap_or(key);
+        if let Bounds::Count(field, least, most) = bounds {
+            if let Some(item) = section.integer(name, least.into(), most.into())? {
+                *field(&mut limits) = u32::try_from(item.value).unwrap_or(most);
+                sites.set(key, item.site);
+            }
+            continue;
+        }
         let Some(Item { value: text, site, span }) = section.string(name)? else { continue };
         let outside = |least: String, most: String| {
             section.invalid(&span, format!("`{key}` is `{text}`, expected from {least} to {most}"))
@@ -36,6 +43,7 @@ pub(super) fn limits(section: &Section<'_>, sites: &mut Sites) -> Result<Limits,
                 }
                 *field(&mut limits) = size;
             }
+            Bounds::Count(..) => {}
         }
         sites.set(key, site);
     }

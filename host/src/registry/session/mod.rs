@@ -1,12 +1,23 @@
 //! The upload session as a state machine without I/O: answers in, next request out (distribution-spec "Pushing blobs").
 //!
-//! POST opens it, one PATCH streams the whole blob without a Content-Range, an empty PUT with the digest commits it. That
-//! flow needs no digest before the last byte, and every registry that docker can push to speaks it.
+//! POST opens it, one PATCH streams the whole blob without a Content-Range, or several bring it in chunks with one; an empty
+//! PUT with the digest commits it. That flow needs no digest before the last byte, and every registry that docker can push to
+//! speaks it. [`UploadSession`] is where to send things, [`Transfer`] what to send, above all after a failure.
+
+#[cfg(test)]
+mod course;
+mod manner;
+mod range;
+mod transfer;
 
 use http::Method;
 use url::Url;
 
 use crate::oci::Digest;
+
+pub use manner::Manner;
+pub use range::{Stored, stored};
+pub use transfer::{Failed, Hopeless, How, Next, Piece, Step, Told, Transfer};
 
 /// The longest Location: some registries keep kilobytes of state in it.
 const MAX_LOCATION: usize = 32 * 1024;
@@ -16,6 +27,7 @@ const MAX_LOCATION: usize = 32 * 1024;
 pub struct UploadSession {
     open: Url,
     state: State,
+    least_chunk: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -27,13 +39,17 @@ enum State {
     Committed,
 }
 
-/// What came back: status and Location.
+/// What came back.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
     /// The status code.
     pub status: u16,
     /// The Location field.
     pub location: Option<&'a str>,
+    /// The Range field.
+    pub range: Option<&'a str>,
+    /// The OCI-Chunk-Min-Length field.
+    pub least_chunk: Option<&'a str>,
 }
 
 /// An answer that does not lead on.
@@ -55,7 +71,7 @@ impl UploadSession {
     pub fn new(repository: &Url) -> Result<Self, Refused> {
         // Without the trailing slash distribution answers 301.
         let open = repository.join("blobs/uploads/").map_err(|why| Refused::Location(why.to_string()))?;
-        Ok(Self { open, state: State::Closed })
+        Ok(Self { open, state: State::Closed, least_chunk: None })
     }
 
     /// The request that opens the session; its body is empty.
@@ -75,13 +91,20 @@ impl UploadSession {
         }
         let location = answer.location.ok_or_else(|| Refused::Location("there is none".to_owned()))?;
         self.state = State::Open(follow(&self.open, location)?);
+        self.least_chunk = answer.least_chunk.and_then(|bytes| bytes.trim().parse().ok());
         Ok(())
     }
 
-    /// The request that takes the blob's bytes.
+    /// The least bytes of a chunk that the registry takes, but for the last (distribution-spec "Pushing a blob in chunks").
+    #[must_use]
+    pub const fn least_chunk(&self) -> Option<u64> {
+        self.least_chunk
+    }
+
+    /// The request that takes bytes of the blob.
     ///
     /// # Errors
-    /// If the session is not open.
+    /// If the session is not open, or has all bytes already.
     pub fn send_request(&self) -> Result<(Method, Url), Refused> {
         match &self.state {
             State::Open(location) => Ok((Method::PATCH, location.clone())),
@@ -89,20 +112,38 @@ impl UploadSession {
         }
     }
 
-    /// The answer to it. Its Range is not read: registries disagree about what it says after a 2xx.
+    /// The answer to it; `last` if the blob ends with these bytes. Its Range is not read: registries disagree about what it
+    /// says after a 2xx.
     ///
     /// # Errors
     /// Unless it is 202, 201 (ECR) or 204.
-    pub fn sent(&mut self, answer: Answer<'_>) -> Result<(), Refused> {
+    pub fn sent(&mut self, answer: Answer<'_>, last: bool) -> Result<(), Refused> {
         let State::Open(location) = &self.state else { return Err(Refused::Order) };
         if !matches!(answer.status, 201 | 202 | 204) {
             return Err(Refused::Status);
         }
-        let next = match answer.location {
-            Some(next) => follow(location, next)?,
-            None => location.clone(),
-        };
-        self.state = State::Received(next);
+        let next = next(location, answer)?;
+        self.state = if last { State::Received(next) } else { State::Open(next) };
+        Ok(())
+    }
+
+    /// The registry has all bytes of the blob, as it says itself.
+    ///
+    /// # Errors
+    /// If the session is not open.
+    pub fn complete(&mut self) -> Result<(), Refused> {
+        let State::Open(location) = &self.state else { return Err(Refused::Order) };
+        self.state = State::Received(location.clone());
+        Ok(())
+    }
+
+    /// A 416 that leads on: some say in it where the session stands.
+    ///
+    /// # Errors
+    /// If its Location is not usable.
+    pub fn out_of_range(&mut self, answer: Answer<'_>) -> Result<(), Refused> {
+        let State::Open(location) = &self.state else { return Err(Refused::Order) };
+        self.state = State::Open(next(location, answer)?);
         Ok(())
     }
 
@@ -135,26 +176,25 @@ impl UploadSession {
         Ok(())
     }
 
-    /// The request that asks where a session stands whose location is out of date, after a request that broke off.
+    /// The request that asks what a session has, and where it stands, after a request that broke off.
     #[must_use]
-    pub fn locate_request(&self) -> Option<(Method, Url)> {
+    pub fn status_request(&self) -> Option<(Method, Url)> {
         self.location().map(|location| (Method::GET, location.clone()))
     }
 
-    /// The answer to it: the session is there, at this location.
+    /// The answer to it: the session is there and takes more. Quay names no location; the old one is good then.
     ///
     /// # Errors
-    /// Unless it is 204 with a Location.
-    pub fn located(&mut self, answer: Answer<'_>) -> Result<(), Refused> {
-        let (State::Open(old) | State::Received(old) | State::Committing(old)) = &mut self.state else {
+    /// Unless it is 204.
+    pub fn standing(&mut self, answer: Answer<'_>) -> Result<Stored, Refused> {
+        let (State::Open(old) | State::Received(old) | State::Committing(old)) = &self.state else {
             return Err(Refused::Order);
         };
         if answer.status != 204 {
             return Err(Refused::Status);
         }
-        let location = answer.location.ok_or_else(|| Refused::Location("there is none".to_owned()))?;
-        *old = follow(old, location)?;
-        Ok(())
+        self.state = State::Open(next(old, answer)?);
+        Ok(stored(answer.range))
     }
 
     /// The request that gives the session up, if there is one to give up.
@@ -169,6 +209,11 @@ impl UploadSession {
             State::Closed | State::Committed => None,
         }
     }
+}
+
+/// Where an answer says that the session stands now.
+fn next(asked: &Url, answer: Answer<'_>) -> Result<Url, Refused> {
+    answer.location.map_or_else(|| Ok(asked.clone()), |location| follow(asked, location))
 }
 
 /// Resolves a Location against the URL that was asked (RFC 3986 §5); it may be absolute or relative and name another host.
@@ -192,7 +237,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, location: Option<&str>) -> Answer<'_> {
-        Answer { status, location }
+        Answer { status, location, range: None, least_chunk: None }
     }
 
     fn session() -> UploadSession {
@@ -212,7 +257,7 @@ mod tests {
         session.opened(answer(202, Some("https://r.example/v2/vm/disk/blobs/uploads/u?_state=a%2Bb"))).unwrap();
         let (method, url) = session.send_request().unwrap();
         assert_eq!((method, url.query()), (Method::PATCH, Some("_state=a%2Bb")));
-        session.sent(answer(202, Some("/v2/vm/disk/blobs/uploads/u?_state=c"))).unwrap();
+        session.sent(answer(202, Some("/v2/vm/disk/blobs/uploads/u?_state=c")), true).unwrap();
         let digest = Digest::of(b"x");
         let (method, url) = session.commit_request(&digest, false).unwrap();
         assert_eq!(method, Method::PUT);
@@ -246,24 +291,53 @@ mod tests {
     fn every_success_of_known_registries_is_taken_and_nothing_else() {
         for status in [200, 201, 202, 204, 400, 404, 416, 500] {
             assert_eq!(session().opened(answer(status, Some("/u"))).is_ok(), status == 202);
-            let sent = opened("/u").sent(answer(status, None));
+            let sent = opened("/u").sent(answer(status, None), true);
             assert_eq!(sent.is_ok(), matches!(status, 201 | 202 | 204), "{status}");
             let mut session = opened("/u");
-            session.sent(answer(202, None)).unwrap();
+            session.sent(answer(202, None), true).unwrap();
             session.commit_request(&Digest::of(b""), false).unwrap();
             assert_eq!(session.committed(answer(status, None)).is_ok(), matches!(status, 201 | 204), "{status}");
         }
     }
 
     #[test]
-    fn a_session_whose_location_is_out_of_date_is_located_again() {
+    fn chunks_follow_the_locations_and_end_the_session_once() {
+        let mut session = opened("/u?_state=0");
+        for chunk in 1..4 {
+            session.sent(answer(202, Some(&format!("/u?_state={chunk}"))), false).unwrap();
+            assert_eq!(session.send_request().unwrap().1.query(), Some(&*format!("_state={chunk}")));
+        }
+        assert_eq!(session.commit_request(&Digest::of(b""), false), Err(Refused::Order));
+        // ECR: 201, and no new location.
+        session.sent(answer(201, None), true).unwrap();
+        assert_eq!(session.send_request(), Err(Refused::Order));
+        assert_eq!(session.commit_request(&Digest::of(b""), false).unwrap().0, Method::PUT);
+    }
+
+    #[test]
+    fn a_session_whose_location_is_out_of_date_is_asked_where_it_stands() {
         let mut session = opened("/u?_state=a");
-        assert_eq!(session.locate_request().unwrap().0, Method::GET);
-        assert_eq!(session.located(answer(404, None)), Err(Refused::Status));
-        assert!(matches!(session.located(answer(204, None)), Err(Refused::Location(_))));
+        assert_eq!(session.status_request().unwrap().0, Method::GET);
+        // distribution 2.8 after a broken PATCH; ECR always.
+        assert_eq!(session.standing(answer(404, None)), Err(Refused::Status));
         assert_eq!(session.cancel_request().unwrap().1.query(), Some("_state=a"));
-        session.located(answer(204, Some("/u?_state=b"))).unwrap();
+        // distribution 3.
+        let told = |location, range| Answer { range: Some(range), ..answer(204, location) };
+        assert_eq!(session.standing(told(Some("/u?_state=b"), "0-1048575")), Ok(Stored::Bytes(1 << 20)));
         assert_eq!(session.cancel_request().unwrap().1.query(), Some("_state=b"));
+        // Quay.
+        assert_eq!(session.standing(told(None, "bytes=0-1048576")), Ok(Stored::Bytes(1 << 20)));
+        assert_eq!(session.send_request().unwrap().1.query(), Some("_state=b"));
+        assert!(matches!(session.standing(told(Some("ftp://x/"), "0-1")), Err(Refused::Location(_))));
+        // Behind a commit that failed: it takes bytes again, or is complete.
+        session.complete().unwrap();
+        session.commit_request(&Digest::of(b""), false).unwrap();
+        assert_eq!(session.send_request(), Err(Refused::Order));
+        session.standing(told(Some("/u?_state=c"), "0-1")).unwrap();
+        assert_eq!(session.send_request().unwrap().1.query(), Some("_state=c"));
+        // A 416 may name a location too.
+        session.out_of_range(answer(416, Some("/u?_state=d"))).unwrap();
+        assert_eq!(session.send_request().unwrap().1.query(), Some("_state=d"));
     }
 
     #[test]
@@ -273,8 +347,10 @@ mod tests {
         assert_eq!(opened("/u").commit_request(&Digest::of(b""), false), Err(Refused::Order));
         assert!(opened("/u").commit_request(&Digest::of(b""), true).is_ok());
         assert_eq!(opened("/u").committed(answer(201, None)), Err(Refused::Order));
-        assert_eq!((session().cancel_request(), session().locate_request()), (None, None));
-        assert_eq!(session().located(answer(204, Some("/u"))), Err(Refused::Order));
+        assert_eq!((session().cancel_request(), session().status_request()), (None, None));
+        assert_eq!(session().standing(answer(204, Some("/u"))), Err(Refused::Order));
+        assert_eq!(session().complete(), Err(Refused::Order));
+        assert_eq!(session().out_of_range(answer(416, None)), Err(Refused::Order));
         assert_eq!(opened("/u").cancel_request().unwrap().0, Method::DELETE);
     }
 }

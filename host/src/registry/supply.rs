@@ -1,0 +1,431 @@
+//! The bytes of the layer, as often as they are needed: the flow itself once, the chunk at hand from memory, and what has
+//! flowed past from whoever can bring it again.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::error::{Error, Result, Stage};
+use crate::stream::{Flow, Replay};
+
+/// The layer of one push. Its flow is read once and hashed once, whatever is sent how often.
+pub(super) struct Supply {
+    layer: Arc<Mutex<Layer>>,
+    replay: Option<Arc<dyn Replay>>,
+    /// A replay that is being read into chunks, and where it stands.
+    again: Option<(Again, u64)>,
+    kept: Kept,
+}
+
+/// The flow, lent to one request until the next one asks for it. A connection may hold on to a body that nobody waits for.
+pub(super) struct Lent {
+    layer: Arc<Mutex<Layer>>,
+    turn: u64,
+}
+
+/// What flowed once more, up to where the flow itself stands.
+pub(super) struct Again {
+    flow: Flow,
+    left: u64,
+}
+
+struct Layer {
+    flow: Flow,
+    /// What is still to come; none if nobody knows before the end.
+    left: Option<u64>,
+    /// The chunk that waits for the next one, or for the end.
+    held: Option<Bytes>,
+    ended: bool,
+    /// Bytes given out.
+    position: u64,
+    turn: u64,
+}
+
+/// The last chunk: bytes of the layer in a row, as they flowed.
+#[derive(Default)]
+struct Kept {
+    from: u64,
+    to: u64,
+    bytes: VecDeque<Bytes>,
+}
+
+/// What a request brings that has flowed already.
+pub(super) enum Before {
+    /// From memory.
+    Kept(VecDeque<Bytes>),
+    /// From a replay.
+    Again(Again),
+}
+
+/// The bytes are not to be had any more.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+impl Supply {
+    /// Of `length` bytes, if that is known.
+    pub(super) fn new(flow: Flow, length: Option<u64>, replay: Option<Arc<dyn Replay>>) -> Self {
+        let layer = Layer { flow, left: length, held: None, ended: false, position: 0, turn: 0 };
+        Self { layer: Arc::new(Mutex::new(layer)), replay, again: None, kept: Kept::default() }
+    }
+
+    /// Up to where the flow was given out.
+    pub(super) fn position(&self) -> u64 {
+        lock(&self.layer).position
+    }
+
+    /// Whether the first byte can be had.
+    pub(super) fn can_begin_again(&self) -> bool {
+        let in_memory = self.kept.from == 0 && self.kept.to == self.position();
+        in_memory || self.replay.as_ref().is_some_and(|replay| replay.from(0).is_some())
+    }
+
+    /// Everything from `from` on: what flowed already, then the flow itself.
+    ///
+    /// # Errors
+    /// `Gone` if it cannot be had, else what keeps the replay from beginning.
+    pub(super) async fn rest(&mut self, from: u64) -> Result<Result<(Option<Before>, Lent), Gone>> {
+        self.again = None;
+        self.kept = Kept::default();
+        let lent = self.lend();
+        let position = self.position();
+        if from >= position {
+            return Ok(if from == position { Ok((None, lent)) } else { Err(Gone) });
+        }
+        Ok(match self.replay(from).await? {
+            Some(again) => Ok((Some(Before::Again(again)), lent)),
+            None => Err(Gone),
+        })
+    }
+
+    /// At most `size` bytes from `from` on, in memory, and whether the layer ends with them. Fewer only at its end.
+    ///
+    /// # Errors
+    /// `Gone` if they cannot be had, else the flow's or the replay's.
+    pub(super) async fn chunk(&mut self, from: u64, size: u64) -> Result<Result<(VecDeque<Bytes>, bool), Gone>> {
+        let lent = self.lend();
+        if (self.kept.from..=self.kept.to).contains(&from) {
+            self.kept.drop_front(from);
+        } else {
+            self.kept = Kept { from, to: from, bytes: VecDeque::new() };
+        }
+        while self.kept.to - from < size {
+            let to = self.kept.to;
+            let position = self.position();
+            let next = if to < position {
+                match self.again_at(to).await? {
+                    Some(chunk) => Some(chunk),
+                    None => return Ok(Err(Gone)),
+                }
+            } else if to == position {
+                self.again = None;
+                poll_fn(|cx| lent.poll_next(cx)).await.transpose()?
+            } else {
+                return Ok(Err(Gone));
+            };
+            let Some(chunk) = next else { break };
+            self.kept.push(chunk);
+        }
+        let to = self.kept.to.min(from.saturating_add(size));
+        let ends = to == self.kept.to && to == self.position() && self.at_end(&lent).await?;
+        Ok(Ok((self.kept.first(to - from), ends)))
+    }
+
+    /// The next bytes of a replay that stands at `at`.
+    async fn again_at(&mut self, at: u64) -> Result<Option<Bytes>> {
+        if self.again.as_ref().is_none_or(|(_, stands)| *stands != at) {
+            self.again = self.replay(at).await?.map(|again| (again, at));
+        }
+        let Some((again, stands)) = &mut self.again else { return Ok(None) };
+        let chunk = poll_fn(|cx| again.poll_next(cx)).await.transpose()?;
+        *stands += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        Ok(chunk)
+    }
+
+    async fn replay(&self, from: u64) -> Result<Option<Again>> {
+        let left = self.position().saturating_sub(from);
+        match self.replay.as_ref().and_then(|replay| replay.from(from)) {
+            Some(reading) => Ok(Some(Again { flow: reading.await?, left })),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether nothing follows what was given out. Waits for the next bytes if nobody knows how many there are.
+    async fn at_end(&self, lent: &Lent) -> Result<bool> {
+        poll_fn(|cx| lock(&lent.layer).poll_hold(cx)).await?;
+        let layer = lock(&self.layer);
+        Ok(layer.ended && layer.held.is_none())
+    }
+
+    fn lend(&self) -> Lent {
+        let mut layer = lock(&self.layer);
+        layer.turn += 1;
+        Lent { layer: Arc::clone(&self.layer), turn: layer.turn }
+    }
+}
+
+impl Lent {
+    /// The next bytes of the flow. The last ones come only once the flow has ended well: a registry never has all bytes of a
+    /// flow that failed at its very end.
+    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        let mut layer = lock(&self.layer);
+        if layer.turn != self.turn {
+            let why = "a request asked for bytes that were lent to the next one";
+            return Poll::Ready(Some(Err(Error::internal(Stage::Upload, why))));
+        }
+        layer.poll_next(cx)
+    }
+
+    /// Whether the flow has ended and all of it was given out.
+    pub(super) fn is_spent(&self) -> bool {
+        let layer = lock(&self.layer);
+        layer.ended && layer.held.is_none()
+    }
+}
+
+impl Again {
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let mut chunk = match self.flow.poll_next(cx) {
+            Poll::Ready(Some(Ok(chunk))) => chunk,
+            Poll::Ready(None) => {
+                let message = format!("what was to be sent again ended {} bytes early", self.left);
+                return Poll::Ready(Some(Err(Error::internal(Stage::Upload, message))));
+            }
+            other => return other,
+        };
+        chunk.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        self.left = self.left.saturating_sub(chunk.len() as u64);
+        Poll::Ready(Some(Ok(chunk)))
+    }
+}
+
+impl Layer {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        loop {
+            if self.ended {
+                let last = self.held.take();
+                self.position += last.as_ref().map_or(0, |last| last.len() as u64);
+                return Poll::Ready(last.map(Ok));
+            }
+            let chunk = match self.flow.poll_next(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(None) if self.left.is_none_or(|left| left == 0) => {
+                    self.ended = true;
+                    continue;
+                }
+                Poll::Ready(None) => return Poll::Ready(Some(Err(wrong_length()))),
+                Poll::Ready(Some(Ok(chunk))) => chunk,
+            };
+            let given = match self.left {
+                None => self.held.replace(chunk),
+                Some(left) => match left.checked_sub(chunk.len() as u64) {
+                    None => return Poll::Ready(Some(Err(wrong_length()))),
+                    Some(0) => {
+                        (self.left, self.held) = (Some(0), Some(chunk));
+                        None
+                    }
+                    left => {
+                        self.left = left;
+                        Some(chunk)
+                    }
+                },
+            };
+            if let Some(given) = given {
+                self.position += given.len() as u64;
+                return Poll::Ready(Some(Ok(given)));
+            }
+        }
+    }
+
+    /// Ready once it is known whether anything follows: something is held, the flow has ended, or bytes of known number are
+    /// still to come.
+    fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        if self.ended || self.held.is_some() || self.left.is_some_and(|left| left > 0) {
+            return Poll::Ready(Ok(()));
+        }
+        match self.flow.poll_next(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Err(error)),
+            Poll::Ready(Some(Ok(_))) if self.left == Some(0) => Poll::Ready(Err(wrong_length())),
+            Poll::Ready(Some(Ok(chunk))) => {
+                self.held = Some(chunk);
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(None) => {
+                self.ended = true;
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl Kept {
+    fn push(&mut self, chunk: Bytes) {
+        self.to += chunk.len() as u64;
+        self.bytes.push_back(chunk);
+    }
+
+    /// Forgets what stands in front of `from`.
+    fn drop_front(&mut self, from: u64) {
+        while let Some(first) = self.bytes.front_mut() {
+            let gone = from.saturating_sub(self.from);
+            if gone == 0 {
+                return;
+            }
+            let gone = usize::try_from(gone).unwrap_or(usize::MAX).min(first.len());
+            drop(first.split_to(gone));
+            self.from += gone as u64;
+            if first.is_empty() {
+                self.bytes.pop_front();
+            }
+        }
+        self.from = from;
+    }
+
+    /// The first so many bytes; the same memory, not a copy.
+    fn first(&self, bytes: u64) -> VecDeque<Bytes> {
+        let mut left = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let mut first = VecDeque::new();
+        for chunk in &self.bytes {
+            if left == 0 {
+                break;
+            }
+            let chunk = chunk.slice(..chunk.len().min(left));
+            left -= chunk.len();
+            first.push_back(chunk);
+        }
+        first
+    }
+}
+
+fn lock(layer: &Arc<Mutex<Layer>>) -> MutexGuard<'_, Layer> {
+    layer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wrong_length() -> Error {
+    Error::internal(Stage::Upload, "the layer has another length than was computed for it")
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::stream::{Chunks, Reading, outcome};
+
+    struct Listed(VecDeque<Bytes>);
+
+    impl Chunks for Listed {
+        fn poll_chunk(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+            Poll::Ready(self.0.pop_front().map(Ok))
+        }
+    }
+
+    /// `bytes` in chunks of that size.
+    pub(in crate::registry) fn flow(bytes: &[u8], size: usize) -> Flow {
+        let (setter, ended) = outcome(Stage::Source, "test");
+        setter.set(Ok(()));
+        Flow::new(Listed(bytes.chunks(size).map(Bytes::copy_from_slice).collect()), ended, None)
+    }
+
+    struct Whole(Vec<u8>);
+
+    impl Replay for Whole {
+        fn from(&self, offset: u64) -> Option<Reading> {
+            let rest = self.0[usize::try_from(offset).unwrap()..].to_vec();
+            Some(Box::pin(async move { Ok(flow(&rest, 5)) }))
+        }
+    }
+
+    const TEXT: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
+
+    fn supply(length: Option<u64>, replay: bool) -> Supply {
+        Supply::new(flow(TEXT, 7), length, replay.then(|| Arc::new(Whole(TEXT.to_vec())) as Arc<dyn Replay>))
+    }
+
+    fn joined(chunks: &VecDeque<Bytes>) -> Vec<u8> {
+        chunks.iter().flat_map(|chunk| chunk.to_vec()).collect()
+    }
+
+    async fn chunk(supply: &mut Supply, from: u64, size: u64) -> Option<(Vec<u8>, bool)> {
+        supply.chunk(from, size).await.unwrap().ok().map(|(chunks, ends)| (joined(&chunks), ends))
+    }
+
+    #[tokio::test]
+    async fn chunks_follow_each_other_and_the_last_one_is_known() {
+        for length in [Some(26), None] {
+            let mut supply = supply(length, false);
+            assert_eq!(chunk(&mut supply, 0, 10).await, Some((b"abcdefghij".to_vec(), false)), "{length:?}");
+            assert_eq!(chunk(&mut supply, 10, 10).await, Some((b"klmnopqrst".to_vec(), false)));
+            assert_eq!(chunk(&mut supply, 20, 10).await, Some((b"uvwxyz".to_vec(), true)));
+            assert_eq!(chunk(&mut supply, 26, 10).await, Some((Vec::new(), true)));
+        }
+        for length in [Some(26), None] {
+            let mut supply = supply(length, false);
+            assert!(!chunk(&mut supply, 0, 13).await.unwrap().1);
+            assert!(chunk(&mut supply, 13, 13).await.unwrap().1, "exactly full, {length:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_chunk_at_hand_is_sent_again_from_memory() {
+        let mut supply = supply(Some(26), false);
+        chunk(&mut supply, 0, 10).await.unwrap();
+        assert_eq!(chunk(&mut supply, 0, 10).await.unwrap().0, b"abcdefghij");
+        assert_eq!(chunk(&mut supply, 0, 4).await.unwrap().0, b"abcd", "smaller, what is left stays");
+        assert_eq!(chunk(&mut supply, 4, 4).await.unwrap().0, b"efgh");
+        assert_eq!(chunk(&mut supply, 6, 10).await.unwrap().0, b"ghijklmnop", "filled up");
+        assert_eq!(chunk(&mut supply, 2, 10).await, None, "not kept, and nobody can bring it");
+        assert!(supply.rest(2).await.unwrap().is_err());
+        assert!(supply.rest(40).await.unwrap().is_err(), "what has not flowed yet");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_in_memory_any_more_is_replayed_and_the_flow_goes_on() {
+        let mut supply = supply(Some(26), true);
+        chunk(&mut supply, 0, 10).await.unwrap();
+        chunk(&mut supply, 10, 4).await.unwrap();
+        let mut all = Vec::new();
+        loop {
+            let (bytes, ends) = chunk(&mut supply, all.len() as u64, 6).await.unwrap();
+            all.extend(bytes);
+            if ends {
+                break;
+            }
+        }
+        assert_eq!(all, TEXT);
+    }
+
+    #[tokio::test]
+    async fn the_rest_is_the_replay_and_then_the_flow() {
+        let mut supply = supply(Some(26), true);
+        let (before, first) = supply.rest(0).await.unwrap().unwrap();
+        assert!(before.is_none());
+        poll_fn(|cx| first.poll_next(cx)).await.unwrap().unwrap();
+        let (before, lent) = supply.rest(3).await.unwrap().unwrap();
+        assert!(poll_fn(|cx| first.poll_next(cx)).await.unwrap().is_err(), "it was lent to the next one");
+        let Some(Before::Again(mut again)) = before else { panic!("bytes 3 to 7") };
+        let mut all = Vec::new();
+        while let Some(chunk) = poll_fn(|cx| again.poll_next(cx)).await {
+            all.extend(chunk.unwrap());
+        }
+        assert_eq!(all, b"defg", "up to where the flow stands");
+        while let Some(chunk) = poll_fn(|cx| lent.poll_next(cx)).await {
+            all.extend(chunk.unwrap());
+        }
+        assert_eq!(all, &TEXT[3..]);
+        assert!(lent.is_spent());
+    }
+
+    #[tokio::test]
+    async fn a_flow_of_another_length_never_ends_well() {
+        for length in [25, 27] {
+            let mut supply = supply(Some(length), false);
+            assert!(supply.chunk(0, 100).await.is_err(), "{length}");
+        }
+    }
+}

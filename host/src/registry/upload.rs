@@ -1,0 +1,342 @@
+//! The layer on its way: what [`Transfer`] decides is done, what came of it is told to it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::HeaderValue;
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
+use http_body_util::BodyExt as _;
+
+use super::Push;
+use super::answer::{answer_of, failure, out_of_order, refused};
+use super::conversation::{Replay, what};
+use super::flow_body::{FlowBody, SendClock};
+use super::push::Session;
+use super::retry::{is_temporary, retry_after};
+use super::session::{Failed, Hopeless, How, Manner, Next, Piece, Refused, Step, Stored, Told, Transfer, stored};
+use super::supply::{Before, Gone, Lent, Supply};
+use crate::error::{Code, Error, Result, Retryable, Stage};
+use crate::net::{Request, Response};
+use crate::observe::Repeats;
+use crate::stream::{self, Flow};
+
+/// How often it is looked whether the registry still takes bytes.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// The layer of a push.
+pub(super) struct Upload {
+    supply: Supply,
+    transfer: Transfer,
+    total: Option<u64>,
+    repeats: Arc<Repeats>,
+    /// Up to where bytes were given to a connection, in any session.
+    sent: u64,
+    /// Whether the next piece follows a failure.
+    repeating: bool,
+    /// What failed last.
+    last_error: Option<Error>,
+}
+
+/// A body and its length, if that is known.
+struct Body {
+    parts: (Option<Before>, Option<Lent>),
+    length: Option<u64>,
+    /// Whether the layer ends with it.
+    last: bool,
+}
+
+/// A piece on its way: what a failure is told with.
+struct Sending {
+    what: String,
+    clock: SendClock,
+    began: Instant,
+}
+
+impl Upload {
+    pub(super) fn new(
+        flow: Flow,
+        total: Option<u64>,
+        replay: Option<Arc<dyn stream::Replay>>,
+        transfer: Transfer,
+        repeats: Arc<Repeats>,
+    ) -> Self {
+        let supply = Supply::new(flow, total, replay);
+        Self { supply, transfer, total, repeats, sent: 0, repeating: false, last_error: None }
+    }
+
+    /// The commit failed with that error although every byte had been sent.
+    ///
+    /// # Errors
+    /// The same after the last attempt.
+    pub(super) fn uncommitted(&mut self, error: Error) -> Result<Step> {
+        match self.transfer.uncommitted() {
+            Ok(step) => {
+                (self.repeating, self.last_error) = (true, Some(error));
+                Ok(step)
+            }
+            Err(Hopeless) => Err(error),
+        }
+    }
+
+    /// The body of a piece.
+    async fn body(&mut self, piece: Piece) -> Result<Result<Body, Gone>> {
+        let Some(size) = piece.at_most else {
+            let length = self.total.map(|total| total.saturating_sub(piece.from));
+            let rest = self.supply.rest(piece.from).await?;
+            return Ok(rest.map(|(before, lent)| Body { parts: (before, Some(lent)), length, last: true }));
+        };
+        let chunk = self.supply.chunk(piece.from, size).await?;
+        Ok(chunk.map(|(chunk, last)| {
+            let length = chunk.iter().map(|bytes| bytes.len() as u64).sum();
+            Body { parts: (Some(Before::Kept(chunk)), None), length: Some(length), last }
+        }))
+    }
+}
+
+impl Push {
+    /// Streams the layer, with its `length` if it is known, in one PATCH, or in chunks where the registry takes no other.
+    /// What the registry has then is not committed. If it breaks, it goes on with what the registry says it has, in the same
+    /// session or a new one, as long as those bytes can be had from memory or by `replay`.
+    ///
+    /// # Errors
+    /// The flow's own, or the registry's once every attempt is spent.
+    pub async fn send(
+        &mut self,
+        flow: Flow,
+        length: Option<u64>,
+        replay: Option<Arc<dyn stream::Replay>>,
+        repeats: &Arc<Repeats>,
+    ) -> Result<()> {
+        let Session::Open(session) = &self.session else { return Err(out_of_order(Stage::Upload, "PATCH")) };
+        let manner = Manner::of(self.conversation.base().host_str().unwrap_or_default());
+        let least = session.least_chunk();
+        let mut transfer = Transfer::new(manner, self.conversation.back_off(), length);
+        let first = transfer.opened(least);
+        let mut upload = Box::new(Upload::new(flow, length, replay, transfer, Arc::clone(repeats)));
+        self.advance(&mut upload, first).await?;
+        self.upload = Some(upload);
+        Ok(())
+    }
+
+    /// Does step after step until the registry has every byte.
+    pub(super) async fn advance(&mut self, upload: &mut Upload, first: Step) -> Result<()> {
+        let mut step = first;
+        loop {
+            if !step.after.is_zero() {
+                tokio::time::sleep(step.after).await;
+            }
+            step = match step.next {
+                Next::Commit => return Ok(()),
+                Next::Send(piece) => self.piece(upload, piece).await?,
+                Next::Ask => self.ask(upload).await?,
+                Next::Open => self.reopen(upload).await?,
+            };
+            if step.next == Next::Commit {
+                self.complete();
+            }
+        }
+    }
+
+    /// Sends one piece.
+    async fn piece(&mut self, upload: &mut Upload, piece: Piece) -> Result<Step> {
+        let stage = Stage::Upload;
+        let body = match upload.body(piece).await? {
+            Ok(body) => body,
+            Err(Gone) => return Err(self.out_of_reach(upload, piece)),
+        };
+        let last = body.last;
+        if last && piece.at_most.is_some() && body.length == Some(0) && piece.from > 0 {
+            return Ok(upload.transfer.took(piece.from, true));
+        }
+        if std::mem::take(&mut upload.repeating) {
+            upload.repeats.tried_again();
+            if piece.from > 0 {
+                upload.repeats.resumed();
+                tracing::info!(from = piece.from, "the upload goes on where the registry has it");
+            }
+        }
+        let Session::Open(session) = &self.session else { return Err(out_of_order(stage, "PATCH")) };
+        let (method, url) = session.send_request().map_err(|_| out_of_order(stage, "PATCH"))?;
+        let clock = SendClock::start(piece.from);
+        let mut request = Request::new(method, url);
+        if let Some(length) = body.length {
+            request.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            // Never without the length, and not around the whole: some registries take no Content-Range there.
+            if (piece.at_most.is_some() || piece.from > 0) && length > 0 {
+                let range = format!("{}-{}", piece.from, piece.from.saturating_add(length - 1));
+                let range = HeaderValue::try_from(range).map_err(|why| Error::internal(stage, why.to_string()))?;
+                request.headers.insert(CONTENT_RANGE, range);
+            }
+        }
+        request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        // Before the flow starts: a registry looks at a token when a request begins.
+        self.conversation.authorize(stage, &mut request).await?;
+        let sending =
+            Sending { what: what(&request.method, &request.url), clock: clock.clone(), began: Instant::now() };
+        let repeats = Arc::clone(&upload.repeats);
+        request.body = FlowBody::new(body.parts, body.length, clock.clone(), upload.sent, repeats).boxed_unsync();
+        let limit = self.conversation.client().policy().limits.registry_stall;
+        let response = tokio::select! {
+            response = self.conversation.client().send(request) => response,
+            () = stalled(&clock, limit) => {
+                let message = format!("{}: the registry took nothing for {} s", sending.what, limit.as_secs());
+                Err(Error::new(Code::RegistryStalled, stage, message))
+            }
+        };
+        upload.sent = upload.sent.max(clock.handed());
+        match response {
+            Ok(response) => self.answered(upload, &sending, last, response).await,
+            Err(error) if is_broken(&error) => failed(upload, &sending, How::Broke, error),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The answer to a piece.
+    async fn answered(
+        &mut self,
+        upload: &mut Upload,
+        sending: &Sending,
+        last: bool,
+        response: Response,
+    ) -> Result<Step> {
+        let stage = Stage::Upload;
+        let Session::Open(session) = &mut self.session else { return Err(out_of_order(stage, "PATCH")) };
+        match session.sent(answer_of(&response), last) {
+            Ok(()) if sending.clock.all_taken() => return Ok(upload.transfer.took(sending.clock.handed(), last)),
+            Ok(()) => {
+                let message = format!(
+                    "{}: the registry answered {} before it had all that was sent",
+                    sending.what, response.status
+                );
+                return Err(Error::new(Code::RegistryProtocol, stage, message));
+            }
+            Err(Refused::Status) => {}
+            Err(why) => return Err(refused(why, stage, &sending.what, response).await),
+        }
+        let status = response.status;
+        if status == 401 && self.conversation.renewed(stage, &response).await? {
+            let error = failure(stage, &sending.what, response).await;
+            return failed(upload, sending, How::Renewed, error);
+        }
+        let mut says = Stored::Unsaid;
+        if status == 416 {
+            let answer = answer_of(&response);
+            says = stored(answer.range);
+            if let Err(why) = session.out_of_range(answer) {
+                return Err(refused(why, stage, &sending.what, response).await);
+            }
+        }
+        let asks = retry_after(&response.headers, SystemTime::now());
+        let error = failure(stage, &sending.what, response).await;
+        // No repetition makes room.
+        if is_temporary(status) && error.retryable() == Retryable::No {
+            return Err(error);
+        }
+        failed(upload, sending, How::Answered { status, stored: says, asks }, error)
+    }
+
+    /// Asks what the registry has.
+    async fn ask(&mut self, upload: &mut Upload) -> Result<Step> {
+        let stage = Stage::Upload;
+        let Session::Open(session) = &mut self.session else { return Err(out_of_order(stage, "GET")) };
+        let Some((method, url)) = session.status_request() else { return Err(out_of_order(stage, "GET")) };
+        let what = what(&method, &url);
+        let get = || Request::new(method.clone(), url.clone());
+        let (told, error) = match self.conversation.call(stage, Replay::Refused, get).await {
+            Ok(response) => match session.standing(answer_of(&response)) {
+                Ok(stored) => (Told::Stored(stored), None),
+                Err(Refused::Status) => {
+                    let told = if is_temporary(response.status) { Told::Nothing } else { Told::Unknown };
+                    (told, Some(failure(stage, &what, response).await))
+                }
+                Err(why) => return Err(refused(why, stage, &what, response).await),
+            },
+            Err(error) if is_broken(&error) => (Told::Nothing, Some(error)),
+            Err(error) => return Err(error),
+        };
+        tracing::debug!(?told, "asked what the registry has of the upload");
+        upload.transfer.told(told).map_err(|Hopeless| match (upload.last_error.take(), error) {
+            // What broke first says more than that it stayed broken.
+            (Some(cause), Some(error)) => cause.context(error.to_string()),
+            (Some(error), None) | (None, Some(error)) => error,
+            (None, None) => self.given_up(upload),
+        })
+    }
+
+    /// Opens another session in place of one that is of no use any more.
+    async fn reopen(&mut self, upload: &mut Upload) -> Result<Step> {
+        if !upload.supply.can_begin_again() {
+            return Err(self.out_of_reach(upload, Piece { from: 0, at_most: None }));
+        }
+        tracing::info!("the registry lost the upload: another one begins at the first byte");
+        if self.give_up().await {
+            self.lost_sessions += 1;
+        }
+        match self.open_session(Stage::Upload).await {
+            Ok(session) => {
+                let least = session.least_chunk();
+                self.session = Session::Open(session);
+                Ok(upload.transfer.opened(least))
+            }
+            Err(error) if error.retryable() == Retryable::Yes => upload.transfer.not_opened().map_err(|Hopeless| error),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The registry says itself that it has every byte, if the session does not know that yet.
+    fn complete(&mut self) {
+        if let Session::Open(session) = &mut self.session {
+            let _ = session.complete();
+        }
+    }
+
+    /// The error for bytes that nobody has any more.
+    fn out_of_reach(&self, upload: &mut Upload, piece: Piece) -> Error {
+        let message = format!(
+            "the upload to {} broke, and the registry needs the layer again from byte {}, while it was read up to byte {}",
+            self.conversation.repository(),
+            piece.from,
+            upload.supply.position()
+        );
+        let error = upload.last_error.take().unwrap_or_else(|| self.given_up(upload));
+        error.context(message).hint("a source that can be read from any offset is read again; this one cannot")
+    }
+
+    fn given_up(&self, upload: &Upload) -> Error {
+        let message = format!(
+            "the registry does not keep what is sent to {}: given up after {} attempts",
+            self.conversation.repository(),
+            upload.repeats.attempt()
+        );
+        Error::new(Code::RegistryFailed, Stage::Upload, message)
+    }
+}
+
+/// Tells the transfer of a failure; the error counts if there is nothing left to try.
+fn failed(upload: &mut Upload, sending: &Sending, how: How, error: Error) -> Result<Step> {
+    let failed = Failed { how, handed: sending.clock.handed(), age: sending.began.elapsed() };
+    match upload.transfer.failed(failed) {
+        Ok(step) => {
+            tracing::info!(request = sending.what, why = %error, sent = failed.handed, "the upload broke");
+            upload.repeating = true;
+            upload.last_error = Some(error);
+            Ok(step)
+        }
+        Err(Hopeless) => Err(error),
+    }
+}
+
+/// Whether the connection is what failed, not somebody at one of its ends.
+fn is_broken(error: &Error) -> bool {
+    matches!(error.code(), Code::RegistryUnreachable | Code::RegistryStalled)
+}
+
+async fn stalled(clock: &SendClock, limit: Duration) {
+    let mut every = tokio::time::interval(WATCH_EVERY);
+    loop {
+        every.tick().await;
+        if clock.registry_idle() > limit {
+            return;
+        }
+    }
+}
