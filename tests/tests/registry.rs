@@ -321,8 +321,12 @@ fn every_error_of_a_registry_says_what_to_do() {
                 let advice = ran.stderr.lines().find(|line| line.starts_with("hint: ")).unwrap_or_default();
                 assert!(advice.contains(hint), "{status} {says}: {}", ran.stderr);
                 assert!(!stage.seen.committed());
-                // A session that is lost is no decision, and what is too large is sent in chunks: five attempts.
-                let attempts = if matches!(status, 404 | 413) && method != "POST" { 5 } else { 1 };
+                // A session that is lost is no decision, and what is too large is sent in chunks of 16, 8, 4, 2 and 1 MiB.
+                let attempts = match status {
+                    404 if method != "POST" => 5,
+                    413 => 6,
+                    _ => 1,
+                };
                 assert_eq!(stage.seen.count(method), attempts, "{says}: what the registry decided is not asked again");
                 assert_eq!(stage.seen.count("DELETE"), if method == "POST" { 0 } else { attempts }, "{says}");
             });
@@ -342,6 +346,42 @@ fn manifests_that_are_refused_leave_blobs_without_a_tag_and_say_so() {
         }));
         let ran = stage.import(&[]).failed(12, "registry-failed", &[code, hint, "left behind: the blob sha256:"]);
         assert_eq!(ran.stderr.matches("left behind: the blob sha256:").count(), 2, "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn what_was_put_is_there_although_looking_at_it_is_refused() {
+    // The HEAD behind the layer's commit, and what reads the config and the manifest back.
+    let rows =
+        [("HEAD", "/blobs/", "the blob"), ("GET", "/blobs/", "the blob"), ("GET", "/manifests/", "the manifest")];
+    for (method, part, what) in rows {
+        for (status, exit, code) in
+            [(401, 16, "registry-denied"), (403, 16, "registry-denied"), (413, 12, "registry-failed")]
+        {
+            let looks = AtomicUsize::new(0);
+            let stage = Stage::new(Arc::new(move |request, _| {
+                let looks_at_it = request.method == method && request.uri.path().contains(part);
+                // The first look is before it is put.
+                match looks_at_it && looks.fetch_add(1, SeqCst) > 0 {
+                    true => Turn::Answer(empty(status)),
+                    false => Turn::Sink,
+                }
+            }));
+            let says = [&*format!("answered {status}"), &format!("left behind: perhaps {what}")];
+            let ran = stage.import(&[]).failed(exit, code, &says);
+            assert!(stage.seen.committed() && !ran.stderr.contains("left behind: nothing"), "{}", ran.stderr);
+        }
+    }
+    // What was refused itself is not there.
+    for (part, left) in [("/blobs/", "left behind: nothing"), ("/manifests/", "left behind: the blob")] {
+        let stage = Stage::new(Arc::new(move |request, _| {
+            match request.method == "PUT" && request.uri.path().contains(part) {
+                true => Turn::Answer(empty(403)),
+                false => Turn::Sink,
+            }
+        }));
+        let ran = stage.import(&[]).failed(16, "registry-denied", &["PUT", "answered 403", left]);
+        assert!(!ran.stderr.contains("perhaps"), "{}", ran.stderr);
     }
 }
 
@@ -608,18 +648,10 @@ fn a_proxy_that_takes_only_small_requests_gets_chunks() {
             false => Turn::Sink,
         }
     }));
-    let report = stage.import(&["--policy", &hasty_for(&stage, 10), "--report", "-"]).done().report();
+    let report = stage.import(&["--policy", &hasty(&stage.scratch), "--report", "-"]).done().report();
     assert_eq!(stage.seen.received.load(SeqCst), report["image"]["layer_size"].as_u64().unwrap());
     // 16, 8, 4, 2 and 1 MiB behind the whole: the layer has not quite 3 MiB.
     assert_eq!(stage.seen.count("PATCH"), 1 + 4 + 3);
-}
-
-/// The same haste with so many attempts.
-fn hasty_for(stage: &Stage, attempts: u32) -> String {
-    let path = hasty(&stage.scratch);
-    let text = fs::read_to_string(&path).unwrap().replace("attempts = 5", &format!("attempts = {attempts}"));
-    fs::write(&path, text).unwrap();
-    path
 }
 
 /// A file system of a few MiB, unmounted with the test.

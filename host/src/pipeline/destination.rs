@@ -134,11 +134,14 @@ impl Destination {
         left.into_iter().fold(error, Error::left)
     }
 
-    /// What was in doubt is settled, unless the answer is missing or says that something went wrong on the way.
+    /// What was in doubt is settled if it was done, or if it was refused.
     fn answered(&mut self, result: Result<()>) -> Result<()> {
-        let settled = match &result {
-            Ok(()) => true,
-            Err(error) => error.retryable() == Retryable::No && error.code() != Code::RegistryMismatch,
+        let settled = match (&result, &self.place) {
+            (Ok(()), _) => true,
+            (Err(_), Place::Registry(push)) => !push.is_in_doubt(),
+            (Err(error), Place::Layout(_)) => {
+                error.retryable() == Retryable::No && error.code() != Code::RegistryMismatch
+            }
         };
         if settled {
             self.in_doubt = None;

@@ -1,5 +1,6 @@
 //! The layer: framed, compressed if that was wanted, hashed, sent.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::destination::Destination;
@@ -39,8 +40,10 @@ pub(super) async fn send(
     let whole = || digest.get().filter(|(_, bytes)| *bytes == length).ok_or_else(unfinished);
     let Some(compressor) = compressor else {
         let layer = metered_into(layer, run.framing_place(), run.upload_place());
+        let limit = run.plan.limit.map(NonZeroU64::get);
+        let again = |disk| Arc::new(Reframed::new(frame.layer.clone(), disk, limit)) as Arc<dyn Replay>;
         let replay = match seek {
-            Seek::Ranged(ranges) => Some(Arc::new(Reframed::new(frame.layer.clone(), ranges)) as Arc<dyn Replay>),
+            Seek::Ranged(disk) => Some(again(disk)),
             Seek::InOrder => None,
         };
         destination.send(layer, Some(length), replay, repeats).await?;

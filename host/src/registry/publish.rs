@@ -30,6 +30,7 @@ impl Push {
     /// The registry's; `registry-mismatch` if it gives back something else.
     pub async fn put_blob(&mut self, blob: &Descriptor, bytes: &[u8]) -> Result<()> {
         let stage = Stage::Publish;
+        self.in_doubt = false;
         if self.reads_back(blob, bytes).await? {
             return Ok(());
         }
@@ -65,6 +66,7 @@ impl Push {
     /// # Errors
     /// The registry's; `registry-mismatch` if it gives back something else.
     pub async fn put_manifest(&mut self, manifest: &Descriptor, bytes: &[u8]) -> Result<()> {
+        self.in_doubt = false;
         let url = self.manifest_url(&manifest.digest.to_string())?;
         let accept = HeaderMap::from_iter([(ACCEPT, header(&manifest.media_type)?)]);
         // Whatever else it answers, it does not have it: the PUT will tell.
@@ -86,6 +88,7 @@ impl Push {
     /// # Errors
     /// The registry's.
     pub async fn tag(&mut self, tag: &Tag, manifest: &Descriptor, bytes: &[u8]) -> Result<()> {
+        self.in_doubt = false;
         let url = self.manifest_url(tag.as_str())?;
         self.put_manifest_at(&url, manifest, bytes).await
     }
@@ -137,10 +140,15 @@ impl Push {
             request.headers.insert(CONTENT_TYPE, media_type.clone());
             request
         };
+        self.in_doubt = true;
         let response = self.conversation.call(Stage::Publish, Replay::Always, put).await?;
         match response.status {
             200..=204 => self.same_digest(manifest, &response),
-            _ => Err(failure(Stage::Publish, &what, response).await),
+            _ => {
+                let error = failure(Stage::Publish, &what, response).await;
+                self.in_doubt = error.retryable() == Retryable::Yes;
+                Err(error)
+            }
         }
     }
 

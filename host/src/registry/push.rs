@@ -37,6 +37,8 @@ pub struct Push {
     pub(super) upload: Option<Box<Upload>>,
     /// Sessions that were given up for another one and that the registry did not let go of.
     pub(super) lost_sessions: u32,
+    /// Whether the registry was asked to keep what is being put, and has not refused.
+    pub(super) in_doubt: bool,
 }
 
 /// The upload session that the registry may hold for us.
@@ -59,7 +61,7 @@ impl Push {
         credentials: Option<Credentials>,
     ) -> Result<Self> {
         let conversation = Conversation::new(client, registry, repository, &["pull", "push"], credentials)?;
-        Ok(Self { conversation, session: Session::None, upload: None, lost_sessions: 0 })
+        Ok(Self { conversation, session: Session::None, upload: None, lost_sessions: 0, in_doubt: false })
     }
 
     /// Opens the upload session for the layer.
@@ -83,6 +85,7 @@ impl Push {
     /// The registry's; `registry-mismatch` if it has something else.
     pub async fn commit(&mut self, layer: &Descriptor) -> Result<()> {
         let stage = Stage::Upload;
+        self.in_doubt = false;
         let there = matches!(self.look(layer, stage).await, Ok(Some(size)) if size == layer.size);
         if there && self.delete_session().await == Some(Deleted::Yes) {
             tracing::info!(digest = %layer.digest, "the registry has the layer already");
@@ -99,6 +102,13 @@ impl Push {
             Some(size) => Err(self.mismatch(layer, &format!("{size} bytes"))),
             None => Err(self.mismatch(layer, "nothing")),
         }
+    }
+
+    /// Whether what was put last may stand there although putting it failed: the registry did not refuse it, but its answer
+    /// is missing, says that something went wrong on the way, or what was read back afterwards did not confirm it.
+    #[must_use]
+    pub const fn is_in_doubt(&self) -> bool {
+        self.in_doubt
     }
 
     /// After a commit that failed: brings the registry to where it has every byte once more, in this session or another.
@@ -174,6 +184,7 @@ impl Push {
             request.answer_within = Some(within);
             request
         };
+        let doubted = std::mem::replace(&mut self.in_doubt, true);
         let (error, lost, worth_more) = match self.conversation.call(stage, Replay::Refused, put).await {
             Ok(response) => match session.committed(answer_of(&response)) {
                 Ok(()) => {
@@ -185,6 +196,7 @@ impl Push {
                     let error = refused(why, stage, &what, response).await;
                     // A session that the registry does not know any more is no word on the blob.
                     let worth_more = matches!(status, 404 | 410) || error.retryable() == Retryable::Yes;
+                    self.in_doubt = doubted || worth_more;
                     (error, matches!(status, 502..=504), worth_more)
                 }
             },
@@ -193,8 +205,14 @@ impl Push {
             }
             Err(error) => return Err(error.into()),
         };
-        if !self.arrived(blob, stage, lost).await {
-            return Err(Uncommitted { error, worth_more });
+        match self.arrived(blob, stage, lost).await {
+            There::Yes => {}
+            There::No => {
+                // A lost session commits nothing any more; whoever failed or was cut off may still be at it.
+                self.in_doubt &= doubted || error.retryable() == Retryable::Yes;
+                return Err(Uncommitted { error, worth_more });
+            }
+            There::Unknown => return Err(Uncommitted { error, worth_more }),
         }
         tracing::info!(digest = %blob.digest, why = %error, "the commit failed, but the registry has the blob");
         self.session = Session::None;
@@ -202,20 +220,21 @@ impl Push {
     }
 
     /// Whether the registry has the blob after a commit that failed; looks for a while if the answer was `lost`.
-    async fn arrived(&mut self, blob: &Descriptor, stage: Stage, lost: bool) -> bool {
-        let mut unanswered = 0;
+    async fn arrived(&mut self, blob: &Descriptor, stage: Stage, lost: bool) -> There {
+        let (mut unanswered, mut found) = (0, There::Unknown);
         for after in LOOK_AFTER.iter().take(if lost { LOOK_AFTER.len() } else { 1 }) {
             tokio::time::sleep(*after).await;
             match self.look(blob, stage).await {
-                Ok(Some(size)) => return size == blob.size,
-                Ok(None) => {}
+                Ok(Some(size)) if size == blob.size => return There::Yes,
+                Ok(Some(_)) => return There::Unknown,
+                Ok(None) => found = There::No,
                 Err(_) => unanswered += 1,
             }
             if unanswered == MOST_UNANSWERED {
                 break;
             }
         }
-        false
+        found
     }
 
     /// How many bytes the registry says the blob has; none if it does not have it. Asked as often as it takes.
@@ -321,6 +340,14 @@ impl From<Error> for Uncommitted {
     fn from(error: Error) -> Self {
         Self { error, worth_more: false }
     }
+}
+
+/// Whether a blob stands in the registry.
+enum There {
+    Yes,
+    No,
+    /// It did not say, or has something else by that name.
+    Unknown,
 }
 
 /// What became of a session that was to be given up.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Layer, Ranges, Reading};
+use super::{Layer, Ranges, Reading, limited};
 
 /// What flowed past can be had again: from memory or a spool if it is still there, else from a source with ranges, framed
 /// anew. Whoever sends the layer asks for it when a receiver has less than was sent.
@@ -24,26 +24,31 @@ pub trait Replay: Send + Sync + 'static {
 pub struct Reframed {
     layer: Layer,
     disk: Arc<dyn Ranges>,
+    limit: Option<u64>,
 }
 
 impl Reframed {
-    /// `layer` around `disk`, which is what flows as its payload.
+    /// `layer` around `disk`, which is what flows as its payload. What is read again has at most `limit` bytes per second.
     #[must_use]
-    pub const fn new(layer: Layer, disk: Arc<dyn Ranges>) -> Self {
-        Self { layer, disk }
+    pub const fn new(layer: Layer, disk: Arc<dyn Ranges>, limit: Option<u64>) -> Self {
+        Self { layer, disk, limit }
     }
 }
 
 impl Replay for Reframed {
     fn from(&self, offset: u64) -> Option<Reading> {
         let rest = self.layer.from(offset)?;
-        let disk = Arc::clone(&self.disk);
+        let (disk, limit) = (Arc::clone(&self.disk), self.limit);
         Some(Box::pin(async move {
             let payload = match rest.payload_bytes() {
                 0 => None,
                 bytes => Some(disk.read(rest.payload_from(), bytes).await?),
             };
-            Ok(rest.framed(payload))
+            let slowed = |flow| match limit {
+                Some(limit) => limited(flow, limit),
+                None => flow,
+            };
+            Ok(rest.framed(payload.map(slowed)))
         }))
     }
 }
@@ -76,7 +81,7 @@ mod tests {
         ];
         let layer = Layer::new(segments, 100).unwrap();
         let whole = collect(framed(&layer, flow(&[&disk]))).await.unwrap();
-        let replay = Reframed::new(layer.clone(), Arc::new(Disk(disk)));
+        let replay = Reframed::new(layer.clone(), Arc::new(Disk(disk)), None);
         for offset in 0..=whole.len() {
             let reading = Replay::from(&replay, offset as u64).expect("a reading");
             let bytes = collect(reading.await.unwrap()).await.unwrap();

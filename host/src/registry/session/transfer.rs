@@ -163,12 +163,7 @@ impl Transfer {
                 self.manner.broke(sent, age);
                 self.doubt(None)
             }
-            How::Answered { status: 413, .. } => {
-                if !self.manner.smaller() {
-                    return Err(Hopeless);
-                }
-                self.doubt(Some(Duration::ZERO))
-            }
+            How::Answered { status: 413, .. } => self.shrink(),
             How::Answered { status: 416, stored, .. } => self.out_of_range(stored),
             How::Answered { status: 408 | 504, asks, .. } => {
                 // It took too long for somebody: pieces that take less.
@@ -245,8 +240,13 @@ impl Transfer {
         }
     }
 
+    /// The request was too large. That is no failure to be counted: there is an end to getting smaller.
     fn shrink(&mut self) -> Result<Step, Hopeless> {
-        if self.manner.smaller() { self.doubt(Some(Duration::ZERO)) } else { Err(Hopeless) }
+        if !self.manner.smaller() {
+            return Err(Hopeless);
+        }
+        (self.last_look, self.looks) = (None, 0);
+        Ok(Step::now(Next::Ask))
     }
 
     /// Nobody knows what arrived: it is asked, after a pause.
@@ -464,7 +464,6 @@ mod tests {
         }
         let mut transfer = generic();
         let sizes: Vec<_> = std::iter::from_fn(|| {
-            transfer.failures = 0;
             transfer.failed(answered(413, None, 0)).ok()?;
             transfer.manner.chunk()
         })
