@@ -12,6 +12,8 @@ use crate::tls::Authority;
 pub struct Registry {
     peer: Peer,
     storage: PathBuf,
+    version: Version,
+    configuration: PathBuf,
 }
 
 /// Which distribution. They differ in what they do with a broken upload.
@@ -63,14 +65,14 @@ impl Registry {
         config.push_str(setup.more);
         let path = folder.join("config.yml");
         fs::write(&path, config).expect("a configuration");
-        let mut registry = match setup.version {
-            Version::V2 => Command::new("docker-registry"),
-            Version::V3 => built("registry"),
-        };
-        // distribution 3 would send its traces somewhere.
-        registry.env("OTEL_TRACES_EXPORTER", "none");
-        let peer = Peer::start(registry.arg("serve").arg(&path), port);
-        Self { peer, storage }
+        let peer = serve(setup.version, &path, port);
+        Self { peer, storage, version: setup.version, configuration: path }
+    }
+
+    /// Ends the registry, as a crash does, and starts it again at the same place with what it stored.
+    pub fn restart(&mut self) {
+        self.peer.kill();
+        self.peer = serve(self.version, &self.configuration, self.peer.port);
     }
 
     /// Ends the registry, as a crash does.
@@ -120,6 +122,16 @@ impl Registry {
         let tags = self.storage.join("docker/registry/v2/repositories").join(repository).join("_manifests/tags");
         tags.join(tag).is_dir()
     }
+}
+
+fn serve(version: Version, configuration: &Path, port: u16) -> Peer {
+    let mut registry = match version {
+        Version::V2 => Command::new("docker-registry"),
+        Version::V3 => built("registry"),
+    };
+    // distribution 3 would send its traces somewhere.
+    registry.env("OTEL_TRACES_EXPORTER", "none");
+    Peer::start(registry.arg("serve").arg(configuration), port)
 }
 
 /// A peer that `./setup` builds from Go modules.

@@ -146,6 +146,9 @@ pub(super) struct Import {
     /// Connections that bring the disk at once, for long ways that one does not fill: 1 to 16. Needs a source with ranges.
     #[arg(long, value_name = "N", default_value = "1")]
     pub(super) source_connections: SourceConnections,
+    /// Only find out whether it could succeed: permission to push, source, lengths, TLS. No byte of the disk moves.
+    #[arg(long)]
+    pub(super) check: bool,
     /// Bytes per second that the transfer does not exceed, on either side: a number, or one with KiB, MiB or GiB.
     ///
     /// Nothing bursts beyond what the rate gives in 50 ms. The report then names it as what limited the transfer.

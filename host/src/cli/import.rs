@@ -15,7 +15,7 @@ use super::signals::signals;
 use super::{messages, plan};
 use crate::error::{Code, Error, Result, Stage};
 use crate::observe::{Culprit, Noted, Progress};
-use crate::pipeline::{self, Finished, Imported, Plan, Report};
+use crate::pipeline::{self, Finished, Imported, Interrupted, Plan, Report};
 
 /// The file name that means standard output.
 const STANDARD_OUTPUT: &str = "-";
@@ -27,29 +27,30 @@ pub(super) fn run(import: &Import, verbosity: Verbosity, color: Color) -> Result
         messages::start_log(verbosity);
     }
     let progress = Progress::start();
-    let done = imported(import, &progress, &shown);
-    shown.end(&progress, done.as_ref());
+    let done = if import.check {
+        checked(import, &progress, &shown).map(|()| None)
+    } else {
+        imported(import, &progress, &shown).map(Some)
+    };
+    shown.end(&progress, done.as_ref().map(Option::as_ref));
     done.map(|_| ())
 }
 
+/// Finds out whether the import could succeed.
+fn checked(import: &Import, progress: &Progress, shown: &Shown) -> Result<()> {
+    let plan = planned(import, progress)?;
+    let Finished { outcome, report } = finished(&plan, progress, shown, pipeline::check)?;
+    let reported = write_report(import.report.as_deref(), &report);
+    if shown.tells_people() && outcome.is_ok() {
+        check_summary(&report, progress);
+    }
+    outcome?;
+    reported
+}
+
 fn imported(import: &Import, progress: &Progress, shown: &Shown) -> Result<Imported> {
-    let plan = plan::plan(import).inspect_err(|error| {
-        // A report of an earlier import must not be taken for this one's. The first error is the one to tell.
-        let _ = write_report(import.report.as_deref(), &pipeline::unplanned(error, progress));
-    })?;
-    shown.begin(&plan, progress);
-    // One thread: download, digest and upload share the cache, and a second thread costs more CPU than it saves time.
-    let (parks, wakes) = (Arc::clone(&progress.idle), Arc::clone(&progress.idle));
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .on_thread_park(move || parks.parks())
-        .on_thread_unpark(move || wakes.wakes())
-        .build()
-        .map_err(|why| Error::internal(Stage::Plan, format!("there is no runtime: {why}")))?;
-    let finished = LocalSet::new().block_on(&runtime, carry_out(&plan, progress, shown));
-    // A read of standard input may still be blocked; nothing waits for it.
-    runtime.shutdown_background();
-    let Finished { outcome, report } = finished?;
+    let plan = planned(import, progress)?;
+    let Finished { outcome, report } = finished(&plan, progress, shown, pipeline::import)?;
     let reported = write_report(import.report.as_deref(), &report);
     if shown.tells_people() {
         if outcome.is_ok() {
@@ -70,13 +71,47 @@ fn imported(import: &Import, progress: &Progress, shown: &Shown) -> Result<Impor
     Ok(imported)
 }
 
-async fn carry_out(plan: &Plan, progress: &Progress, shown: &Shown) -> Result<Finished> {
+fn planned(import: &Import, progress: &Progress) -> Result<Plan> {
+    plan::plan(import).inspect_err(|error| {
+        // A report of an earlier import must not be taken for this one's. The first error is the one to tell.
+        let _ = write_report(import.report.as_deref(), &pipeline::unplanned(error, progress));
+    })
+}
+
+/// Carries out `flow` in a runtime of its own.
+fn finished<T>(
+    plan: &Plan,
+    progress: &Progress,
+    shown: &Shown,
+    flow: impl AsyncFn(&Plan, &Progress, Interrupted) -> Finished<T>,
+) -> Result<Finished<T>> {
+    shown.begin(plan, progress);
+    // One thread: download, digest and upload share the cache, and a second thread costs more CPU than it saves time.
+    let (parks, wakes) = (Arc::clone(&progress.idle), Arc::clone(&progress.idle));
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(move || parks.parks())
+        .on_thread_unpark(move || wakes.wakes())
+        .build()
+        .map_err(|why| Error::internal(Stage::Plan, format!("there is no runtime: {why}")))?;
+    let finished = LocalSet::new().block_on(&runtime, carry_out(plan, progress, shown, flow));
+    // A read of standard input may still be blocked; nothing waits for it.
+    runtime.shutdown_background();
+    finished
+}
+
+async fn carry_out<T>(
+    plan: &Plan,
+    progress: &Progress,
+    shown: &Shown,
+    flow: impl AsyncFn(&Plan, &Progress, Interrupted) -> Finished<T>,
+) -> Result<Finished<T>> {
     let (interrupt, interrupted) = pipeline::interrupt();
     let signals = signals(interrupt)?;
     tokio::select! {
         // What is finished is finished, whatever arrives with it.
         biased;
-        finished = pipeline::import(plan, progress, interrupted) => Ok(finished),
+        finished = flow(plan, progress, interrupted) => Ok(finished),
         error = signals => Err(error.left(format!("perhaps an unfinished upload in {}", plan.target.shown()))),
         () = shown.follow(progress) => Err(Error::internal(Stage::Plan, "a task that never ends has ended")),
     }
@@ -117,6 +152,40 @@ fn summary(report: &Report, progress: &Progress) {
         report.transfer.seconds,
         rate(received, report.transfer.seconds)
     ));
+    warned(report, progress);
+    connected(report);
+}
+
+/// What a check found, for people.
+fn check_summary(report: &Report, progress: &Progress) {
+    let (source, preflight) = (&report.source, &report.preflight);
+    messages::line("checked: this import can begin; nothing was pushed");
+    let size = source.size.map_or_else(|| "of unknown length".to_owned(), |size| HumanBytes(size).to_string());
+    let again = match source.access {
+        Some("ranged") => "can be read again from any byte if something breaks",
+        Some("restart") => "can only be read again from its start if something breaks",
+        _ => "can be read once: nothing that breaks can be continued",
+    };
+    messages::line(&messages::harmless(&format!(
+        "source: {size}, {}; {again}",
+        source.revision.as_deref().map_or_else(|| "without a revision".to_owned(), |tag| format!("revision {tag}"))
+    )));
+    let chunks = match (preflight.chunk_bytes, preflight.least_chunk_bytes) {
+        (Some(chunk), Some(least)) => {
+            format!("; takes chunks of at least {}, would get {}", HumanBytes(least), HumanBytes(chunk))
+        }
+        (Some(chunk), None) => {
+            format!("; would get chunks of {} if one request does not get through", HumanBytes(chunk))
+        }
+        (None, _) => String::new(),
+    };
+    messages::line(&format!("destination: lets us push{chunks}"));
+    warned(report, progress);
+    connected(report);
+}
+
+fn warned(report: &Report, progress: &Progress) {
+    let disk = &report.disk;
     for hazard in disk.hazards.iter().flatten() {
         messages::line(&format!("{}: {} ({})", hazard.severity, hazard.message, hazard.code));
     }
@@ -124,9 +193,12 @@ fn summary(report: &Report, progress: &Progress) {
         if let Noted::Warning { code, message } = note.what
             && disk.hazards.iter().flatten().all(|hazard| hazard.code != code)
         {
-            messages::line(&format!("warning: {message} ({code})"));
+            messages::line(&messages::harmless(&format!("warning: {message} ({code})")));
         }
     }
+}
+
+fn connected(report: &Report) {
     for connection in &report.connections {
         let tls = connection.tls.as_ref().map_or_else(
             || "plain HTTP".to_owned(),

@@ -62,6 +62,22 @@ impl Destination {
         }
     }
 
+    /// What the open destination takes.
+    pub(super) fn terms(&self) -> registry::Terms {
+        match &self.place {
+            Place::Registry(push) => push.terms(),
+            Place::Layout(_) => registry::Terms::default(),
+        }
+    }
+
+    /// Ends what was only opened. Says what is left of it.
+    pub(super) async fn give_up(mut self) -> Option<String> {
+        match &mut self.place {
+            Place::Registry(push) => push.cancel().await,
+            Place::Layout(push) => push.cancel(),
+        }
+    }
+
     /// Sends the layer, of `total_bytes` if that is known before its end. It is not committed. What `replay` can bring again
     /// is sent again where it has to be.
     pub(super) async fn send(

@@ -58,7 +58,7 @@ pub(super) async fn open_source(
 /// Reads SOURCE through the filters. Its length must be known before the upload opens.
 pub(super) async fn open_disk(run: &Run<'_>, source: &stages::Disk, checksums: &[Checksum]) -> Result<Disk> {
     let (plan, facts) = (run.plan, source.facts());
-    let name = facts.name.as_deref().map(|name| announced_name(name, &plan.input.source));
+    let name = named(plan, facts);
     let received = async || {
         let flow = metered(connected(run, source, source.read(0, None).await?), run.source_place());
         let flow = slowed(flow, plan);
@@ -66,7 +66,7 @@ pub(super) async fn open_disk(run: &Run<'_>, source: &stages::Disk, checksums: &
     };
     let (flow, entry, received, seek) = if run.components.filters.is_empty() {
         // Before a byte is asked for: what cannot be pushed is not read.
-        let entry = entry(plan, known_size(&plan.input, facts)?, name.as_deref(), None)?;
+        let entry = announced(plan, facts)?;
         let (flow, received) = received().await?;
         (flow, entry, received, seek(source))
     } else {
@@ -76,6 +76,16 @@ pub(super) async fn open_disk(run: &Run<'_>, source: &stages::Disk, checksums: &
     };
     let (flow, of_disk) = demanded(flow, checksums, Place::Disk, &run.progress.checksums);
     Ok(Disk { flow, entry, received, of_disk, seek })
+}
+
+/// What will stand in the layer of a disk that flows as it comes from its source.
+pub(super) fn announced(plan: &Plan, facts: &Facts) -> Result<Entry> {
+    entry(plan, known_size(&plan.input, facts)?, named(plan, facts).as_deref(), None)
+}
+
+/// The name that the source has for it.
+fn named(plan: &Plan, facts: &Facts) -> Option<String> {
+    facts.name.as_deref().map(|name| announced_name(name, &plan.input.source))
 }
 
 /// The disk over as many connections as the user wants, if that source can be read so.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::interrupt::Interrupted;
 use super::ledger::Ledger;
 use super::places::traffic;
+use super::preflight::preflight;
 use super::run::{Imported, run};
 use super::{Components, Plan, Report};
 use crate::engine::Engine;
@@ -13,11 +14,11 @@ use crate::error::Result;
 use crate::net::Net;
 use crate::observe::{Cgroup, Progress};
 
-/// What became of an import.
+/// What became of an import or of a check.
 #[derive(Debug)]
-pub struct Finished {
-    /// The image, or why there is none.
-    pub outcome: Result<Imported>,
+pub struct Finished<T> {
+    /// The image, or nothing for a check; or why there is none.
+    pub outcome: Result<T>,
     /// The same fields either way.
     pub report: Report,
 }
@@ -34,27 +35,44 @@ pub(super) struct Run<'a> {
 }
 
 /// Carries out a plan. Must run in a `LocalSet`: guests are bound to their thread.
-pub async fn import(plan: &Plan, progress: &Progress, interrupted: Interrupted) -> Finished {
+pub async fn import(plan: &Plan, progress: &Progress, interrupted: Interrupted) -> Finished<Imported> {
+    carried_out(plan, progress, interrupted, "done", run).await
+}
+
+/// Carries it out up to where the disk's first byte would move, and leaves nothing behind. Must run in a `LocalSet`.
+pub async fn check(plan: &Plan, progress: &Progress, interrupted: Interrupted) -> Finished<()> {
+    carried_out(plan, progress, interrupted, "checked", preflight).await
+}
+
+/// `done` is what the report calls it if nothing goes wrong.
+async fn carried_out<T>(
+    plan: &Plan,
+    progress: &Progress,
+    interrupted: Interrupted,
+    done: &'static str,
+    flow: impl AsyncFn(&Run<'_>) -> Result<T>,
+) -> Finished<T> {
     let ledger = Ledger::default();
     let net = Net::new(Arc::new(plan.policy.clone()));
     progress.watch_run(traffic(&net.connections()), plan.limit.map(NonZeroU64::get), Cgroup::own());
-    let outcome = carry_out(plan, &net, progress, &ledger, interrupted).await.map_err(|error| {
+    let outcome = carry_out(plan, &net, progress, &ledger, interrupted, flow).await.map_err(|error| {
         let error = net.advise(error);
         // Whoever touched the destination has said what is left there.
         let untouched = error.leftovers().is_empty();
         if untouched { error.left(format!("nothing in {}", plan.target.shown())) } else { error }
     });
-    let report = ledger.report(plan, &net, progress, &outcome);
+    let report = ledger.report(plan, &net, progress, outcome.as_ref().err().map_or(Ok(done), Err));
     Finished { outcome, report }
 }
 
-async fn carry_out(
+async fn carry_out<T>(
     plan: &Plan,
     net: &Net,
     progress: &Progress,
     ledger: &Ledger,
     interrupted: Interrupted,
-) -> Result<Imported> {
+    flow: impl AsyncFn(&Run<'_>) -> Result<T>,
+) -> Result<T> {
     let engine = Engine::new(&plan.policy.limits)?;
     let _ticker = engine.ticker()?;
     let components = tokio::select! {
@@ -64,5 +82,5 @@ async fn carry_out(
     ledger.components(&components);
     let all = Run { plan, engine: &engine, components: &components, net, progress, ledger, interrupted };
     all.watch_work();
-    run(&all).await
+    flow(&all).await
 }

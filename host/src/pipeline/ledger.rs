@@ -4,10 +4,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::process::Process;
 use super::report::{
-    ChecksumsReport, ComponentReport, ConnectionReport, DiskReport, ErrorReport, HazardReport, ImageReport, Report,
-    SCHEMA, SourceReport, TlsReport, TransferReport,
+    ChecksumsReport, ComponentReport, ConnectionReport, DiskReport, ErrorReport, HazardReport, ImageReport,
+    PreflightReport, Report, SCHEMA, SourceReport, TlsReport, TransferReport,
 };
-use super::run::Imported;
 use super::spent::{bottleneck, waits, work};
 use super::{Checksum, Components, Place, Plan};
 use crate::engine::Component;
@@ -16,6 +15,7 @@ use crate::net::{ClientCertificate, Connection, Net};
 use crate::observe::{Figures, Place as Measured, Progress};
 use crate::oci::{Descriptor, Image};
 use crate::policy::Side;
+use crate::registry::Terms;
 use crate::stages::{Access, Described, Entry, Facts, FramedLayer, Hazard, Severity, Verdict};
 use crate::stream::Sum;
 
@@ -33,6 +33,7 @@ pub(super) struct Known {
     of_disk: Vec<Sum>,
     layer: Option<Descriptor>,
     image: Option<Image>,
+    terms: Option<Terms>,
     pub(super) probed: Option<u64>,
     pub(super) source: Passed,
     pub(super) filters: Vec<Passed>,
@@ -122,16 +123,29 @@ impl Ledger {
         known.image = Some(image.clone());
     }
 
-    pub(super) fn report(&self, plan: &Plan, net: &Net, progress: &Progress, outcome: &Result<Imported>) -> Report {
+    /// The destination is open.
+    pub(super) fn opened(&self, terms: Terms) {
+        self.lock().terms = Some(terms);
+    }
+
+    /// `outcome` is what it is called that went well.
+    pub(super) fn report(
+        &self,
+        plan: &Plan,
+        net: &Net,
+        progress: &Progress,
+        outcome: Result<&'static str, &Error>,
+    ) -> Report {
         let (known, figures) = (self.lock(), progress.figures());
-        let error = outcome.as_ref().err();
+        let error = outcome.err();
         Report {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
-            outcome: if error.is_none() { "done" } else { "failed" },
+            outcome: outcome.unwrap_or("failed"),
             error: error.map(error_report),
             source: known.source_report(plan),
             disk: known.disk_report(plan),
+            preflight: known.preflight(),
             image: known.image_report(plan, error.is_none()),
             transfer: known.transfer(progress, &figures),
             connections: net.connections().all().iter().map(connection).collect(),
@@ -189,13 +203,21 @@ impl Known {
         let (image, layer) = (self.image.as_ref(), self.layer.as_ref());
         ImageReport {
             reference: image.filter(|_| done).map(|image| plan.target.reference(&image.manifest.digest)),
-            tags: plan.tags.iter().filter(|_| done).map(ToString::to_string).collect(),
+            tags: plan.tags.iter().filter(|_| done && image.is_some()).map(ToString::to_string).collect(),
             digest: image.map(|image| image.manifest.digest.to_string()),
             media_type: image.map(|image| image.manifest.media_type.clone()),
             config_digest: image.map(|image| image.config.digest.to_string()),
             layer_digest: layer.map(|layer| layer.digest.to_string()),
             layer_media_type: layer.map(|layer| layer.media_type.clone()),
             layer_size: layer.map(|layer| layer.size),
+        }
+    }
+
+    fn preflight(&self) -> PreflightReport {
+        PreflightReport {
+            destination_opened: self.terms.is_some(),
+            chunk_bytes: self.terms.and_then(|terms| terms.chunk),
+            least_chunk_bytes: self.terms.and_then(|terms| terms.least_chunk),
         }
     }
 
@@ -312,6 +334,7 @@ pub fn unplanned(error: &Error, progress: &Progress) -> Report {
         error: Some(error_report(error)),
         source: SourceReport::default(),
         disk: DiskReport::default(),
+        preflight: known.preflight(),
         image: ImageReport::default(),
         transfer: known.transfer(progress, &figures),
         connections: Vec::new(),

@@ -17,6 +17,7 @@ mod location;
 mod naming;
 mod places;
 mod plan;
+mod preflight;
 mod probe;
 mod probed;
 mod process;
@@ -31,7 +32,7 @@ pub use components::{
     Components, Listed, built_in_digests, built_in_schemes, compile_child, list_built_in, source_for,
 };
 pub use fitting::{Fitting, Inspected, check_component, inspect_component};
-pub use import::{Finished, import};
+pub use import::{Finished, check, import};
 pub use inspect::{ImageAt, InspectPlan, inspect};
 pub use inspection::{Blob, DiskFound, INSPECTION_SCHEMA, InspectedImage, Inspection, PlatformFound};
 pub use interrupt::{Interrupt, Interrupted, interrupt};

@@ -14,7 +14,7 @@ pub struct Report {
     pub schema: &'static str,
     /// The program's version.
     pub version: &'static str,
-    /// `done` or `failed`.
+    /// `done`, `checked` or `failed`.
     pub outcome: &'static str,
     /// Why it failed.
     pub error: Option<ErrorReport>,
@@ -22,6 +22,8 @@ pub struct Report {
     pub source: SourceReport,
     /// The disk.
     pub disk: DiskReport,
+    /// What was found out about the destination before bytes moved.
+    pub preflight: PreflightReport,
     /// The image.
     pub image: ImageReport,
     /// The transfer.
@@ -113,6 +115,17 @@ pub struct HazardReport {
     pub severity: &'static str,
     /// One sentence.
     pub message: String,
+}
+
+/// The destination before bytes moved.
+#[derive(Clone, Debug, Serialize)]
+pub struct PreflightReport {
+    /// Whether it let us push: an upload session opened, or the layout can be written.
+    pub destination_opened: bool,
+    /// Bytes of the chunks it gets if one request for the whole layer does not get through; null if it takes none.
+    pub chunk_bytes: Option<u64>,
+    /// The least it takes of chunks, if it says so.
+    pub least_chunk_bytes: Option<u64>,
 }
 
 /// The image.

@@ -69,6 +69,7 @@ async fn carry(
     destination: &mut Destination,
 ) -> Result<Digest> {
     destination.open().await?;
+    run.ledger.opened(destination.terms());
     run.progress.expect(frame.layer.total_bytes());
     run.progress.enter(Phase::Transferring);
     let Disk { flow, entry, received, of_disk, seek } = disk;
@@ -92,7 +93,7 @@ async fn carry(
 }
 
 /// Everything that is demanded: what the user typed, and what the checksum files say.
-async fn checksums(run: &Run<'_>) -> Result<Vec<Checksum>> {
+pub(super) async fn checksums(run: &Run<'_>) -> Result<Vec<Checksum>> {
     let mut all = run.plan.checksums.clone();
     for file in &run.plan.checksum_files {
         all.push(checksum_file::resolve(file, &run.plan.input, run.net).await?);
@@ -106,7 +107,7 @@ async fn checksums(run: &Run<'_>) -> Result<Vec<Checksum>> {
     Ok(all)
 }
 
-async fn compressor(run: &Run<'_>) -> Result<Option<Compressor>> {
+pub(super) async fn compressor(run: &Run<'_>) -> Result<Option<Compressor>> {
     match &run.components.compressor {
         Some(compressor) => Compressor::new(run.engine, compressor).await.map(Some),
         None => Ok(None),

@@ -25,7 +25,7 @@ mod wire;
 pub use challenge::{Challenge, challenges};
 pub use credentials::{Credentials, credentials_from_docker_config};
 pub use pull::{Found, Pull};
-pub use push::Push;
+pub use push::{Push, Terms};
 pub use retry::BackOff;
 pub use session::{
     Failed, Hopeless, How, Manner, Next, Piece, Refused, Step, Stored, Told, Transfer, UploadSession, stored,

@@ -10,7 +10,7 @@ use url::Url;
 use super::answer::{answer_of, failure, out_of_order, refused};
 use super::conversation::{Conversation, Replay, told_digest, what};
 use super::credentials::Credentials;
-use super::session::UploadSession;
+use super::session::{Manner, UploadSession};
 use super::upload::Upload;
 use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::net::{Client, Request, Response};
@@ -39,6 +39,15 @@ pub struct Push {
     pub(super) lost_sessions: u32,
     /// Whether the registry was asked to keep what is being put, and has not refused.
     pub(super) in_doubt: bool,
+}
+
+/// In what pieces a registry takes the bytes of a layer, besides all of them in one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Bytes of the chunks it gets if one request for all does not get through; none if it takes no chunks.
+    pub chunk: Option<u64>,
+    /// The least it takes but for the last, as it says itself (`OCI-Chunk-Min-Length`).
+    pub least_chunk: Option<u64>,
 }
 
 /// The upload session that the registry may hold for us.
@@ -73,6 +82,23 @@ impl Push {
         let session = self.open_session(Stage::Upload).await?;
         self.session = Session::Open(session);
         Ok(())
+    }
+
+    /// In what pieces the registry takes the layer, once the session is open.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        let mut manner = self.manner();
+        let Session::Open(session) = &self.session else { return Terms { chunk: manner.size(), least_chunk: None } };
+        let least_chunk = session.least_chunk();
+        if let Some(least) = least_chunk {
+            manner.at_least(least);
+        }
+        Terms { chunk: manner.size(), least_chunk }
+    }
+
+    /// How the registry is known to take bytes.
+    pub(super) fn manner(&self) -> Manner {
+        Manner::of(self.conversation.base().host_str().unwrap_or_default())
     }
 
     /// Commits the layer and checks that the registry has it.

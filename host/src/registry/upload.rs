@@ -13,7 +13,7 @@ use super::conversation::{Replay, what};
 use super::flow_body::{FlowBody, SendClock};
 use super::push::Session;
 use super::retry::{is_temporary, retry_after};
-use super::session::{Failed, Hopeless, How, Manner, Next, Piece, Refused, Step, Stored, Told, Transfer, stored};
+use super::session::{Failed, Hopeless, How, Next, Piece, Refused, Step, Stored, Told, Transfer, stored};
 use super::supply::{Before, Gone, Lent, Supply};
 use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::net::{Request, Response};
@@ -108,9 +108,8 @@ impl Push {
         repeats: &Arc<Repeats>,
     ) -> Result<()> {
         let Session::Open(session) = &self.session else { return Err(out_of_order(Stage::Upload, "PATCH")) };
-        let manner = Manner::of(self.conversation.base().host_str().unwrap_or_default());
         let least = session.least_chunk();
-        let mut transfer = Transfer::new(manner, self.conversation.back_off(), length);
+        let mut transfer = Transfer::new(self.manner(), self.conversation.back_off(), length);
         let first = transfer.opened(least);
         let mut upload = Box::new(Upload::new(flow, length, replay, transfer, Arc::clone(repeats)));
         self.advance(&mut upload, first).await?;

@@ -98,11 +98,12 @@ impl Json {
     }
 
     /// The last line.
-    pub(super) fn end(self, progress: &Progress, outcome: Result<&Imported, &Error>) {
+    pub(super) fn end(self, progress: &Progress, outcome: Result<Option<&Imported>, &Error>) {
         self.notes(progress);
         let bottleneck = limit(progress);
         let kind = match outcome {
-            Ok(imported) => {
+            Ok(None) => Kind::End { outcome: "checked", reference: None, bottleneck, error: None },
+            Ok(Some(imported)) => {
                 Kind::End { outcome: "done", reference: Some(imported.reference()), bottleneck, error: None }
             }
             Err(error) => Kind::End { outcome: "failed", reference: None, bottleneck, error: Some(failure(error)) },

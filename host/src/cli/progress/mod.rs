@@ -85,8 +85,8 @@ impl Shown {
         !matches!(self, Self::Nothing) && !self.owns_standard_error()
     }
 
-    /// The run has ended.
-    pub(super) fn end(self, progress: &Progress, outcome: Result<&Imported, &Error>) {
+    /// The run has ended, with an image unless it was a check.
+    pub(super) fn end(self, progress: &Progress, outcome: Result<Option<&Imported>, &Error>) {
         if let Self::Json { json, .. } = self {
             json.end(progress, outcome);
         }

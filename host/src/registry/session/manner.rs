@@ -59,9 +59,15 @@ impl Manner {
         self.chunk
     }
 
+    /// The size that chunks have, or would have; none if the registry takes none.
+    #[must_use]
+    pub(in crate::registry) fn size(&self) -> Option<u64> {
+        self.chunks.then_some(self.size)
+    }
+
     /// The registry wants chunks of at least so many bytes (`OCI-Chunk-Min-Length`). One that wants more than is held gets
     /// no chunks.
-    pub(super) fn at_least(&mut self, bytes: u64) {
+    pub(in crate::registry) fn at_least(&mut self, bytes: u64) {
         if bytes > LARGEST_CHUNK {
             self.chunks = false;
             self.chunk = None;
