@@ -109,8 +109,8 @@ pub(super) fn advice_on_cpu(figures: &Figures, spent: &Spent, waited: Option<Dur
         Task::Checksums(_) => {
             "demand a cheaper checksum, sha256 or sha1, if the source has one: streebog and md5 cost most".to_owned()
         }
-        Task::Component("compressor", name) => {
-            format!("leave --compressor {name} out: disks hardly shrink, and every reader has to undo it")
+        Task::Component("compressor", _) => {
+            "leave --compressor out: disks hardly shrink, and every reader has to undo it".to_owned()
         }
         Task::Component("filter", name) => {
             format!("give the disk as the filter `{name}` leaves it, if it is imported more than once")
