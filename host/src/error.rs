@@ -4,6 +4,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::time::Duration;
 
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -209,6 +210,7 @@ struct Inner {
     context: Vec<String>,
     left: Vec<String>,
     hint: Option<String>,
+    after: Option<Duration>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -225,6 +227,7 @@ impl Error {
             context: Vec::new(),
             left: Vec::new(),
             hint: None,
+            after: None,
             source: None,
         }))
     }
@@ -270,6 +273,31 @@ impl Error {
         self
     }
 
+    /// With how long the peer wants to be left alone.
+    #[must_use]
+    pub fn after(mut self, pause: Option<Duration>) -> Self {
+        self.0.after = pause;
+        self
+    }
+
+    /// The same once more, for somebody else who waits for it. What caused it is there in words.
+    #[must_use]
+    pub fn retold(&self) -> Self {
+        let inner = &self.0;
+        Self(Box::new(Inner {
+            code: inner.code,
+            stage: inner.stage,
+            blame: inner.blame,
+            retryable: inner.retryable,
+            message: inner.message.clone(),
+            context: self.causes(),
+            left: inner.left.clone(),
+            hint: inner.hint.clone(),
+            after: inner.after,
+            source: None,
+        }))
+    }
+
     /// What went wrong.
     #[must_use]
     pub fn code(&self) -> Code {
@@ -292,6 +320,12 @@ impl Error {
     #[must_use]
     pub fn retryable(&self) -> Retryable {
         self.0.retryable
+    }
+
+    /// How long the peer wants to be left alone, if it said so.
+    #[must_use]
+    pub fn wanted_pause(&self) -> Option<Duration> {
+        self.0.after
     }
 
     /// Advice.

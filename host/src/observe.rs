@@ -9,7 +9,7 @@ mod meter;
 mod verdict;
 mod words;
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -120,6 +120,7 @@ pub struct Progress {
     total: AtomicU64,
     phase: AtomicU8,
     notes: Mutex<Vec<Note>>,
+    told: AtomicUsize,
     watched: Mutex<Watched>,
     marks: Mutex<[Option<Mark>; Phase::ALL.len()]>,
 }
@@ -130,12 +131,27 @@ pub struct Repeats {
     again: AtomicU32,
     resumes: AtomicU32,
     sent_twice: AtomicU64,
+    /// Breaks that nobody has noted yet.
+    breaks: Mutex<Vec<String>>,
 }
 
 impl Repeats {
     /// Something that had broken was begun once more, from wherever.
     pub fn tried_again(&self) {
         self.again.fetch_add(1, Relaxed);
+    }
+
+    /// Something broke, and is begun once more: one sentence for the user.
+    pub fn broke(&self, message: String) {
+        self.tried_again();
+        let mut breaks = self.breaks.lock().unwrap_or_else(PoisonError::into_inner);
+        if breaks.len() < MAX_NOTES {
+            breaks.push(message);
+        }
+    }
+
+    fn take_breaks(&self) -> Vec<String> {
+        std::mem::take(&mut self.breaks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What had broken went on where it had stopped, not from its start.
@@ -186,6 +202,7 @@ impl Progress {
             phase: AtomicU8::new(Phase::Opening as u8),
             repeats: Arc::default(),
             notes: Mutex::default(),
+            told: AtomicUsize::new(0),
             watched: Mutex::default(),
             marks: Mutex::default(),
         };
@@ -262,7 +279,17 @@ impl Progress {
     /// What happened, without the first `seen` notes.
     #[must_use]
     pub fn notes(&self, seen: usize) -> Vec<Note> {
+        for message in self.repeats.take_breaks() {
+            self.warn("broke-off", &message);
+        }
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).iter().skip(seen).cloned().collect()
+    }
+
+    /// The notes that this has not given before: each is told to people once.
+    pub fn untold(&self) -> Vec<Note> {
+        let notes = self.notes(self.told.load(Relaxed));
+        self.told.fetch_add(notes.len(), Relaxed);
+        notes
     }
 
     fn watched(&self) -> MutexGuard<'_, Watched> {
@@ -302,6 +329,13 @@ mod tests {
         progress.repeats.sent_twice(5);
         let repeats = &progress.repeats;
         assert_eq!((progress.position().attempt, repeats.resumes(), repeats.bytes_sent_twice()), (2, 1, 5));
+        repeats.broke("a sentence".to_owned());
+        assert_eq!(progress.position().attempt, 3);
+        let notes = progress.notes(1);
+        let warning = Noted::Warning { code: "broke-off".to_owned(), message: "a sentence".to_owned() };
+        assert_eq!(notes.iter().map(|note| note.what.clone()).collect::<Vec<_>>(), [warning]);
+        assert_eq!(progress.notes(1).len(), 1, "noted once");
+        assert_eq!((progress.untold().len(), progress.untold().len()), (2, 0), "told once");
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub fn steady(text: &str) -> String {
         line = replaced(&line, "it asked for ", "N", |c| c.is_ascii_digit());
         line = replaced(&line, " wrote at least ", "N", |c| c.is_ascii_digit());
         line = replaced(&line, "broke the body off after ", "N", |c| c.is_ascii_digit());
+        line = replaced(&line, "asking again in ", "N", |c| c.is_ascii_digit() || c == '.');
         line = replaced(&line, "was spent after ", "N", |c| c.is_ascii_digit() || c == '.');
         let temporary = std::env::temp_dir().join("longshore-test-N").display().to_string();
         out.push_str(&line.replace(&temporary, "$SCRATCH"));

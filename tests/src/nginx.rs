@@ -1,6 +1,7 @@
 //! nginx as a source, over TLS 1.2 and 1.3.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::peer::{Peer, free_port};
@@ -10,6 +11,7 @@ use crate::tls::Authority;
 /// Serves the scratch folder `www` over TLS. `/moved/` redirects to `/`.
 pub struct Nginx {
     peer: Peer,
+    work: PathBuf,
 }
 
 impl Nginx {
@@ -39,10 +41,21 @@ impl Nginx {
              }}\n"
         );
         fs::write(work.join("nginx.conf"), config).expect("a configuration");
-        let mut nginx = Command::new("nginx");
-        nginx.arg("-p").arg(&work).args(["-c", "nginx.conf", "-e", "error.log"]);
-        nginx.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        Self { peer: Peer::start(&mut nginx, port) }
+        Self { peer: started(&work, port), work }
+    }
+
+    /// Kills it: connections break where they are.
+    pub fn kill(&mut self) {
+        self.peer.kill();
+    }
+
+    /// Starts it again at the same address, without the configuration's line that contains these words, if there are any.
+    pub fn restart(&mut self, without: &str) {
+        let file = self.work.join("nginx.conf");
+        let config = fs::read_to_string(&file).expect("a configuration");
+        let kept = config.lines().filter(|line| without.is_empty() || !line.contains(without));
+        fs::write(&file, kept.map(|line| format!("{line}\n")).collect::<String>()).expect("a configuration");
+        self.peer = started(&self.work, self.peer.port);
     }
 
     /// `127.0.0.1:port`.
@@ -63,4 +76,11 @@ impl Nginx {
     pub fn url(&self, path: &str) -> String {
         format!("https://127.0.0.1:{}/{path}", self.peer.port)
     }
+}
+
+fn started(work: &Path, port: u16) -> Peer {
+    let mut nginx = Command::new("nginx");
+    nginx.arg("-p").arg(work).args(["-c", "nginx.conf", "-e", "error.log"]);
+    nginx.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    Peer::start(&mut nginx, port)
 }

@@ -50,6 +50,16 @@ impl Drop for Scratch {
     }
 }
 
+/// A policy under which plain HTTP goes to that host, and a source that breaks is asked so often in a row and at once.
+pub fn attempts(scratch: &Scratch, host: &str, most: u32) -> String {
+    let document = format!(
+        "schema = \"longshore.policy/v1\"\n[egress]\nplain-http = [\"{host}\"]\n\
+         [limits]\nsource-attempts = {most}\nsource-back-off = \"1ms\"\n"
+    );
+    fs::write(scratch.path("attempts.toml"), document).expect("a policy");
+    scratch.text("attempts.toml")
+}
+
 /// Bytes that do not repeat, the same every time.
 pub fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;

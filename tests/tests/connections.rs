@@ -10,7 +10,7 @@ use futures_util::stream;
 use longshore_tests::layers::{assert_layout_empty, pull};
 use longshore_tests::program::{Ran, import};
 use longshore_tests::ranges::{Content, Manner, serve_wide};
-use longshore_tests::scratch::{Scratch, noise};
+use longshore_tests::scratch::{Scratch, attempts, noise};
 use longshore_tests::script::{Handler, Script, streamed};
 
 /// Many pieces, however many connections there are, and no whole number of them.
@@ -20,8 +20,8 @@ const LEAST_PIECE: u64 = 1 << 20;
 
 fn read(source: &Script, scratch: &Scratch, connections: &str) -> Ran {
     let to = format!("oci:{}:1", scratch.text(&format!("layout-{connections}")));
-    let (url, host) = (source.url("disk.raw"), source.host());
-    import([&*url, &to, "--plain-http", &host, "--source-connections", connections, "--report", "-"])
+    let (url, policy) = (source.url("disk.raw"), attempts(scratch, &source.host(), 2));
+    import([&*url, &to, "--policy", &policy, "--source-connections", connections, "--report", "-"])
 }
 
 /// The bounds of a `bytes=first-last`.

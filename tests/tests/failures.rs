@@ -1,6 +1,7 @@
 //! It fails clean: the right exit code, an error that names who and what, and nothing at the destination.
 
 use std::fs;
+use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -452,7 +453,12 @@ fn a_handshake_that_breaks() {
     let stage = Stage::new();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://127.0.0.1:{}/disk.raw", listener.local_addr().unwrap().port());
-    let closing = std::thread::spawn(move || drop(listener.accept()));
+    // As often as it is asked, and only once the client has spoken: who closes with something unread resets.
+    let closing = std::thread::spawn(move || {
+        for connection in listener.incoming().take(3) {
+            let _ = connection.unwrap().read(&mut [0; 16 * 1024]).unwrap();
+        }
+    });
     stage
         .import(&url, &[])
         .failed(10, "source-unreachable", &["broke during the TLS handshake"])

@@ -10,7 +10,7 @@ use longshore_tests::fixtures::Fixture;
 use longshore_tests::layers::assert_layout_empty;
 use longshore_tests::program::{Ran, import, probe, probe_from};
 use longshore_tests::ranges::{Content, Manner, Pace, serve, serve_paced};
-use longshore_tests::scratch::{Scratch, noise, qcow2, raw, run};
+use longshore_tests::scratch::{Scratch, attempts, noise, qcow2, raw, run};
 use longshore_tests::script::Script;
 use serde_json::{Value, json};
 
@@ -30,7 +30,9 @@ fn probed(url: &str, script: &Script, more: &[&str]) -> Ran {
 /// `longshore import` of the same into a layout.
 fn imported(scratch: &Scratch, url: &str, script: &Script, more: &[&str]) -> Ran {
     let to = format!("oci:{}", scratch.text("layout"));
-    import([&[url, &*to, "--plain-http", &*script.host(), "--report", "-"], more].concat())
+    // What becomes of a request is what counts here, not what comes of asking again.
+    let policy = attempts(scratch, &script.host(), 1);
+    import([&[url, &*to, "--policy", &*policy, "--report", "-"], more].concat())
 }
 
 /// Panics if there is a blob or an index in the layout.

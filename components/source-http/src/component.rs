@@ -33,7 +33,8 @@ impl Describe for Component {
 
 /// A disk behind a URL that answered 200.
 struct HttpDisk {
-    /// The URL at the end of the redirects.
+    /// The URL that was opened, and the one at the end of its redirects.
+    location: String,
     url: String,
     facts: Facts,
     revision: Option<Revision>,
@@ -61,7 +62,7 @@ impl Source for Component {
                 Access::Restart
             },
         };
-        Ok(Disk::new(HttpDisk { url, facts, revision, opening: RefCell::new(Some(body)) }))
+        Ok(Disk::new(HttpDisk { location, url, facts, revision, opening: RefCell::new(Some(body)) }))
     }
 }
 
@@ -76,7 +77,7 @@ impl GuestDisk for HttpDisk {
             if let Some(body) = self.opening.take() {
                 return Ok(body);
             }
-            let (_, head, body) = follow(self.url.clone(), None, self.condition()).await?;
+            let (_, head, body) = self.ask(None).await?;
             if head.revision() != self.revision || head.length != self.facts.size {
                 return Err(Failure::Changed("the disk changed since it was opened".to_owned()));
             }
@@ -90,8 +91,7 @@ impl GuestDisk for HttpDisk {
         }
         // Whoever begins with a part may never want the whole: its connection is not kept waiting.
         drop(self.opening.take());
-        let (_, head, body) =
-            follow(self.url.clone(), Some(fetch::ByteRange { offset, length }), self.condition()).await?;
+        let (_, head, body) = self.ask(Some(fetch::ByteRange { offset, length })).await?;
         check_range(&head, offset, length, size).map_err(failure)?;
         check_revision(&head, self.revision.as_ref()).map_err(failure)?;
         Ok(body)
@@ -99,6 +99,16 @@ impl GuestDisk for HttpDisk {
 }
 
 impl HttpDisk {
+    /// Asks where the redirects led, and once more from their start if that place is not one any longer: signed URLs expire.
+    async fn ask(&self, range: Option<fetch::ByteRange>) -> Result<(String, Head, Body), Failure> {
+        match follow(self.url.clone(), range, self.condition()).await {
+            Err(Failure::Denied(_) | Failure::NotFound(_)) if self.url != self.location => {
+                follow(self.location.clone(), range, self.condition()).await
+            }
+            asked => asked,
+        }
+    }
+
     fn condition(&self) -> Option<fetch::Condition> {
         self.revision.clone().map(|revision| match revision {
             Revision::Etag(tag) => fetch::Condition::UnchangedEtag(tag),

@@ -10,11 +10,11 @@ use tokio::task::LocalSet;
 
 use super::args::Import;
 use super::color::Color;
-use super::progress::{Shown, Verbosity, rate, shown};
+use super::progress::{Shown, Verbosity, rate, shown, warnings};
 use super::signals::signals;
 use super::{messages, plan};
 use crate::error::{Code, Error, Result, Stage};
-use crate::observe::{Culprit, Noted, Progress};
+use crate::observe::{Culprit, Progress};
 use crate::pipeline::{self, Finished, Imported, Interrupted, Plan, Report};
 
 /// The file name that means standard output.
@@ -56,6 +56,7 @@ fn imported(import: &Import, progress: &Progress, shown: &Shown) -> Result<Impor
         if outcome.is_ok() {
             summary(&report, progress);
         }
+        warnings(progress);
         limited(&report);
     }
     let imported = outcome?;
@@ -185,17 +186,10 @@ fn check_summary(report: &Report, progress: &Progress) {
 }
 
 fn warned(report: &Report, progress: &Progress) {
-    let disk = &report.disk;
-    for hazard in disk.hazards.iter().flatten() {
+    for hazard in report.disk.hazards.iter().flatten() {
         messages::line(&format!("{}: {} ({})", hazard.severity, hazard.message, hazard.code));
     }
-    for note in progress.notes(0) {
-        if let Noted::Warning { code, message } = note.what
-            && disk.hazards.iter().flatten().all(|hazard| hazard.code != code)
-        {
-            messages::line(&messages::harmless(&format!("warning: {message} ({code})")));
-        }
-    }
+    warnings(progress);
 }
 
 fn connected(report: &Report) {

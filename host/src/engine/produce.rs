@@ -19,7 +19,8 @@ pub struct HostStream {
 }
 
 impl HostStream {
-    /// A stream of these bytes. The chunks must not fail: errors belong into the outcome beside the stream.
+    /// A stream of these bytes. What goes wrong belongs into the outcome beside the stream: for a guest, a chunk that fails
+    /// is the end. The host that takes the stream back is told the error itself.
     pub fn new(chunks: impl Chunks) -> Self {
         Self { chunks: Box::new(chunks), left: Bytes::new() }
     }
@@ -57,8 +58,7 @@ impl<D: 'static> StreamProducer<D> for HostStream {
         if self.left.is_empty() {
             match self.chunks.poll_chunk(cx) {
                 Poll::Ready(Some(Ok(chunk))) => self.left = chunk,
-                Poll::Ready(Some(Err(why))) => return Poll::Ready(Err(wasmtime::Error::msg(why.to_string()))),
-                Poll::Ready(None) => return Poll::Ready(Ok(StreamResult::Dropped)),
+                Poll::Ready(None | Some(Err(_))) => return Poll::Ready(Ok(StreamResult::Dropped)),
                 Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
                 Poll::Pending => return Poll::Pending,
             }

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::fields::without_secrets;
 use super::{Client, Request, Response, SourceFields, redacted};
-use crate::error::{Code, Error, Result, Stage};
+use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::policy::Origin;
 
 /// The network as it is granted to a source component.
@@ -84,6 +84,7 @@ impl GrantedClient {
                 let message = format!("{} redirects once more than the {most} times allowed", redacted(&url));
                 let site = policy.sites.of("egress.redirects");
                 return Err(Error::new(Code::SourceFailed, Stage::Source, message)
+                    .retryable_as(Retryable::No)
                     .hint(format!("`egress.redirects` ({site}) bounds the redirects of one read")));
             }
         }

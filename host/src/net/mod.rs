@@ -14,6 +14,7 @@ mod metered;
 mod record;
 mod redact;
 mod secret;
+mod temporary;
 
 pub use body::Body;
 pub(crate) use carried::carried;
@@ -23,5 +24,6 @@ pub use grant::GrantedClient;
 pub use record::{Connection, Connections};
 pub use redact::redacted;
 pub use secret::{Basic, MalformedCredentials, Secret};
+pub use temporary::{is_temporary, retry_after};
 
 pub use crate::tls::{ClientCertificate, check as check_tls};

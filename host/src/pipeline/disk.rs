@@ -10,13 +10,17 @@ use super::{Checksum, Input, Place, Plan, Source, SourceConnections};
 use crate::engine::{Component, Engine};
 use crate::error::{Code, Error, Result, Stage};
 use crate::net::{GrantedClient, Net};
-use crate::observe::Meter;
+use crate::observe::{Meter, Repeats};
 use crate::policy::Side;
 use crate::stages::{self, Access, Entry, Facts, FetchGrant, LocalGrant, SourceGrant};
-use crate::stream::{Flow, Seek, abreast, exactly, limited, metered};
+use crate::stream::{Attempts, Flow, Resumable, Seek, abreast, exactly, limited, metered};
 
 /// The largest disk: it still has to fit into a layer, whose length has 63 bits. Nobody has one of an exbibyte.
 const MAX_DISK: u64 = 1 << 60;
+/// A disk of which it is said beforehand that it cannot go on where it breaks. A smaller one is soon read once more.
+const WORTH_A_WARNING: u64 = 64 << 20;
+/// How often a source is opened in a row at most.
+const MOST_OPENINGS: u32 = 3;
 
 /// A disk that is about to flow.
 pub(super) struct Disk {
@@ -32,13 +36,13 @@ pub(super) struct Disk {
     pub(super) seek: Seek,
 }
 
-/// Opens SOURCE with the component that was chosen for it.
+/// Opens SOURCE with the component that was chosen for it, and once more if it only may not have been the moment for it.
 pub(super) async fn open_source(
     input: &Input,
     engine: &Engine,
     component: &Component,
     net: &Net,
-    interrupted: &Interrupted,
+    (interrupted, repeats): (&Interrupted, &Repeats),
 ) -> Result<stages::Disk> {
     let grant = match &input.source {
         Source::Http(_) | Source::Other(_) => {
@@ -50,25 +54,54 @@ pub(super) async fn open_source(
         Source::File(path) => SourceGrant { fetch: None, local: Some(LocalGrant::file(path)?) },
         Source::StandardInput => SourceGrant { fetch: None, local: Some(LocalGrant::standard_input(input.size)) },
     };
-    let (location, scheme) = (input.source.location(), input.source.scheme());
-    let open = stages::open(engine, component, grant, (location, input.options.clone()), scheme);
+    let scheme = input.source.scheme();
+    let attempts = attempts(input, net);
+    // A server that never answered may not be one: who mistyped its name is not to wait for long.
+    let attempts = Attempts { most: attempts.most.min(MOST_OPENINGS), ..attempts };
+    let open = async {
+        let mut failures = 0_u32;
+        loop {
+            let what = (input.source.location(), input.options.clone());
+            let error = match stages::open(engine, component, grant.clone(), what, scheme).await {
+                Ok(disk) => return Ok(disk),
+                Err(error) => error,
+            };
+            failures = failures.saturating_add(1);
+            let told = error.to_string();
+            let pause = attempts.again(failures, error)?;
+            let seconds = pause.as_secs_f64();
+            repeats.broke(format!("{told}: asking again in {seconds:.1} s"));
+            tokio::time::sleep(pause).await;
+        }
+    };
     interrupted.or(open).await
+}
+
+/// How often SOURCE is asked for what broke off. A file or device that cannot be read is not asked again.
+fn attempts(input: &Input, net: &Net) -> Attempts {
+    let limits = &net.policy().limits;
+    let most = match &input.source {
+        Source::Http(_) | Source::Other(_) => limits.source_attempts,
+        Source::File(_) | Source::StandardInput => 1,
+    };
+    Attempts { most, back_off: limits.source_back_off }
 }
 
 /// Reads SOURCE through the filters. Its length must be known before the upload opens.
 pub(super) async fn open_disk(run: &Run<'_>, source: &stages::Disk, checksums: &[Checksum]) -> Result<Disk> {
     let (plan, facts) = (run.plan, source.facts());
     let name = named(plan, facts);
+    let resumable = resumable(run, source);
     let received = async || {
-        let flow = metered(connected(run, source, source.read(0, None).await?), run.source_place());
-        let flow = slowed(flow, plan);
+        let whole = connected(run, &resumable, source.facts(), source.read(0, None).await?);
+        let flow = slowed(metered(whole, run.source_place()), plan);
         Ok(demanded(flow, checksums, Place::Received, &run.progress.checksums))
     };
     let (flow, entry, received, seek) = if run.components.filters.is_empty() {
         // Before a byte is asked for: what cannot be pushed is not read.
         let entry = announced(plan, facts)?;
         let (flow, received) = received().await?;
-        (flow, entry, received, seek(source))
+        (flow, entry, received, seek(source.facts(), &resumable))
     } else {
         let (flow, received) = received().await?;
         let (flow, entry) = filtered(run, flow, facts.size, name).await?;
@@ -88,15 +121,25 @@ fn named(plan: &Plan, facts: &Facts) -> Option<String> {
     facts.name.as_deref().map(|name| announced_name(name, &plan.input.source))
 }
 
-/// The disk over as many connections as the user wants, if that source can be read so.
-fn connected(run: &Run<'_>, source: &stages::Disk, whole: Flow) -> Flow {
-    let (facts, connections) = (source.facts(), run.plan.connections);
+/// The source's ranges, each going on where it breaks.
+fn resumable(run: &Run<'_>, source: &stages::Disk) -> Resumable {
+    Resumable::new(source.ranges(), attempts(&run.plan.input, run.net), Arc::clone(&run.progress.repeats))
+}
+
+/// The disk over as many connections as the user wants, going on where it breaks, if that source can be read so.
+fn connected(run: &Run<'_>, resumable: &Resumable, facts: &Facts, whole: Flow) -> Flow {
+    let connections = run.plan.connections;
     match facts.size.filter(|_| facts.access == Access::Ranged) {
-        Some(size) => abreast(whole, source.ranges(), size, connections),
+        Some(size) => abreast(resumable.whole(whole, size), Arc::new(resumable.clone()), size, connections),
         None => {
             if connections != SourceConnections::ONE {
                 let why = "the source offers no ranges of a disk it can identify: one connection brings the disk";
                 run.progress.warn("one-connection", why);
+            }
+            if facts.access == Access::Restart && facts.size.is_none_or(|size| size >= WORTH_A_WARNING) {
+                let why = "the source offers no ranges of a disk it can identify: if it breaks off, the import fails and \
+                           has to start over";
+                run.progress.warn("no-resume", why);
             }
             whole
         }
@@ -185,10 +228,10 @@ fn announcer(filter: Option<&str>) -> String {
     filter.map_or_else(|| "the source".to_owned(), |filter| format!("the filter `{filter}`"))
 }
 
-/// How a window can look at a disk that flows as it comes from its source.
-fn seek(source: &stages::Disk) -> Seek {
-    match source.facts().access {
-        Access::Ranged => Seek::Ranged(source.ranges()),
+/// How a disk that flows as it comes from its source can be read besides.
+fn seek(facts: &Facts, resumable: &Resumable) -> Seek {
+    match facts.access {
+        Access::Ranged => Seek::Ranged(Arc::new(resumable.clone())),
         Access::Once | Access::Restart => Seek::InOrder,
     }
 }

@@ -12,7 +12,8 @@ use crate::stages;
 /// checksum files → source → its length → framing → upload session, which is given up again.
 pub(super) async fn preflight(run: &Run<'_>) -> Result<()> {
     run.interrupted.or(checksums(run)).await?;
-    let source = open_source(&run.plan.input, run.engine, &run.components.source, run.net, &run.interrupted).await?;
+    let told = (&run.interrupted, &*run.progress.repeats);
+    let source = open_source(&run.plan.input, run.engine, &run.components.source, run.net, told).await?;
     run.ledger.source(source.facts(), source.described());
     // How long a disk is behind a filter, only its bytes tell.
     if run.components.filters.is_empty() {

@@ -17,6 +17,7 @@ use super::{Choice, Input};
 use crate::engine::{Component, Engine, Kind};
 use crate::error::{Code, Error, Result, Stage};
 use crate::net::Net;
+use crate::observe::Repeats;
 use crate::policy::Policy;
 use crate::stages::{self, Access, Disk, Facts, Verdict};
 use crate::stream::{Flow, Seek, Window, exactly, windowed};
@@ -80,7 +81,7 @@ async fn look(plan: &ProbePlan, net: &Net, interrupted: &Interrupted, known: &mu
     let probe = load(&engine, &plan.probe, Kind::Probe, &plan.program).await?;
     (known.source, known.probe) = (Some(component(&source)), Some(component(&probe)));
 
-    let disk = open_source(&plan.input, &engine, &source, net, interrupted).await?;
+    let disk = open_source(&plan.input, &engine, &source, net, (interrupted, &Repeats::default())).await?;
     ran(&mut known.source, disk.described());
     known.facts = Some(disk.facts().clone());
     known.size = known_size(&plan.input, disk.facts())?;

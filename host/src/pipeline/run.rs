@@ -41,7 +41,8 @@ impl Imported {
 /// manifest → tags.
 pub(super) async fn run(run: &Run<'_>) -> Result<Imported> {
     let checksums = run.interrupted.or(checksums(run)).await?;
-    let source = open_source(&run.plan.input, run.engine, &run.components.source, run.net, &run.interrupted).await?;
+    let told = (&run.interrupted, &*run.progress.repeats);
+    let source = open_source(&run.plan.input, run.engine, &run.components.source, run.net, told).await?;
     run.ledger.source(source.facts(), source.described());
     let disk = run.interrupted.or(open_disk(run, &source, &checksums)).await?;
     run.ledger.disk(&disk.entry);

@@ -21,6 +21,10 @@ pub struct Limits {
     pub attempts: u32,
     /// The pause before the second attempt; each later one is twice as long, up to half a minute.
     pub back_off: Duration,
+    /// How often a source that broke is asked in a row, without a step forward in between.
+    pub source_attempts: u32,
+    /// The pause before it is asked the second time; each later one is twice as long, up to half a minute.
+    pub source_back_off: Duration,
     /// CPU that a component may spend before it has delivered anything; more is earned with each byte.
     pub component_cpu: Duration,
     /// Bytes that all memories and tables of one component may take together.
@@ -38,6 +42,8 @@ impl Default for Limits {
             component_idle: Duration::from_secs(20),
             attempts: 5,
             back_off: Duration::from_millis(400),
+            source_attempts: 8,
+            source_back_off: Duration::from_millis(400),
             component_cpu: Duration::from_secs(10),
             component_memory: 64 << 20,
         }
@@ -60,7 +66,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The limits that a document may set, by key.
-pub(super) const LIMITS: [(&str, Bounds); 10] = [
+pub(super) const LIMITS: [(&str, Bounds); 12] = [
     ("limits.connect", Bounds::Time(|limits| &mut limits.connect, SECOND, Duration::from_secs(10 * 60))),
     ("limits.answer", Bounds::Time(|limits| &mut limits.answer, SECOND, HOUR)),
     ("limits.commit", Bounds::Time(|limits| &mut limits.commit, SECOND, DAY)),
@@ -70,6 +76,11 @@ pub(super) const LIMITS: [(&str, Bounds); 10] = [
     ("limits.component-cpu", Bounds::Time(|limits| &mut limits.component_cpu, SECOND, HOUR)),
     ("limits.attempts", Bounds::Count(|limits| &mut limits.attempts, 1, 1000)),
     ("limits.back-off", Bounds::Time(|limits| &mut limits.back_off, Duration::from_millis(1), Duration::from_secs(30))),
+    ("limits.source-attempts", Bounds::Count(|limits| &mut limits.source_attempts, 1, 1000)),
+    (
+        "limits.source-back-off",
+        Bounds::Time(|limits| &mut limits.source_back_off, Duration::from_millis(1), Duration::from_secs(30)),
+    ),
     // A component of an ordinary toolchain needs a few MiB to begin with; wasm addresses 4 GiB.
     ("limits.component-memory", Bounds::Size(|limits| &mut limits.component_memory, 4 << 20, 4 << 30)),
 ];

@@ -2,10 +2,9 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use http::HeaderMap;
-use http::header::RETRY_AFTER;
+pub(super) use crate::net::{is_temporary, retry_after};
 
 /// The longest pause of our own.
 const LONGEST_OWN_PAUSE: Duration = Duration::from_secs(30);
@@ -46,23 +45,6 @@ impl BackOff {
     }
 }
 
-/// Whether a status is worth another attempt: the request may succeed as it is.
-pub(super) const fn is_temporary(status: u16) -> bool {
-    matches!(status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522)
-}
-
-/// The pause that an answer asks for (RFC 9110 §10.2.3): seconds, or a date.
-pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    match text.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => {
-            let date = httpdate::parse_http_date(text).ok()?;
-            Some(date.duration_since(now).unwrap_or_default())
-        }
-    }
-}
-
 /// `SplitMix64`: neighbouring seeds give unrelated numbers.
 const fn mixed(seed: u64) -> u64 {
     let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -96,21 +78,6 @@ mod tests {
         assert_eq!(back_off.pause(1, Some(Duration::from_secs(7))), Some(Duration::from_secs(7)));
         assert_eq!(back_off.pause(1, Some(Duration::from_secs(61))), None);
         assert_eq!(back_off.pause(3, Some(Duration::ZERO)), None);
-    }
-
-    #[test]
-    fn retry_after_has_two_forms() {
-        let now = httpdate::parse_http_date("Wed, 21 Oct 2015 07:28:00 GMT").unwrap();
-        let read = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, text.parse().unwrap());
-            retry_after(&headers, now).map(|pause| pause.as_secs())
-        };
-        assert_eq!(read("5"), Some(5));
-        assert_eq!(read("Wed, 21 Oct 2015 07:28:30 GMT"), Some(30));
-        assert_eq!(read("Wed, 21 Oct 2015 07:00:00 GMT"), Some(0));
-        assert_eq!(read("soon"), None);
-        assert_eq!(retry_after(&HeaderMap::new(), now), None);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, header};
 use tokio::sync::oneshot;
-use wasmtime::component::{Access, FutureReader, HasData, StreamReader};
+use wasmtime::AsContextMut as _;
+use wasmtime::component::{Access, FutureReader, GuestTaskId, HasData, StreamReader};
 
 use super::request::{self, AnswerBody, Asked, Checked, Started, Told, invalid};
 use super::source::SourceState;
@@ -15,7 +16,7 @@ use crate::engine::{HostStream, StoreState, host_future};
 use crate::error::Result;
 use crate::stream::Chunks;
 
-/// The body of a fetch. Its errors go into the outcome beside it; dropping it ends the request.
+/// The body of a fetch. Its errors go into the outcome beside it, and to a host that reads it; dropping it ends the request.
 struct FetchBody {
     answer: AnswerBody,
     outcome: Option<oneshot::Sender<Result<(), Failure>>>,
@@ -23,17 +24,18 @@ struct FetchBody {
 
 impl Chunks for FetchBody {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        let outcome = match self.answer.poll_chunk(cx) {
+        let (outcome, end) = match self.answer.poll_chunk(cx) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Some(Ok(chunk))) => return Poll::Ready(Some(Ok(chunk))),
-            Poll::Ready(Some(Err(told))) => Err(told.failure),
-            Poll::Ready(None) => Ok(()),
+            // Whoever reads it gets this very error, whatever else the component has under way.
+            Poll::Ready(Some(Err(told))) => (Err(told.failure), self.answer.account().map(Err)),
+            Poll::Ready(None) => (Ok(()), None),
         };
         if let Some(sender) = self.outcome.take() {
             // The component dropped the outcome: it does not want to know.
             let _ = sender.send(outcome);
         }
-        Poll::Ready(None)
+        Poll::Ready(end)
     }
 }
 
@@ -52,9 +54,11 @@ impl fetch::HostWithStore<StoreState<SourceState>> for SourceView {
         request: Request,
     ) -> wasmtime::Result<(FutureReader<Result<Head, Failure>>, StreamReader<u8>, FutureReader<Result<(), Failure>>)>
     {
+        let mut store = host.as_context_mut();
+        let tasks: Vec<GuestTaskId> = store.async_call_stack()?.collect();
         let state = host.get();
         let started = match &state.stage.grant.fetch {
-            Some(grant) => grant.send(asked(&request), &state.pulse),
+            Some(grant) => grant.on_behalf_of(&tasks).send(asked(&request), &state.pulse),
             None => Err(Told::no_network()),
         };
         let (sender, outcome) = oneshot::channel();

@@ -1,19 +1,23 @@
 //! The rules for every request of a source component, whichever interface it came through, and what becomes of it: the
 //! host's own account of each, and the answer, streamed.
 
+use std::collections::BTreeMap;
+use std::mem::discriminant;
 use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use url::Url;
+use wasmtime::component::GuestTaskId;
 
 use super::failure;
 use crate::bindings::Failure;
-use crate::error::{Code, Error, Result, Stage};
+use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::net::{self, Body, GrantedClient, is_hosts_field, redacted};
 use crate::stream::{Helping, MAX_CONNECTIONS, Pulse};
 
@@ -29,13 +33,27 @@ const MAX_FIELDS: (usize, usize) = (32, 8192);
 pub struct FetchGrant {
     client: GrantedClient,
     shared: Arc<Mutex<Shared>>,
+    /// Where it is kept what becomes of the requests that are sent through this.
+    account: Account,
 }
+
+/// Why the last request of somebody did not do, as the host itself saw it.
+#[derive(Clone, Default)]
+struct Account(Arc<Mutex<Option<Error>>>);
 
 #[derive(Default)]
 struct Shared {
     under_way: usize,
-    /// Why the last request did not do, as the host itself saw it.
-    last: Option<Error>,
+    /// Those of the reads under way, by the guest's task.
+    accounts: BTreeMap<GuestTaskId, Account>,
+}
+
+/// One read of a component: what becomes of its requests is its own, whatever else is under way.
+pub(super) struct Caller {
+    task: GuestTaskId,
+    own: FetchGrant,
+    /// Of `open`, whose body a read may hand on, and of requests of which nobody knows for which read they are.
+    common: Account,
 }
 
 /// A request as a component wants it.
@@ -75,18 +93,39 @@ impl FetchGrant {
     /// Grants what `client` is granted.
     #[must_use]
     pub fn new(client: GrantedClient) -> Self {
-        Self { client, shared: Arc::default() }
+        Self { client, shared: Arc::default(), account: Account::default() }
     }
 
-    /// A new `open` or `read` begins.
+    /// `open` begins.
     pub(super) fn begin(&self) {
         self.client.begin();
-        self.lock().last = None;
+        self.account.set(None);
     }
 
-    /// Why the last request did not do.
+    /// A `read` begins, which is this task of the guest.
+    pub(super) fn begin_read(&self, task: GuestTaskId) -> Caller {
+        self.client.begin();
+        let own = Self { account: Account::default(), ..self.clone() };
+        let mut shared = self.lock();
+        if shared.accounts.is_empty() {
+            self.account.set(None);
+        }
+        shared.accounts.insert(task, own.account.clone());
+        drop(shared);
+        Caller { task, own, common: self.account.clone() }
+    }
+
+    /// The same for a request of the read that is one of these tasks: that which asks, and those which called it.
+    pub(super) fn on_behalf_of(&self, tasks: &[GuestTaskId]) -> Self {
+        let shared = self.lock();
+        let account = tasks.iter().find_map(|task| shared.accounts.get(task)).unwrap_or(&self.account).clone();
+        drop(shared);
+        Self { account, ..self.clone() }
+    }
+
+    /// Why the last request of `open` did not do.
     pub(super) fn take_error(&self) -> Option<Error> {
-        self.lock().last.take()
+        self.account.take()
     }
 
     /// Sends a request that was made by [`checked`], and returns at once.
@@ -95,7 +134,7 @@ impl FetchGrant {
         let Some(under_way) = UnderWay::enter(&self.shared) else {
             let message = format!("more than {MAX_UNDER_WAY} requests at once");
             let told = Told { code: Code::SourceFailed, failure: Failure::Limit(message.clone()) };
-            self.lock().last = Some(Error::new(Code::SourceFailed, Stage::Source, message));
+            self.account.set(Some(Error::new(Code::SourceFailed, Stage::Source, message)));
             return Err(told);
         };
         let (head_sender, head) = oneshot::channel();
@@ -109,7 +148,7 @@ impl FetchGrant {
             // A component that dropped head or body does not want to know.
             match answer {
                 Ok(response) => {
-                    grant.saw(&method, &url, response.status);
+                    grant.saw(&method, &url, &response);
                     let net::Response { status, headers, length, body } = response;
                     let _ = head_sender.send(Ok(Head { status, headers, length }));
                     let _ = body_sender.send(Ok(body));
@@ -135,12 +174,13 @@ impl FetchGrant {
     /// Keeps the host's own account of a request, and gives what the component is told of it.
     pub(super) fn refused(&self, error: Error) -> Told {
         let told = Told::of(&error);
-        self.lock().last = Some(error);
+        self.account.set(Some(error));
         told
     }
 
     /// Keeps an error status as the host's own account of it.
-    fn saw(&self, method: &Method, url: &Url, status: u16) {
+    fn saw(&self, method: &Method, url: &Url, response: &net::Response) {
+        let status = response.status;
         let code = match status {
             401 | 403 | 407 => Some(Code::SourceDenied),
             404 | 410 => Some(Code::SourceNotFound),
@@ -151,13 +191,54 @@ impl FetchGrant {
         let error = code.map(|code| {
             let message = format!("{method} {}: the server answered {status}", redacted(url));
             let error = Error::new(code, Stage::Source, message);
+            let error = match code {
+                Code::SourceFailed if net::is_temporary(status) => {
+                    error.after(net::retry_after(&response.headers, SystemTime::now()))
+                }
+                Code::SourceFailed => error.retryable_as(Retryable::No),
+                _ => error,
+            };
             if matches!(status, 401 | 403) { error.hint(self.client.advice(url)) } else { error }
         });
-        self.lock().last = error;
+        self.account.set(error);
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Account {
+    fn set(&self, error: Option<Error>) {
+        *self.lock() = error;
+    }
+
+    fn take(&self) -> Option<Error> {
+        self.lock().take()
+    }
+
+    /// What is said there, if a component that had heard it would say the same.
+    fn take_like(&self, failure: &Failure) -> Option<Error> {
+        self.lock().take_if(|error| discriminant(&failure::failure(error)) == discriminant(failure))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Error>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Caller {
+    /// Why the last request of this read did not do, of which the component says that much.
+    pub(super) fn take_error(&self, failure: &Failure) -> Option<Error> {
+        let alone = self.own.lock().accounts.len() == 1;
+        let common = || if alone { self.common.take() } else { self.common.take_like(failure) };
+        self.own.account.take().or_else(common)
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.own.lock().accounts.remove(&self.task);
     }
 }
 
@@ -294,6 +375,13 @@ impl AnswerBody {
             self.helping = None;
             return Poll::Ready(ended);
         }
+    }
+}
+
+impl AnswerBody {
+    /// The host's own account of what went wrong last, once more.
+    pub(super) fn account(&self) -> Option<Error> {
+        self.grant.account.lock().as_ref().map(Error::retold)
     }
 }
 

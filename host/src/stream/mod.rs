@@ -5,6 +5,7 @@
 
 mod abreast;
 mod algorithm;
+mod attempts;
 mod checksum;
 mod digest;
 mod expected;
@@ -18,10 +19,12 @@ mod pieces;
 mod pipe;
 mod pulse;
 mod replay;
+mod resumed;
 mod window;
 
 pub use abreast::{Connections, MAX_CONNECTIONS, abreast};
 pub use algorithm::{Algorithm, MalformedSum, Sum};
+pub use attempts::Attempts;
 pub use checksum::{Checksums, checksummed};
 pub use digest::{DigestHandle, hashed};
 pub use expected::{Count, beginning_with, counted, exactly, no_more_than};
@@ -34,4 +37,5 @@ pub use pieces::{GivenUp, PIECE_BYTES, Piece, PieceOutput, Work, in_pieces};
 pub use pipe::{PIPE_BYTES, PipeReader, PipeWriter, pipe};
 pub use pulse::{Helping, Pulse};
 pub use replay::{Reframed, Replay};
+pub use resumed::Resumable;
 pub use window::{Answer, MAX_RANGED_BYTES, MAX_WINDOW_READ, Ranges, Reading, Seek, Window, WindowError, windowed};

@@ -6,7 +6,7 @@ use super::schedule::{SIDES, Setting, Side};
 use super::stage::RegistryKind;
 
 /// A broken read of a source with ranges is continued where it broke.
-pub const SOURCE_RESUMES: bool = false;
+pub const SOURCE_RESUMES: bool = true;
 /// A broken upload is continued where the registry keeps the session.
 pub const UPLOAD_RESUMES: bool = false;
 

@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::super::color::Color;
 use super::rate::{Rate, fraction};
+use super::warnings;
 use crate::observe::{Phase, Position, Progress};
 
 /// How often a bar is drawn.
@@ -23,6 +24,7 @@ pub(super) async fn follow(progress: &Progress, color: Color) {
         every.tick().await;
         let at = progress.position();
         rate.sample(&at);
+        cleared.0.suspend(|| warnings(progress));
         cleared.0.set_message(drawn(&rate, &at, color));
     }
 }

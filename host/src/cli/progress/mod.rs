@@ -13,9 +13,9 @@ use self::json::Json;
 pub(super) use self::rate::rate;
 use super::args::ProgressKind;
 use super::color::Color;
-use super::env;
+use super::{env, messages};
 use crate::error::{Code, Error, Result, Stage};
-use crate::observe::Progress;
+use crate::observe::{Noted, Progress};
 use crate::pipeline::{Imported, Plan};
 
 /// How progress is shown, once terminal and descriptors are known.
@@ -89,6 +89,15 @@ impl Shown {
     pub(super) fn end(self, progress: &Progress, outcome: Result<Option<&Imported>, &Error>) {
         if let Self::Json { json, .. } = self {
             json.end(progress, outcome);
+        }
+    }
+}
+
+/// Tells people what they have not been told yet. There are few, and none may be lost.
+pub(super) fn warnings(progress: &Progress) {
+    for note in progress.untold() {
+        if let Noted::Warning { code, message } = note.what {
+            messages::line(&messages::harmless(&format!("warning: {message} ({code})")));
         }
     }
 }

@@ -5,19 +5,29 @@ use std::time::Duration;
 
 use super::lines::Lines;
 use super::rate::Rate;
+use super::warnings;
 use crate::observe::{Phase, Position, Progress};
 
 /// How often a line is written.
 const LINE_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked for warnings.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) async fn follow(progress: &Progress) {
     let mut rate = Rate::default();
     let mut lines = None;
     let mut every = tokio::time::interval(LINE_EVERY);
+    let mut looking = tokio::time::interval(LOOK_EVERY);
     rate.sample(&progress.position());
     every.tick().await;
     loop {
-        every.tick().await;
+        tokio::select! {
+            _ = every.tick() => {}
+            _ = looking.tick() => {
+                warnings(progress);
+                continue;
+            }
+        }
         let at = progress.position();
         rate.sample(&at);
         // Most imports end before their first line.

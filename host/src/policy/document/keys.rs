@@ -73,6 +73,8 @@ pub const KEYS: &[Key] = &[
     built("limits.component-memory"),
     built("limits.attempts"),
     built("limits.back-off"),
+    built("limits.source-attempts"),
+    built("limits.source-back-off"),
     not_yet("limits.total"),
     built("flags"),
     built("flags.allow"),

@@ -13,6 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 use wasmtime::component::{Accessor, FutureReader, ResourceAny, StreamReader};
 
+use super::super::request::Caller;
 use super::super::{FetchGrant, LocalGrant, failure};
 use super::{Access, Facts, Location, SourceGrant, SourceState, Store};
 use crate::bindings::{Failure, source};
@@ -164,13 +165,16 @@ impl Actor {
         (location, options): Location,
         opener: u64,
     ) -> wasmtime::Result<Option<ResourceAny>> {
+        if let Some(fetch) = &self.grant.fetch {
+            fetch.begin();
+        }
         self.begin(&self.pulse);
         let opened = self.interface.call_open(accessor, location, options).await?;
         let disk = match opened {
             Ok(disk) => disk,
             Err(failure) => {
                 self.pulse.settled();
-                self.waiters.fail(opener, self.error(&failure));
+                self.waiters.fail(opener, self.error(&failure, None));
                 return Ok(None);
             }
         };
@@ -190,14 +194,18 @@ impl Actor {
         let pulse = self.pulse.beside();
         self.begin(&pulse);
         let reader = self.waiters.enter(Waiting::Read(read.reply));
-        let body = self.interface.disk().call_read(accessor, disk, read.offset, read.length).await?;
+        let read_of = self.interface.disk().func_read();
+        let arguments = (disk, read.offset, read.length);
+        let call = accessor.with(|store| read_of.start_call_concurrent(store, arguments))?;
+        let caller = self.grant.fetch.as_ref().map(|fetch| fetch.begin_read(call.task()));
+        let (body,) = read_of.finish_call_concurrent(accessor, call).await?;
         pulse.settled();
         match body {
             Err(failure) => {
-                self.waiters.fail(reader, self.error(&failure));
+                self.waiters.fail(reader, self.error(&failure, caller.as_ref()));
                 Ok(())
             }
-            Ok(body) => self.carry(accessor, body, reader, pulse).await,
+            Ok(body) => self.carry(accessor, body, (reader, caller), pulse).await,
         }
     }
 
@@ -206,7 +214,7 @@ impl Actor {
         &self,
         accessor: &Accessor<Store>,
         (stream, future): Body,
-        reader: u64,
+        (reader, caller): (u64, Option<Caller>),
         pulse: Pulse,
     ) -> wasmtime::Result<()> {
         let (setter, settled) = outcome(Stage::Source, &format!("the source `{}`", self.name));
@@ -229,7 +237,7 @@ impl Actor {
         let known = async {
             match guests_outcome.await {
                 Ok(Ok(())) => {}
-                Ok(Err(failure)) => return Err(self.error(&failure)),
+                Ok(Err(failure)) => return Err(self.error(&failure, caller.as_ref())),
                 Err(_) => return Err(self.broke("dropped the outcome of its stream")),
             }
             if let Some(end) = end {
@@ -274,15 +282,16 @@ impl Actor {
     }
 
     fn begin(&self, pulse: &Pulse) {
-        if let Some(fetch) = &self.grant.fetch {
-            fetch.begin();
-        }
         self.quiet.send_replace(false);
         pulse.owes();
     }
 
-    fn error(&self, failure: &Failure) -> Error {
-        let seen = self.grant.fetch.as_ref().and_then(FetchGrant::take_error);
+    /// What a failure of `caller` means, or of `open` without one.
+    fn error(&self, failure: &Failure, caller: Option<&Caller>) -> Error {
+        let seen = match caller {
+            Some(caller) => caller.take_error(failure),
+            None => self.grant.fetch.as_ref().and_then(FetchGrant::take_error),
+        };
         match seen {
             Some(error) => {
                 let words = failure::words(failure);
