@@ -65,7 +65,7 @@ checks: fmt-check deny clippy doc
 # What CI runs, in CI's order.
 ci: checks test
 
-# What an import costs beside other ways of doing the same, into docs/bench. Takes about ten minutes on a quiet machine.
+# What an import costs beside other ways of doing the same, into docs/bench. Takes about fifteen minutes on a quiet machine, as root.
 bench: bench-build
     "${CARGO_TARGET_DIR:-target}/release/longshore-bench" compare docs/bench
 

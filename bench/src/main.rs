@@ -16,6 +16,8 @@ use longshore_tests::registry::{Registry, Setup, Version};
 const ROUNDS: usize = 5;
 /// Starts that count.
 const STARTS: usize = 30;
+/// Disks whose imports' peak memory is measured, in GiB.
+const SIZES: [u64; 3] = [1, 8, 64];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -36,14 +38,16 @@ fn main() -> Result<()> {
 fn compare(folder: &Path) -> Result<()> {
     // The disk, a download of it, a layer of it, and the registry's.
     needs_gib(6)?;
+    let machine = Machine::this()?;
+    let bound = bounded(machine.cores)?;
+    let memory = memory::measure(&Stand::new(), &SIZES)?;
+    let start = start::measure(&Stand::new(), STARTS)?;
     let stand = Stand::new();
     stand.disk(1)?;
     let peers = stand.peers()?;
     let main = play(&[floor(&stand, &peers), native(&stand, &peers), longshore(&stand, &peers)], ROUNDS)?;
     let disk = &main.first().context("no floor")?.digest;
     ensure!(main.get(1).is_some_and(|native| native.digest == *disk), "the native loop pushed something else");
-    let machine = Machine::this()?;
-    let bound = bound::measure(&stand, &peers, machine.cores, ROUNDS)?;
     let setup = Setup { version: Version::V3, tls: Some(&stand.authority), ..Setup::default() };
     let registry = Registry::start(&stand.scratch, "distribution", setup);
     let (competitors, absent) = tools::all(&stand, &peers, &registry)?;
@@ -58,6 +62,9 @@ fn compare(folder: &Path) -> Result<()> {
         absent,
         bound,
         link: link::measure(&stand, &peers)?,
+        memory,
+        start,
+        quota: quota::measure(&stand, &peers, ROUNDS)?,
     };
     report.write(folder)?;
     println!("{}", report.page());
@@ -91,11 +98,16 @@ fn quick(rounds: usize) -> Result<()> {
 }
 
 fn by_the_clock() -> Result<()> {
-    needs_gib(3)?;
-    let stand = Stand::new();
-    stand.disk(1)?;
-    println!("{:#?}", bound::measure(&stand, &stand.peers()?, std::thread::available_parallelism()?.get(), ROUNDS)?);
+    println!("{:#?}", bounded(std::thread::available_parallelism()?.get())?);
     Ok(())
+}
+
+/// With a disk of its own, which is gone afterwards.
+fn bounded(cores: usize) -> Result<bound::Bound> {
+    needs_gib(bound::DISK_GIB + 2)?;
+    let stand = Stand::new();
+    stand.disk(bound::DISK_GIB)?;
+    bound::measure(&stand, &stand.peers()?, cores, ROUNDS)
 }
 
 fn far() -> Result<()> {

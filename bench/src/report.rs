@@ -10,8 +10,11 @@ use serde::Serialize;
 use crate::bound::Bound;
 use crate::link::{self, Reached};
 use crate::machine::Machine;
+use crate::memory::{ALLOWED_MIB, Peak};
 use crate::plot::{Bar, Panel, svg};
+use crate::quota::{Limited, WANTED};
 use crate::rounds::Series;
+use crate::start::Starts;
 use crate::statistics::Summary;
 
 /// Everything.
@@ -33,6 +36,12 @@ pub struct Report {
     pub bound: Bound,
     /// The far source.
     pub link: Vec<Reached>,
+    /// Peak memory by the disk's size.
+    pub memory: Vec<Peak>,
+    /// Until the first request.
+    pub start: Starts,
+    /// With 0.75 of a CPU.
+    pub quota: Limited,
 }
 
 /// One competitor.
@@ -120,6 +129,9 @@ impl Report {
         }
         page.push_str(&self.bounded());
         page.push_str(&self.far());
+        page.push_str(&self.resident());
+        page.push_str(&self.started());
+        page.push_str(&self.limited());
         page.push_str("\n## Versions\n\n");
         for (name, version) in &machine.versions {
             let _ = writeln!(page, "* {name}: {version}");
@@ -147,6 +159,38 @@ impl Report {
             let _ = writeln!(text, "| {connections} | {rate:.0} | {cpu:.2} | {peak_mib:.1} |");
         }
         text
+    }
+
+    fn resident(&self) -> String {
+        let mut text = format!("\n## Memory\n\nAllowed: {ALLOWED_MIB} MiB at most, whatever the disk's size.\n\n");
+        text.push_str("| disk GiB | peak MiB | CPU s per GiB |\n|---|---|---|\n");
+        for Peak { gib, peak_mib, cpu, .. } in &self.memory {
+            let _ = writeln!(text, "| {gib} | {peak_mib:.1} | {cpu:.2} |");
+        }
+        text
+    }
+
+    fn started(&self) -> String {
+        let Starts { version, plain, tls } = &self.start;
+        let shown = |figure: &Summary| format!("{:.1} [{:.1}-{:.1}]", figure.median, figure.min, figure.max);
+        let mut text =
+            format!("\n## Start\n\nMilliseconds, n = {}. TLS has the handshake and the crypto library's ", version.n);
+        text.push_str("entropy start in it.\n\n| | first request | CPU of the run | whole run |\n|---|---|---|---|\n");
+        let _ = writeln!(text, "| `longshore --version` | | | {} |", shown(version));
+        for (name, start) in [("a plain source that is not there", plain), ("the same over TLS", tls)] {
+            let [first, cpu, wall] = [&start.first_request, &start.cpu, &start.wall].map(shown);
+            let _ = writeln!(text, "| {name} | {first} | {cpu} | {wall} |");
+        }
+        text
+    }
+
+    fn limited(&self) -> String {
+        let Limited { rate, cpu, throttled_periods, group, .. } = &self.quota;
+        format!(
+            "\n## With 0.75 of a CPU\n\nOnly longshore in the group ({group}), held back in {throttled_periods} periods: \
+             **{:.0} MB/s** [{:.0}-{:.0}], {:.2} CPU s per GiB. Wanted: {WANTED:.0}.\n",
+            rate.median, rate.min, rate.max, cpu.median
+        )
     }
 
     fn plot(&self) -> String {
@@ -198,12 +242,12 @@ fn table(rows: &[Row], bases: &[&Row]) -> String {
 }
 
 const INTRODUCTION: &str = "# What an import costs\n\n\
-    Written by `just bench`; `./setup bench` installs what it needs and runs it, from nothing, within twelve minutes. A raw \
+    Written by `just bench`; `./setup bench` installs what it needs and runs it, from nothing, within half an hour. A raw \
     disk of 1 GiB of noise, made anew and the same every time, from nginx over TLS into a registry over TLS, everybody with \
     TLS 1.3 and AES-128-GCM, all on one machine, files in memory. The ways take turns, each round begins with another, the \
     first round does not count. CPU is user and system time of all processes of a way as the kernel gives it (`wait4`); the \
     peers are not in it. Figures are medians. Compare ratios of one run, not seconds of two. The floor is what three \
     well-known tools cost that each do one part of the job; the native loop is [bench/src/bin/native.rs]\
     (../../bench/src/bin/native.rs), without components, probe or framing.\n\n\
-    Peak memory, start, quota and counts have commands of their own: `just bench-memory`, `just bench-start`, \
-    `just bench-quota` (as root), `just bench-counts`.\n\n";
+    Each part has a command of its own: `just bench-quick`, `-bound`, `-link`, `-memory`, `-start`, `-quota`; `just bench-counts` \
+    counts allocations and instructions of the hot functions. What the figures are made of: [performance.md](../performance.md).\n\n";
