@@ -13,6 +13,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`cli`] | arguments as typed, the plan as resolved, messages and progress |
+//! | [`doctor`] | what this machine and these peers can do |
 //! | [`pipeline`] | the flow; the only place where stages and registry meet |
 //! | [`stages`] | what a component exports, as a step of the host's flow |
 //! | [`registry`] | the upload session, push, wire errors; knows no wasm |
@@ -40,6 +41,7 @@
 
 pub mod bindings;
 pub mod cli;
+pub mod doctor;
 pub mod engine;
 pub mod error;
 pub mod layout;

@@ -58,6 +58,7 @@ const PLACES: [(&[&str], &[&str]); 9] = [
             "policy/",
             "oci/",
             "cli/progress/json.rs",
+            "doctor/findings.rs",
             "pipeline/probed.rs",
             "pipeline/report.rs",
             "pipeline/inspection.rs",

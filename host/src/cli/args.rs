@@ -63,6 +63,10 @@ pub(super) enum Command {
     ///
     /// Every document is verified against its digest; of the layers only the beginning is read.
     Inspect(Box<Inspect>),
+    /// Says what this machine and a peer can do: ciphers and their speed, CPU quota, TLS negotiated, registry abilities.
+    ///
+    /// Nothing is left at the peer. Ends with the exit code that an import would end with there.
+    Doctor(Box<Doctor>),
     /// Looks at components.
     Component {
         #[command(subcommand)]
@@ -210,6 +214,21 @@ pub(super) struct Inspect {
     /// docker://host[:port]/repository[:tag|@digest], the same without docker://, or oci:DIR[:tag].
     pub(super) reference: String,
     /// As JSON for programs; docs/inspect.md has its fields.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Credentials for the registry, in docker's config.json format.
+    #[arg(long, value_name = "FILE")]
+    pub(super) auth_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) policy: PolicyFlags,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Doctor {
+    /// A source, https://… or http://…, or a registry, docker://host[:port]/repository [default: this machine alone].
+    #[arg(value_name = "URL|REFERENCE")]
+    pub(super) peer: Option<String>,
+    /// As JSON for programs; docs/doctor.md has its fields.
     #[arg(long)]
     pub(super) json: bool,
     /// Credentials for the registry, in docker's config.json format.

@@ -7,6 +7,7 @@ mod auth;
 mod certificates;
 mod color;
 mod component;
+mod doctor;
 mod env;
 mod headings;
 mod image;
@@ -58,6 +59,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Policy { command } => {
             messages::start_log(verbosity);
             policy::run(&command, verbosity)
+        }
+        Command::Doctor(doctor) => {
+            messages::start_log(verbosity);
+            doctor::run(&doctor)
         }
         Command::Inspect(inspect) => {
             messages::start_log(verbosity);

@@ -43,7 +43,7 @@ pub struct Net {
 #[derive(Clone)]
 pub struct Client {
     pooled: Pooled<Connector, RequestBody>,
-    dialer: Dialer,
+    pub(super) dialer: Dialer,
 }
 
 /// The body of a request.

@@ -91,7 +91,8 @@ impl Dialer {
         Ok(Box::new(Metered::tls(stream, traffic)))
     }
 
-    async fn connect(&self, origin: &Origin) -> Result<(TcpStream, SocketAddr)> {
+    /// A TCP connection to an address of `origin` that the policy allows; [`Self::check`] comes first.
+    pub(super) async fn connect(&self, origin: &Origin) -> Result<(TcpStream, SocketAddr)> {
         let mut last = None;
         for address in self.resolve(origin).await? {
             match self.within(TcpStream::connect(address)).await {
@@ -143,7 +144,7 @@ impl Dialer {
         if typed { Provenance::Typed } else { Provenance::Learned }
     }
 
-    fn limit(&self) -> Duration {
+    pub(super) fn limit(&self) -> Duration {
         self.policy.limits.connect
     }
 
@@ -157,7 +158,7 @@ impl Dialer {
         }
     }
 
-    fn unreachable(&self, origin: &Origin, what: &str, why: std::io::Error) -> Error {
+    pub(super) fn unreachable(&self, origin: &Origin, what: &str, why: std::io::Error) -> Error {
         let code = match self.side {
             Side::Source => Code::SourceUnreachable,
             Side::Registry => Code::RegistryUnreachable,

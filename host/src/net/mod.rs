@@ -10,6 +10,7 @@ mod connector;
 mod dial;
 mod fields;
 mod grant;
+mod greet;
 mod metered;
 mod record;
 mod redact;

@@ -34,6 +34,12 @@ pub fn challenges(field: &str) -> Vec<Challenge> {
 }
 
 impl Challenge {
+    /// The scheme in lower case.
+    #[must_use]
+    pub fn scheme(&self) -> String {
+        self.scheme.to_ascii_lowercase()
+    }
+
     /// Whether the scheme is this one; schemes have no case.
     #[must_use]
     pub fn is(&self, scheme: &str) -> bool {

@@ -6,6 +6,7 @@
 //!
 //! Credentials go to the registry's own origin and to the token server that it names, tokens to the registry alone.
 
+mod abilities;
 mod answer;
 mod authorizer;
 mod challenge;
@@ -22,6 +23,7 @@ mod token;
 mod upload;
 mod wire;
 
+pub use abilities::{Abilities, PushSession, abilities};
 pub use challenge::{Challenge, challenges};
 pub use credentials::{Credentials, credentials_from_docker_config};
 pub use pull::{Found, Pull};

@@ -2,12 +2,16 @@
 
 mod anchors;
 mod client;
+mod hello;
 mod identity;
 mod negotiated;
 mod provider;
+mod speed;
 mod verifier;
 
 pub use client::{TlsClient, check, client_certificate_advice, late_alert};
+pub use hello::{MAX_ANSWER, Picked, hello, picked};
 pub use identity::ClientCertificate;
 pub use negotiated::Negotiated;
+pub use speed::sealed_per_second;
 pub use tokio_rustls::client::TlsStream;
