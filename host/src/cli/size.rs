@@ -31,10 +31,10 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Bytes per second, as [`bytes`], at least one.
+/// Bytes per second, as [`bytes()`], at least one.
 ///
 /// # Errors
-/// As for [`bytes`], and for none at all.
+/// As for [`bytes()`], and for none at all.
 pub(super) fn per_second(text: &str) -> Result<NonZeroU64, String> {
     NonZeroU64::new(bytes(text)?).ok_or_else(|| "at 0 bytes per second nothing would ever arrive".to_owned())
 }
