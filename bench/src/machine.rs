@@ -18,7 +18,7 @@ pub struct Machine {
     pub cpu: String,
     /// Those that this process may use.
     pub cores: usize,
-    /// Of [`FLAGS`], those it has.
+    /// Of `FLAGS`, those it has.
     pub flags: Vec<&'static str>,
     /// In GiB.
     pub memory_gib: f64,
