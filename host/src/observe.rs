@@ -9,6 +9,7 @@ mod meter;
 mod verdict;
 mod words;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -60,6 +61,10 @@ pub struct Position {
     pub phase: Phase,
     /// Which attempt this is, counted from 1.
     pub attempt: u32,
+    /// How often it went on where it had stopped.
+    pub resumes: u32,
+    /// Bytes sent more than once.
+    pub sent_twice: u64,
     /// Bytes received from the source.
     pub received: u64,
     /// Bytes of the layer handed to the destination.
@@ -130,9 +135,12 @@ pub struct Progress {
 pub struct Repeats {
     again: AtomicU32,
     resumes: AtomicU32,
+    restarts: AtomicU32,
     sent_twice: AtomicU64,
     /// Breaks that nobody has noted yet.
     breaks: Mutex<Vec<String>>,
+    /// How often an upload went which way, by the name of the way.
+    ways: Mutex<BTreeMap<&'static str, u32>>,
 }
 
 impl Repeats {
@@ -159,6 +167,18 @@ impl Repeats {
         self.resumes.fetch_add(1, Relaxed);
     }
 
+    /// What had broken began again at its first byte, in a session of its own.
+    pub fn restarted(&self) {
+        self.restarts.fetch_add(1, Relaxed);
+    }
+
+    /// The upload went that way.
+    pub fn went(&self, way: &'static str) {
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = ways.entry(way).or_default();
+        *count = count.saturating_add(1);
+    }
+
     /// So many bytes were sent that had been sent before.
     pub fn sent_twice(&self, bytes: usize) {
         self.sent_twice.fetch_add(bytes as u64, Relaxed);
@@ -174,6 +194,18 @@ impl Repeats {
     #[must_use]
     pub fn resumes(&self) -> u32 {
         self.resumes.load(Relaxed)
+    }
+
+    /// How often a transfer began again at its first byte.
+    #[must_use]
+    pub fn restarts(&self) -> u32 {
+        self.restarts.load(Relaxed)
+    }
+
+    /// How often the upload went which way.
+    #[must_use]
+    pub fn ways(&self) -> BTreeMap<&'static str, u32> {
+        self.ways.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Bytes sent more than once.
@@ -270,6 +302,8 @@ impl Progress {
             elapsed: self.started.elapsed(),
             phase: self.phase(),
             attempt: self.repeats.attempt(),
+            resumes: self.repeats.resumes(),
+            sent_twice: self.repeats.bytes_sent_twice(),
             received: self.source.bytes(),
             sent: self.layer.bytes(),
             total: self.total(),

@@ -153,6 +153,16 @@ fn summary(report: &Report, progress: &Progress) {
         report.transfer.seconds,
         rate(received, report.transfer.seconds)
     ));
+    let transfer = &report.transfer;
+    if transfer.attempts > 1 {
+        messages::line(&format!(
+            "it took {} attempts: resumed {} times, begun again {} times, {} sent twice",
+            transfer.attempts,
+            transfer.resumes,
+            transfer.restarts,
+            HumanBytes(transfer.bytes_sent_twice)
+        ));
+    }
     warned(report, progress);
     connected(report);
 }

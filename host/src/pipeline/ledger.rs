@@ -234,7 +234,9 @@ impl Known {
             average_rate: (seconds > 0.0).then(|| received as f64 / seconds),
             attempts: progress.repeats.attempt(),
             resumes: progress.repeats.resumes(),
+            restarts: progress.repeats.restarts(),
             bytes_sent_twice: progress.repeats.bytes_sent_twice(),
+            upload: progress.repeats.ways(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The report: one JSON document, the same fields on success and failure.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::process::Process;
@@ -170,8 +172,12 @@ pub struct TransferReport {
     pub attempts: u32,
     /// How often it was resumed.
     pub resumes: u32,
+    /// How often the upload began again at its first byte, in another session.
+    pub restarts: u32,
     /// Bytes sent more than once.
     pub bytes_sent_twice: u64,
+    /// How often the upload to a registry went which way: the transitions of `docs/uploads.md`, those that were taken.
+    pub upload: BTreeMap<&'static str, u32>,
 }
 
 /// A connection.

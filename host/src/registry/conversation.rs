@@ -131,7 +131,7 @@ impl Conversation {
                     (waits, format!("answered {}", response.status))
                 }
                 Err(error) => {
-                    let broke = self.heard && replay == Replay::Always && error.code() == Code::RegistryUnreachable;
+                    let broke = self.heard && replay == Replay::Always && is_broken(&error);
                     let Some(waits) = self.back_off.pause(attempt, None).filter(|_| broke) else { return Err(error) };
                     (waits, error.to_string())
                 }
@@ -200,6 +200,12 @@ impl Conversation {
         let message = format!("{}: redirected more than {MAX_REDIRECTS} times", what(&Method::GET, url));
         Err(Error::new(Code::RegistryProtocol, stage, message))
     }
+}
+
+/// Whether the connection is what failed, not somebody at one of its ends. Of a registry that was spoken to before also a TLS
+/// session that fails: bytes were changed on the way, the policy is the same.
+pub(super) fn is_broken(error: &Error) -> bool {
+    matches!(error.code(), Code::RegistryUnreachable | Code::RegistryStalled | Code::TlsHandshake)
 }
 
 /// The request as messages name it.

@@ -30,5 +30,6 @@ pub use pull::{Found, Pull};
 pub use push::{Push, Terms};
 pub use retry::BackOff;
 pub use session::{
-    Failed, Hopeless, How, Manner, Next, Piece, Refused, Step, Stored, Told, Transfer, UploadSession, stored,
+    Failed, Hopeless, How, Manner, Next, Piece, Refused, Step, Stored, Told, Transfer, Transition, UploadSession,
+    stored,
 };

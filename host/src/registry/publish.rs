@@ -7,11 +7,11 @@ use url::Url;
 
 use super::Push;
 use super::answer::failure;
-use super::conversation::{Replay, what};
+use super::conversation::{Replay, is_broken, told_digest, what};
 use super::push::{Deleted, Session};
 use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::net::{Request, Response};
-use crate::oci::{Descriptor, Tag};
+use crate::oci::{Descriptor, Digest, Tag};
 
 /// The most bytes of a manifest or a config that are read back; registries accept manifests up to 4 MiB.
 const MAX_DOCUMENT: usize = 4 << 20;
@@ -21,6 +21,19 @@ enum ReadBack {
     Bytes(Vec<u8>),
     /// It is there, but in a storage that the policy does not let us reach.
     OutOfReach,
+}
+
+/// The answer to a GET.
+enum Fetched {
+    Whole(Document),
+    /// No 200.
+    Other(Response),
+}
+
+struct Document {
+    /// As the answer states it, if it does.
+    digest: Option<Digest>,
+    bytes: Vec<u8>,
 }
 
 impl Push {
@@ -43,7 +56,7 @@ impl Push {
                 self.commit_session(blob, Some(body.clone()), stage).await.map_err(|failed| failed.error)
             };
             let Err(error) = put.await else { break };
-            let temporary = error.retryable() == Retryable::Yes && error.code() != Code::RegistryUnreachable;
+            let temporary = error.retryable() == Retryable::Yes || is_broken(&error);
             let Some(waits) = self.conversation.back_off().pause(attempt, None).filter(|_| temporary) else {
                 return Err(error);
             };
@@ -70,16 +83,13 @@ impl Push {
         let url = self.manifest_url(&manifest.digest.to_string())?;
         let accept = HeaderMap::from_iter([(ACCEPT, header(&manifest.media_type)?)]);
         // Whatever else it answers, it does not have it: the PUT will tell.
-        if let Ok(response) = self.conversation.get(Stage::Publish, &url, &accept).await
-            && response.status == 200
-        {
-            return self.compare(manifest, bytes, response).await;
+        if let Ok(Fetched::Whole(document)) = self.fetched(&url, &accept).await {
+            return self.compare(manifest, bytes, &document);
         }
         self.put_manifest_at(&url, manifest, bytes).await?;
-        let response = self.conversation.get(Stage::Publish, &url, &accept).await?;
-        match response.status {
-            200 => self.compare(manifest, bytes, response).await,
-            _ => Err(failure(Stage::Publish, &what(&Method::GET, &url), response).await),
+        match self.fetched(&url, &accept).await? {
+            Fetched::Whole(document) => self.compare(manifest, bytes, &document),
+            Fetched::Other(response) => Err(failure(Stage::Publish, &what(&Method::GET, &url), response).await),
         }
     }
 
@@ -105,28 +115,47 @@ impl Push {
 
     async fn read_back(&mut self, blob: &Descriptor) -> Result<ReadBack> {
         let url = self.blob_url(blob)?;
-        let response = match self.conversation.get(Stage::Publish, &url, &HeaderMap::new()).await {
-            Ok(response) => response,
+        match self.fetched(&url, &HeaderMap::new()).await {
+            Ok(Fetched::Whole(document)) => {
+                self.same(blob, document.digest.as_ref())?;
+                Ok(ReadBack::Bytes(document.bytes))
+            }
+            Ok(Fetched::Other(response)) if response.status == 404 => Ok(ReadBack::Absent),
+            Ok(Fetched::Other(response)) => Err(failure(Stage::Publish, &what(&Method::GET, &url), response).await),
             // The registry itself may be within the policy and its storage not: its own word must do then.
             Err(error) if matches!(error.code(), Code::EgressDenied | Code::PlainHttpDenied) => {
                 tracing::warn!(why = %error, "the config cannot be read back from where the registry has it");
-                return Ok(ReadBack::OutOfReach);
+                Ok(ReadBack::OutOfReach)
             }
-            Err(error) => return Err(error),
-        };
-        match response.status {
-            200 => {
-                self.same_digest(blob, &response)?;
-                Ok(ReadBack::Bytes(response.body.collect(MAX_DOCUMENT).await?))
-            }
-            404 => Ok(ReadBack::Absent),
-            _ => Err(failure(Stage::Publish, &what(&Method::GET, &url), response).await),
+            Err(error) => Err(error),
         }
     }
 
-    async fn compare(&self, expected: &Descriptor, bytes: &[u8], response: Response) -> Result<()> {
-        self.same_digest(expected, &response)?;
-        match response.body.collect(MAX_DOCUMENT).await? == bytes {
+    /// Gets a small document, once more if it breaks off.
+    async fn fetched(&mut self, url: &Url, headers: &HeaderMap) -> Result<Fetched> {
+        let mut attempt = 1;
+        loop {
+            let response = self.conversation.get(Stage::Publish, url, headers).await?;
+            if response.status != 200 {
+                return Ok(Fetched::Other(response));
+            }
+            let digest = told_digest(&response);
+            let error = match response.body.collect(MAX_DOCUMENT).await {
+                Ok(bytes) => return Ok(Fetched::Whole(Document { digest, bytes })),
+                Err(error) => error,
+            };
+            let Some(waits) = self.conversation.back_off().pause(attempt, None).filter(|_| is_broken(&error)) else {
+                return Err(error);
+            };
+            tracing::info!(request = what(&Method::GET, url), why = %error, "asked again in {:.1} s", waits.as_secs_f64());
+            tokio::time::sleep(waits).await;
+            attempt += 1;
+        }
+    }
+
+    fn compare(&self, expected: &Descriptor, bytes: &[u8], document: &Document) -> Result<()> {
+        self.same(expected, document.digest.as_ref())?;
+        match document.bytes == bytes {
             true => Ok(()),
             false => Err(self.mismatch(expected, "other bytes")),
         }

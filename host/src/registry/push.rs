@@ -8,13 +8,13 @@ use http::{HeaderValue, Method};
 use url::Url;
 
 use super::answer::{answer_of, failure, out_of_order, refused};
-use super::conversation::{Conversation, Replay, told_digest, what};
+use super::conversation::{Conversation, Replay, is_broken, told_digest, what};
 use super::credentials::Credentials;
 use super::session::{Manner, UploadSession};
 use super::upload::Upload;
 use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::net::{Client, Request, Response};
-use crate::oci::{Descriptor, Repository};
+use crate::oci::{Descriptor, Digest, Repository};
 
 /// How long the registry may take to give a session up.
 const CANCEL_WITHIN: Duration = Duration::from_secs(10);
@@ -37,6 +37,8 @@ pub struct Push {
     pub(super) upload: Option<Box<Upload>>,
     /// Sessions that were given up for another one and that the registry did not let go of.
     pub(super) lost_sessions: u32,
+    /// Whether the registry was asked to open a session and did not answer.
+    pub(super) unanswered: bool,
     /// Whether the registry was asked to keep what is being put, and has not refused.
     pub(super) in_doubt: bool,
 }
@@ -70,7 +72,14 @@ impl Push {
         credentials: Option<Credentials>,
     ) -> Result<Self> {
         let conversation = Conversation::new(client, registry, repository, &["pull", "push"], credentials)?;
-        Ok(Self { conversation, session: Session::None, upload: None, lost_sessions: 0, in_doubt: false })
+        Ok(Self {
+            conversation,
+            session: Session::None,
+            upload: None,
+            lost_sessions: 0,
+            unanswered: false,
+            in_doubt: false,
+        })
     }
 
     /// Opens the upload session for the layer.
@@ -79,9 +88,23 @@ impl Push {
     /// Whatever keeps it from opening: network, TLS, credentials, the registry.
     pub async fn open(&mut self) -> Result<()> {
         self.conversation.ping(Stage::Upload).await?;
-        let session = self.open_session(Stage::Upload).await?;
-        self.session = Session::Open(session);
-        Ok(())
+        let mut attempt = 1;
+        loop {
+            let error = match self.open_session(Stage::Upload).await {
+                Ok(session) => {
+                    self.session = Session::Open(session);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            // At worst an empty upload is left: the registry was there a moment ago.
+            let Some(waits) = self.conversation.back_off().pause(attempt, None).filter(|_| is_broken(&error)) else {
+                return Err(error);
+            };
+            tracing::info!(why = %error, "the upload is opened again in {:.1} s", waits.as_secs_f64());
+            tokio::time::sleep(waits).await;
+            attempt += 1;
+        }
     }
 
     /// In what pieces the registry takes the layer, once the session is open.
@@ -152,13 +175,14 @@ impl Push {
     pub async fn cancel(&mut self) -> Option<String> {
         self.upload = None;
         let repository = self.conversation.repository().clone();
+        let empty = || format!("perhaps an empty upload in {repository}, which the registry was asked for");
         if let Session::Asked = self.session {
-            return Some(format!("perhaps an empty upload in {repository}, which the registry was asked for"));
+            return Some(empty());
         }
         let why = match self.delete_session().await {
             Some(Deleted::No(status)) => format!("it answered {status}"),
             Some(Deleted::Unknown) => "it did not answer".to_owned(),
-            Some(Deleted::Yes) | None if self.lost_sessions == 0 => return None,
+            Some(Deleted::Yes) | None if self.lost_sessions == 0 => return self.unanswered.then(empty),
             Some(Deleted::Yes) | None => "it had lost the session".to_owned(),
         };
         // distribution 2.8 forgets the session of a broken PATCH but keeps its bytes.
@@ -176,8 +200,9 @@ impl Push {
         // So it stays if this is dropped while it waits.
         self.session = Session::Asked;
         let response = self.conversation.call(stage, Replay::Answered, open).await;
-        let unknown = matches!(&response, Err(error) if matches!(error.code(), Code::RegistryUnreachable | Code::RegistryStalled));
-        if !unknown {
+        if response.as_ref().is_err_and(is_broken) {
+            self.unanswered = true;
+        } else {
             self.session = Session::None;
         }
         let response = response?;
@@ -226,9 +251,7 @@ impl Push {
                     (error, matches!(status, 502..=504), worth_more)
                 }
             },
-            Err(error) if matches!(error.code(), Code::RegistryUnreachable | Code::RegistryStalled) => {
-                (error.context(what), true, true)
-            }
+            Err(error) if is_broken(&error) => (error.context(what), true, true),
             Err(error) => return Err(error.into()),
         };
         match self.arrived(blob, stage, lost).await {
@@ -292,8 +315,15 @@ impl Push {
 
     /// Compares the digest that an answer states, if it states one.
     pub(super) fn same_digest(&self, expected: &Descriptor, response: &Response) -> Result<()> {
-        match told_digest(response) {
-            Some(digest) if digest != expected.digest => Err(self.mismatch(expected, &format!("the content {digest}"))),
+        self.same(expected, told_digest(response).as_ref())
+    }
+
+    /// The same for a digest that was read before.
+    pub(super) fn same(&self, expected: &Descriptor, stated: Option<&Digest>) -> Result<()> {
+        match stated {
+            Some(digest) if *digest != expected.digest => {
+                Err(self.mismatch(expected, &format!("the content {digest}")))
+            }
             _ => Ok(()),
         }
     }

@@ -11,6 +11,10 @@ use bytes::Bytes;
 use crate::error::{Error, Result, Stage};
 use crate::stream::{Flow, Replay};
 
+/// The most bytes that are kept of a flow that nobody can bring again. What a registry answers early, and what was on its way
+/// when a connection broke, is within.
+const WINDOW_BYTES: u64 = 8 << 20;
+
 /// The layer of one push. Its flow is read once and hashed once, whatever is sent how often.
 pub(super) struct Supply {
     layer: Arc<Mutex<Layer>>,
@@ -41,6 +45,10 @@ struct Layer {
     ended: bool,
     /// Bytes given out.
     position: u64,
+    /// The last of them, if nobody can bring them again.
+    window: Option<Kept>,
+    /// Why the flow ended early; whoever was reading it may have been given up since.
+    failed: Option<Error>,
     turn: u64,
 }
 
@@ -67,8 +75,19 @@ pub(super) struct Gone;
 impl Supply {
     /// Of `length` bytes, if that is known.
     pub(super) fn new(flow: Flow, length: Option<u64>, replay: Option<Arc<dyn Replay>>) -> Self {
-        let layer = Layer { flow, left: length, held: None, ended: false, position: 0, turn: 0 };
+        let window = replay.is_none().then(Kept::default);
+        let layer = Layer { flow, left: length, held: None, ended: false, position: 0, window, failed: None, turn: 0 };
         Self { layer: Arc::new(Mutex::new(layer)), replay, again: None, kept: Kept::default() }
+    }
+
+    /// Takes the flow back from whoever it was lent to last: a connection may read on after the answer.
+    pub(super) fn take_back(&self) {
+        lock(&self.layer).turn += 1;
+    }
+
+    /// Why the flow failed, once, if it did: nothing that is tried again can help.
+    pub(super) fn failure(&self) -> Option<Error> {
+        lock(&self.layer).failed.take()
     }
 
     /// Up to where the flow was given out.
@@ -79,7 +98,8 @@ impl Supply {
     /// Whether the first byte can be had.
     pub(super) fn can_begin_again(&self) -> bool {
         let in_memory = self.kept.from == 0 && self.kept.to == self.position();
-        in_memory || self.replay.as_ref().is_some_and(|replay| replay.from(0).is_some())
+        let in_window = lock(&self.layer).window.as_ref().is_some_and(|window| window.from == 0);
+        in_memory || in_window || self.replay.as_ref().is_some_and(|replay| replay.from(0).is_some())
     }
 
     /// Everything from `from` on: what flowed already, then the flow itself.
@@ -93,6 +113,9 @@ impl Supply {
         let position = self.position();
         if from >= position {
             return Ok(if from == position { Ok((None, lent)) } else { Err(Gone) });
+        }
+        if let Some(kept) = self.windowed(from, position - from) {
+            return Ok(Ok((Some(Before::Kept(kept)), lent)));
         }
         Ok(match self.replay(from).await? {
             Some(again) => Ok((Some(Before::Again(again)), lent)),
@@ -114,14 +137,20 @@ impl Supply {
         while self.kept.to - from < size {
             let to = self.kept.to;
             let position = self.position();
-            let next = if to < position {
+            let next = if let Some(kept) = self.windowed(to, position.saturating_sub(to).min(size - (to - from))) {
+                kept.into_iter().for_each(|chunk| self.kept.push(chunk));
+                continue;
+            } else if to < position {
                 match self.again_at(to).await? {
                     Some(chunk) => Some(chunk),
                     None => return Ok(Err(Gone)),
                 }
             } else if to == position {
                 self.again = None;
-                poll_fn(|cx| lent.poll_next(cx)).await.transpose()?
+                match poll_fn(|cx| lent.poll_next(cx)).await.transpose() {
+                    Ok(next) => next,
+                    Err(error) => return Err(self.failure().unwrap_or(error)),
+                }
             } else {
                 return Ok(Err(Gone));
             };
@@ -131,6 +160,13 @@ impl Supply {
         let to = self.kept.to.min(from.saturating_add(size));
         let ends = to == self.kept.to && to == self.position() && self.at_end(&lent).await?;
         Ok(Ok((self.kept.first(to - from), ends)))
+    }
+
+    /// At least one byte from `from` on, if that many are in the window.
+    fn windowed(&self, from: u64, bytes: u64) -> Option<VecDeque<Bytes>> {
+        let layer = lock(&self.layer);
+        let window = layer.window.as_ref()?;
+        (bytes > 0 && window.from <= from && from + bytes <= window.to).then(|| window.part(from - window.from, bytes))
     }
 
     /// The next bytes of a replay that stands at `at`.
@@ -175,7 +211,14 @@ impl Lent {
             let why = "a request asked for bytes that were lent to the next one";
             return Poll::Ready(Some(Err(Error::internal(Stage::Upload, why))));
         }
-        layer.poll_next(cx)
+        let next = layer.poll_next(cx);
+        if let Poll::Ready(Some(Err(error))) = next {
+            let told = Error::internal(Stage::Upload, "a request asked for bytes of a layer that has failed");
+            // The first failure is the cause of every other.
+            layer.failed.get_or_insert(error);
+            return Poll::Ready(Some(Err(told)));
+        }
+        next
     }
 
     /// Whether the flow has ended and all of it was given out.
@@ -209,7 +252,7 @@ impl Layer {
         loop {
             if self.ended {
                 let last = self.held.take();
-                self.position += last.as_ref().map_or(0, |last| last.len() as u64);
+                last.iter().for_each(|last| self.gives(last));
                 return Poll::Ready(last.map(Ok));
             }
             let chunk = match self.flow.poll_next(cx) {
@@ -237,9 +280,17 @@ impl Layer {
                 },
             };
             if let Some(given) = given {
-                self.position += given.len() as u64;
+                self.gives(&given);
                 return Poll::Ready(Some(Ok(given)));
             }
+        }
+    }
+
+    fn gives(&mut self, chunk: &Bytes) {
+        self.position += chunk.len() as u64;
+        if let Some(window) = &mut self.window {
+            window.push(chunk.clone());
+            window.forget_all_but(WINDOW_BYTES);
         }
     }
 
@@ -288,19 +339,40 @@ impl Kept {
         self.from = from;
     }
 
+    /// Forgets whole chunks in front as long as so many bytes are left.
+    fn forget_all_but(&mut self, bytes: u64) {
+        while let Some(first) = self.bytes.front().map(|first| first.len() as u64) {
+            if self.to - self.from - first < bytes {
+                return;
+            }
+            self.from += first;
+            self.bytes.pop_front();
+        }
+    }
+
     /// The first so many bytes; the same memory, not a copy.
     fn first(&self, bytes: u64) -> VecDeque<Bytes> {
-        let mut left = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let mut first = VecDeque::new();
+        self.part(0, bytes)
+    }
+
+    /// So many bytes behind the first `skip`.
+    fn part(&self, skip: u64, bytes: u64) -> VecDeque<Bytes> {
+        let (mut skip, mut left) =
+            (usize::try_from(skip).unwrap_or(usize::MAX), usize::try_from(bytes).unwrap_or(usize::MAX));
+        let mut part = VecDeque::new();
         for chunk in &self.bytes {
             if left == 0 {
                 break;
             }
-            let chunk = chunk.slice(..chunk.len().min(left));
-            left -= chunk.len();
-            first.push_back(chunk);
+            let from = chunk.len().min(skip);
+            skip -= from;
+            let to = chunk.len().min(from.saturating_add(left));
+            left -= to - from;
+            if to > from {
+                part.push_back(chunk.slice(from..to));
+            }
         }
-        first
+        part
     }
 }
 
@@ -379,9 +451,38 @@ pub(super) mod tests {
         assert_eq!(chunk(&mut supply, 0, 4).await.unwrap().0, b"abcd", "smaller, what is left stays");
         assert_eq!(chunk(&mut supply, 4, 4).await.unwrap().0, b"efgh");
         assert_eq!(chunk(&mut supply, 6, 10).await.unwrap().0, b"ghijklmnop", "filled up");
-        assert_eq!(chunk(&mut supply, 2, 10).await, None, "not kept, and nobody can bring it");
-        assert!(supply.rest(2).await.unwrap().is_err());
         assert!(supply.rest(40).await.unwrap().is_err(), "what has not flowed yet");
+    }
+
+    #[tokio::test]
+    async fn the_last_bytes_that_nobody_can_bring_again_are_kept() {
+        let (size, count) = (64 * 1024_usize, 200_usize);
+        let all: Vec<u8> = (0..size * count).map(|at| (at / 7 % 251) as u8).collect();
+        for length in [Some(all.len() as u64), None] {
+            let mut supply = Supply::new(flow(&all, size), length, None);
+            assert!(supply.can_begin_again());
+            let (_, lent) = supply.rest(0).await.unwrap().unwrap();
+            for _ in 0..150 {
+                poll_fn(|cx| lent.poll_next(cx)).await.unwrap().unwrap();
+            }
+            let position = supply.position();
+            let first = position - WINDOW_BYTES;
+            assert!(!supply.can_begin_again());
+            assert!(supply.rest(first - 1).await.unwrap().is_err(), "no more than that");
+            assert_eq!(chunk(&mut supply, first - 1, 10).await, None);
+            // From the middle of what was given out, in chunks and then the rest.
+            let from = first + 100_000;
+            let (bytes, ends) = chunk(&mut supply, from, 1 << 20).await.unwrap();
+            assert_eq!((&*bytes, ends), (&all[from as usize..from as usize + (1 << 20)], false));
+            let (before, lent) = supply.rest(from).await.unwrap().unwrap();
+            let Some(Before::Kept(kept)) = before else { panic!("bytes in memory") };
+            let mut got = joined(&kept);
+            assert_eq!(got.len() as u64, position - from);
+            while let Some(chunk) = poll_fn(|cx| lent.poll_next(cx)).await {
+                got.extend(chunk.unwrap());
+            }
+            assert!(got == all[from as usize..]);
+        }
     }
 
     #[tokio::test]
@@ -419,6 +520,18 @@ pub(super) mod tests {
         }
         assert_eq!(all, &TEXT[3..]);
         assert!(lent.is_spent());
+    }
+
+    #[tokio::test]
+    async fn why_a_flow_failed_is_known_whoever_read_it() {
+        let mut supply = supply(Some(27), false);
+        let (_, lent) = supply.rest(0).await.unwrap().unwrap();
+        while let Some(Ok(_)) = poll_fn(|cx| lent.poll_next(cx)).await {}
+        drop(lent);
+        let (_, lent) = supply.rest(26).await.unwrap().unwrap();
+        assert!(poll_fn(|cx| lent.poll_next(cx)).await.unwrap().is_err());
+        supply.take_back();
+        assert!(supply.failure().unwrap().to_string().contains("another length"));
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 
 use super::Push;
 use super::answer::{answer_of, failure, out_of_order, refused};
-use super::conversation::{Replay, what};
+use super::conversation::{Replay, is_broken, what};
 use super::flow_body::{FlowBody, SendClock};
 use super::push::Session;
 use super::retry::{is_temporary, retry_after};
@@ -69,12 +69,21 @@ impl Upload {
     /// # Errors
     /// The same after the last attempt.
     pub(super) fn uncommitted(&mut self, error: Error) -> Result<Step> {
-        match self.transfer.uncommitted() {
+        let step = self.transfer.uncommitted();
+        self.note();
+        match step {
             Ok(step) => {
                 (self.repeating, self.last_error) = (true, Some(error));
                 Ok(step)
             }
             Err(Hopeless) => Err(error),
+        }
+    }
+
+    /// Counts what the transfer did last.
+    fn note(&mut self) {
+        if let Some(transition) = self.transfer.taken() {
+            self.repeats.went(transition.as_str());
         }
     }
 
@@ -112,6 +121,7 @@ impl Push {
         let mut transfer = Transfer::new(self.manner(), self.conversation.back_off(), length);
         let first = transfer.opened(least);
         let mut upload = Box::new(Upload::new(flow, length, replay, transfer, Arc::clone(repeats)));
+        upload.note();
         self.advance(&mut upload, first).await?;
         self.upload = Some(upload);
         Ok(())
@@ -124,12 +134,14 @@ impl Push {
             if !step.after.is_zero() {
                 tokio::time::sleep(step.after).await;
             }
-            step = match step.next {
+            let next = match step.next {
                 Next::Commit => return Ok(()),
-                Next::Send(piece) => self.piece(upload, piece).await?,
-                Next::Ask => self.ask(upload).await?,
-                Next::Open => self.reopen(upload).await?,
+                Next::Send(piece) => self.piece(upload, piece).await,
+                Next::Ask => self.ask(upload).await,
+                Next::Open => self.reopen(upload).await,
             };
+            upload.note();
+            step = next?;
             if step.next == Next::Commit {
                 self.complete();
             }
@@ -182,7 +194,12 @@ impl Push {
                 Err(Error::new(Code::RegistryStalled, stage, message))
             }
         };
+        upload.supply.take_back();
         upload.sent = upload.sent.max(clock.handed());
+        // The registry may have answered before it was seen that there is nothing more to send.
+        if let Some(error) = upload.supply.failure() {
+            return Err(error);
+        }
         match response {
             Ok(response) => self.answered(upload, &sending, last, response).await,
             Err(error) if is_broken(&error) => failed(upload, &sending, How::Broke, error),
@@ -275,9 +292,12 @@ impl Push {
             Ok(session) => {
                 let least = session.least_chunk();
                 self.session = Session::Open(session);
+                upload.repeats.restarted();
                 Ok(upload.transfer.opened(least))
             }
-            Err(error) if error.retryable() == Retryable::Yes => upload.transfer.not_opened().map_err(|Hopeless| error),
+            Err(error) if error.retryable() == Retryable::Yes || is_broken(&error) => {
+                upload.transfer.not_opened().map_err(|Hopeless| error)
+            }
             Err(error) => Err(error),
         }
     }
@@ -298,7 +318,9 @@ impl Push {
             upload.supply.position()
         );
         let error = upload.last_error.take().unwrap_or_else(|| self.given_up(upload));
-        error.context(message).hint("a source that can be read from any offset is read again; this one cannot")
+        error.context(message).hint(
+            "a source that can be read from any offset is read again; of this one only the last 8 MiB are kept in memory",
+        )
     }
 
     fn given_up(&self, upload: &Upload) -> Error {
@@ -323,11 +345,6 @@ fn failed(upload: &mut Upload, sending: &Sending, how: How, error: Error) -> Res
         }
         Err(Hopeless) => Err(error),
     }
-}
-
-/// Whether the connection is what failed, not somebody at one of its ends.
-fn is_broken(error: &Error) -> bool {
-    matches!(error.code(), Code::RegistryUnreachable | Code::RegistryStalled)
 }
 
 async fn stalled(clock: &SendClock, limit: Duration) {

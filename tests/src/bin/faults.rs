@@ -5,6 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use longshore_tests::faults::sum::carry_out;
 
+/// So many trials take every transition of the upload's state machine.
+const EXHAUSTIVE: u64 = 2_000;
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>());
     let (Some(Ok(count)), first) = (arguments.next(), arguments.next()) else {
@@ -28,5 +31,7 @@ fn main() -> ExitCode {
         }
     });
     println!("{sum}");
-    if sum.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    // Fewer trials cannot be expected to see everything.
+    let seen = count < EXHAUSTIVE || sum.not_taken().is_empty();
+    if sum.is_clean() && seen { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

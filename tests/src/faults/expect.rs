@@ -1,5 +1,8 @@
 //! What longshore promises of a hurt transfer, in one place: what is not built yet is switched on here.
 
+use longshore::registry::Transition;
+use serde_json::Value;
+
 use super::leg::{Carriage, Fault, Kind};
 use super::recorded::Manner;
 use super::schedule::{SIDES, Setting, Side};
@@ -7,8 +10,9 @@ use super::stage::RegistryKind;
 
 /// A broken read of a source with ranges is continued where it broke.
 pub const SOURCE_RESUMES: bool = true;
-/// A broken upload is continued where the registry keeps the session.
-pub const UPLOAD_RESUMES: bool = false;
+/// A broken upload is continued where the registry keeps the session, and begun again where it does not, if the source can be
+/// read again.
+pub const UPLOAD_RESUMES: bool = true;
 
 /// Whether a transfer must succeed although these faults struck.
 pub fn must_succeed(setting: Setting, hits: &[Vec<Fault>; 2]) -> bool {
@@ -21,15 +25,35 @@ fn is_survived(setting: Setting, side: Side, kind: Kind) -> bool {
     }
     let continues = match side {
         Side::Source => SOURCE_RESUMES && setting.ranged,
-        Side::Registry => UPLOAD_RESUMES && setting.registry == RegistryKind::Distribution3,
+        Side::Registry => UPLOAD_RESUMES && setting.registry != RegistryKind::Recorded(Manner::Odd),
     };
     let passes = match kind {
         // TLS notices, and ends the connection.
         Kind::Corrupt { .. } | Kind::Duplicate { .. } => setting.carriage(side) == Carriage::Under,
-        Kind::Status(status) => status == 429 || status >= 500,
+        // Only the recorded ones have a token server.
+        Kind::Status(401) => side == Side::Registry && matches!(setting.registry, RegistryKind::Recorded(_)),
+        Kind::Status(status) => matches!(status, 408 | 429 | 500..),
         _ => true,
     };
     continues && passes
+}
+
+/// Ways of an upload on which it begins again although the registry had some of it.
+const IN_VAIN: [Transition; 4] =
+    [Transition::Lost, Transition::SessionUnknown, Transition::ClaimsTooMuch, Transition::Unsettled];
+
+/// Whether an upload must not begin again at its first byte: the registry resumes, the bytes can be had again (all of the
+/// trials' disk that was sent is in memory, or the source has ranges), and nobody told either of them anything wrong.
+pub fn never_begins_again(setting: Setting, hits: &[Vec<Fault>; 2]) -> bool {
+    let misled = |fault: &Fault| matches!(fault.kind, Kind::Status(404 | 416));
+    setting.registry == RegistryKind::Distribution3
+        && registry_understood(setting, hits)
+        && !hits[Side::Registry as usize].iter().any(misled)
+}
+
+/// How often an upload that went these ways began again in vain.
+pub fn restarts_in_vain(ways: &Value) -> u64 {
+    IN_VAIN.iter().filter_map(|way| ways[way.as_str()].as_u64()).sum()
 }
 
 /// The sides that an error may name after these faults.

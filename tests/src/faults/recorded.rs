@@ -32,8 +32,15 @@ pub enum Manner {
     Ecr,
     /// The `Location` has the state in it, and an old one is 404: a broken body ends the session. Strict about fields.
     Acr,
+    /// One that keeps what arrives, behind a proxy that takes a body of at most 1 MiB, as nginx by default.
+    Capped,
+    /// What no registry is known to do: after a break, one in four claims more than it got, one never comes to rest, one
+    /// answers nothing any more, one claims less than it has. Which one is the number of the trial's.
+    Odd,
 }
 
+/// The body that a proxy takes.
+const CAP: u64 = 1 << 20;
 /// How long zot lets a request take: 60 s, scaled down below the limits of the trials' policy.
 const ZOT_REQUEST: Duration = Duration::from_secs(15);
 const GHCR_CHUNK: u64 = 4 << 20;
@@ -62,6 +69,8 @@ pub struct Session {
     first_end: Option<usize>,
     /// Grows with everything that happens to it.
     state: u64,
+    /// How often it was asked what it has.
+    looks: u64,
 }
 
 /// A running registry of one repository, which may have any name.
@@ -127,6 +136,13 @@ impl At<'_> {
         Some(pair.replace("%3A", ":"))
     }
 
+    /// The number that ends the repository's name.
+    fn number(&self) -> u64 {
+        let name = self.parts.uri.path().split("/blobs/").next().unwrap_or_default();
+        let digits = name.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+        digits.parse().unwrap_or(0)
+    }
+
     fn open(&self) -> Response<Body> {
         let mut held = self.held.lock().unwrap();
         held.opened += 1;
@@ -162,6 +178,9 @@ impl At<'_> {
         if !self.is_current(id) {
             return said(404, "BLOB_UPLOAD_UNKNOWN", "no such upload");
         }
+        if self.manner == Manner::Capped && self.length().is_none_or(|length| length > CAP) {
+            return empty(413);
+        }
         let start = match self.range() {
             Err(refused) => return *refused,
             Ok(range) => range,
@@ -183,7 +202,7 @@ impl At<'_> {
             match self.manner {
                 Manner::Quay => {}
                 Manner::Zot | Manner::Ghcr => drop(held.sessions.remove(id)),
-                Manner::Ecr | Manner::Acr => session.bytes.extend(bytes),
+                Manner::Ecr | Manner::Acr | Manner::Capped | Manner::Odd => session.bytes.extend(bytes),
             }
             return said(500, "UNKNOWN", "the body broke off");
         }
@@ -241,7 +260,9 @@ impl At<'_> {
             Manner::Zot => format!("0-{}", last(request)),
             Manner::Quay => format!("bytes=0-{}", session.bytes.len()),
             Manner::Ecr => format!("0-{}", last(session.first_end.unwrap_or(1))),
-            Manner::Ghcr | Manner::Acr => format!("0-{}", last(session.bytes.len().max(1))),
+            Manner::Ghcr | Manner::Acr | Manner::Capped | Manner::Odd => {
+                format!("0-{}", last(session.bytes.len().max(1)))
+            }
         }
     }
 
@@ -249,10 +270,20 @@ impl At<'_> {
         if self.manner == Manner::Ecr || !self.is_current(id) {
             return said(404, "BLOB_UPLOAD_UNKNOWN", "no such upload");
         }
-        let held = self.held.lock().unwrap();
-        let Some(session) = held.sessions.get(id) else { return empty(404) };
+        let mut held = self.held.lock().unwrap();
+        let Some(session) = held.sessions.get_mut(id) else { return empty(404) };
         let mut answer = self.located(204, id, session.state);
-        answer.headers_mut().insert(RANGE, self.told(session, session.bytes.len()).parse().expect("a range"));
+        let mut told = self.told(session, session.bytes.len());
+        if self.manner == Manner::Odd {
+            session.looks += 1;
+            told = match self.number() % 4 {
+                0 => format!("0-{}", 1_u64 << 40),
+                1 => format!("0-{}", session.looks),
+                2 => return empty(503),
+                _ => format!("0-{}", session.bytes.len().saturating_sub(2)),
+            };
+        }
+        answer.headers_mut().insert(RANGE, told.parse().expect("a range"));
         if self.manner == Manner::Quay {
             answer.headers_mut().remove(LOCATION);
         }
@@ -312,6 +343,10 @@ impl At<'_> {
         let is_head = self.parts.method == Method::HEAD;
         if path == "/v2/" {
             return empty(200);
+        }
+        // Its tokens are good for everything, and so is none.
+        if path == "/token" {
+            return full(200, r#"{"token":"t","expires_in":300}"#);
         }
         let (digest, kind, bytes) = if path.contains("/manifests/") {
             let digest = held.tags.get(last).map_or(last, String::as_str);

@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::dice::Dice;
 use super::leg::{Carriage, Fault, Kind, Traffic, Way};
-use super::stage::RegistryKind;
+use super::recorded::Manner;
+use super::stage::{DISK, RegistryKind};
 
 /// Which of longshore's two connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +39,8 @@ pub struct Schedule {
     pub faults: Vec<(Side, Fault)>,
 }
 
+/// What somebody on the way answers: for now, too often, too slow, too large, unknown, out of place.
+const STATUSES: [u16; 10] = [500, 502, 503, 504, 429, 401, 413, 408, 404, 416];
 /// The most faults of a schedule.
 const MOST_FAULTS: u64 = 3;
 /// How far behind the turn of a conversation a fault strikes that is meant for heads.
@@ -82,7 +85,13 @@ impl Schedule {
                 let traffic = undisturbed[side as usize];
                 // Over several connections it is chance who brings what, and how many handshakes there are.
                 let varies = side == Side::Source && setting.connections > 1;
-                let slack = if varies { traffic.bytes.map(|bytes| bytes / 4) } else { [SLACK; 2] };
+                // How soon it is seen what is too large is chance too; the disk flows in any case.
+                let capped = side == Side::Registry && setting.registry == RegistryKind::Recorded(Manner::Capped);
+                let slack = match (varies, capped) {
+                    (true, _) => traffic.bytes.map(|bytes| bytes / 4),
+                    (_, true) => [traffic.bytes[0].saturating_sub(DISK as u64).max(SLACK), traffic.bytes[1] * 3 / 4],
+                    _ => [SLACK; 2],
+                };
                 (side, fault(&mut dice, setting.carriage(side), traffic, slack))
             })
             .collect();
@@ -130,7 +139,7 @@ fn kind(dice: &mut Dice, carriage: Carriage) -> Kind {
         7 => Kind::Corrupt { bit: dice.below(8) as u8 },
         8 => Kind::Duplicate { bytes: 1 + dice.below(2_048) as usize },
         // Who only sees TLS cannot answer.
-        _ => Kind::Status(dice.pick(&[500, 502, 503, 504, 429, 401, 413])),
+        _ => Kind::Status(dice.pick(&STATUSES)),
     }
 }
 
@@ -165,7 +174,7 @@ mod tests {
         for kind in ["Drop", "Reset", "HalfOpen", "Stall", "Throttle", "Truncate", "Corrupt", "Duplicate"] {
             assert!(words.contains(kind), "{kind}");
         }
-        for status in [500, 502, 503, 504, 429, 401, 413] {
+        for status in STATUSES {
             assert!(words.contains(&format!("Status({status})")), "{status}");
         }
         for registry in RegistryKind::ALL {

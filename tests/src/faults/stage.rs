@@ -35,7 +35,7 @@ pub enum RegistryKind {
 }
 
 impl RegistryKind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Distribution2,
         Self::Distribution3,
         Self::Recorded(Manner::Zot),
@@ -43,6 +43,8 @@ impl RegistryKind {
         Self::Recorded(Manner::Ghcr),
         Self::Recorded(Manner::Ecr),
         Self::Recorded(Manner::Acr),
+        Self::Recorded(Manner::Capped),
+        Self::Recorded(Manner::Odd),
     ];
 }
 

@@ -163,7 +163,12 @@ async fn truncated(way: Way, front: &mut Front, back: &mut TcpStream) -> io::Res
 }
 
 async fn answered(status: u16, front: &mut Front) -> io::Result<Fate> {
-    let answer = format!("HTTP/1.1 {status} The Script\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    // A token server is there too, behind the leg itself.
+    let challenge = match status {
+        401 => format!("www-authenticate: Bearer realm=\"{}/token\",service=\"s\"\r\n", front.origin()?),
+        _ => String::new(),
+    };
+    let answer = format!("HTTP/1.1 {status} The Script\r\n{challenge}content-length: 0\r\nconnection: close\r\n\r\n");
     front.write_all(answer.as_bytes()).await?;
     front.flush().await?;
     let mut nobody = tokio::io::sink();
@@ -172,6 +177,12 @@ async fn answered(status: u16, front: &mut Front) -> io::Result<Fate> {
 }
 
 impl Front {
+    /// What longshore calls the leg.
+    fn origin(&self) -> io::Result<String> {
+        let scheme = if let Self::Tls(_) = self { "https" } else { "http" };
+        Ok(format!("{scheme}://{}", self.tcp().local_addr()?))
+    }
+
     fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(tcp) => tcp,

@@ -40,6 +40,8 @@ pub enum Wrong {
     Left(String),
     /// It should have survived that.
     Gone(String),
+    /// It began again at its first byte although the registry had some, and the source has ranges.
+    Vain(u64),
     /// No fault struck.
     Missed,
 }
@@ -91,6 +93,10 @@ fn judge(schedule: &Schedule, layer: &str, finished: &Finished) -> Vec<Wrong> {
     };
     let done = ran.code == Some(0);
     images(finished, layer, done, &mut wrong);
+    let in_vain = expect::restarts_in_vain(&finished.report["transfer"]["upload"]);
+    if in_vain > 0 && expect::never_begins_again(setting, hits) {
+        wrong.push(Wrong::Vain(in_vain));
+    }
     if done {
         return wrong;
     }
@@ -102,7 +108,11 @@ fn judge(schedule: &Schedule, layer: &str, finished: &Finished) -> Vec<Wrong> {
     if blamed.is_none_or(|side| !allowed.contains(&side)) && !hits.iter().all(Vec::is_empty) {
         wrong.push(Wrong::Blame(format!("exit {} {code} blames {blamed:?}, hurt was {allowed:?}", ended.exit)));
     }
-    if expect::must_succeed(setting, hits) {
+    // Before the destination is open nothing is lost: whoever cannot be reached at all is told at once.
+    let began = finished.report["preflight"]["destination_opened"] == true;
+    // Whoever spoils a handshake with the source cannot be told from one with whom there is no agreement.
+    let no_session = code == "tls-handshake" && blamed == Some(Side::Source);
+    if began && !no_session && expect::must_succeed(setting, hits) {
         wrong.push(Wrong::Gone(format!("exit {} {code}", ended.exit)));
     }
     if expect::registry_understood(setting, hits) {

@@ -63,6 +63,9 @@ impl Rate {
         if let Some(left) = self.left(at) {
             words.push_str(&format!(", {} left", time(left)));
         }
+        if at.attempt > 1 {
+            words.push_str(&format!(", attempt {}, {} sent twice", at.attempt, HumanBytes(at.sent_twice)));
+        }
         words
     }
 }
@@ -93,7 +96,16 @@ mod tests {
 
     fn at(seconds: u64, sent: u64, total: Option<u64>) -> Position {
         let elapsed = Duration::from_secs(seconds);
-        Position { elapsed, phase: Phase::Transferring, attempt: 1, received: sent, sent, total }
+        Position {
+            elapsed,
+            phase: Phase::Transferring,
+            attempt: 1,
+            resumes: 0,
+            sent_twice: 0,
+            received: sent,
+            sent,
+            total,
+        }
     }
 
     #[test]
@@ -139,6 +151,8 @@ mod tests {
         rate.sample(&at(19, 1 << 20, total));
         rate.sample(&stalled);
         assert_eq!(rate.words(&stalled), "1.00 MiB of 4.00 MiB (25 %), 0 B/s");
+        let again = Position { attempt: 2, sent_twice: 3 << 20, ..stalled };
+        assert!(rate.words(&again).ends_with(", attempt 2, 3.00 MiB sent twice"), "{}", rate.words(&again));
         assert_eq!(rate.words(&Position { phase: Phase::Opening, ..stalled }), "opening");
         assert_eq!(rate.words(&Position { phase: Phase::Committing, ..stalled }), "committing: 1.00 MiB sent");
     }

@@ -24,6 +24,8 @@ pub struct Manner {
     least: u64,
     /// Whether the registry takes several requests at all.
     chunks: bool,
+    /// Whether a chunk of this size was taken.
+    proven: bool,
     last_break: Option<Broken>,
 }
 
@@ -50,7 +52,7 @@ impl Manner {
         } else {
             (USUAL_CHUNK, SMALLEST_CHUNK, true)
         };
-        Self { chunk: None, size, least, chunks, last_break: None }
+        Self { chunk: None, size, least, chunks, proven: false, last_break: None }
     }
 
     /// The size of the next chunk in bytes; none for all that is left in one request.
@@ -92,21 +94,31 @@ impl Manner {
         match self.chunk {
             None => self.chunked(),
             Some(chunk) if chunk / 2 >= self.least => {
-                self.chunk = Some(chunk / 2);
+                (self.chunk, self.proven) = (Some(chunk / 2), false);
                 true
             }
             Some(_) => false,
         }
     }
 
+    /// A chunk was taken.
+    pub(super) const fn took(&mut self) {
+        self.proven = true;
+    }
+
     /// A request broke off after it had sent so many bytes at that age. If that is where or when the one before broke,
-    /// somebody in between bounds requests: chunks from now on, within the bound.
-    pub(super) fn broke(&mut self, sent: u64, age: Duration) {
-        if self.chunk.is_some() {
-            return;
+    /// somebody in between bounds requests: chunks from now on, within the bound. Who closes on what is too large often resets
+    /// the connection before its 413 is read: a chunk that breaks gets smaller while none of its size was taken. Whether
+    /// anything is changed.
+    pub(super) fn broke(&mut self, sent: u64, age: Duration) -> bool {
+        if let Some(chunk) = self.chunk {
+            let smaller = [chunk / 4, chunk / 2].into_iter().find(|chunk| *chunk >= self.least);
+            let smaller = smaller.filter(|_| sent > 0 && !self.proven);
+            self.chunk = smaller.or(self.chunk);
+            return smaller.is_some();
         }
         let now = Broken { sent, age };
-        let Some(before) = self.last_break.replace(now) else { return };
+        let Some(before) = self.last_break.replace(now) else { return false };
         let same_place = sent >= 2 * SMALLEST_CHUNK && near(sent, before.sent, sent / 64);
         let (millis, before_millis) = (age.as_millis(), before.age.as_millis());
         let same_age = age >= OLD_ENOUGH && millis.abs_diff(before_millis) <= millis / 20;
@@ -115,9 +127,7 @@ impl Manner {
                 self.size /= 2;
             }
         }
-        if same_place || same_age {
-            self.chunked();
-        }
+        (same_place || same_age) && self.chunked()
     }
 }
 
@@ -177,6 +187,29 @@ mod tests {
         manner.at_least(LARGEST_CHUNK + 1);
         assert_eq!(manner.chunk(), None);
         assert!(!manner.chunked());
+    }
+
+    #[test]
+    fn a_chunk_that_breaks_gets_smaller_until_one_is_taken() {
+        let sizes = |host: &str| {
+            let mut manner = Manner::of(host);
+            manner.chunked();
+            manner.broke(0, Duration::ZERO);
+            let mut sizes = vec![manner.chunk().unwrap() / MIB];
+            for _ in 0..4 {
+                manner.broke(100, Duration::ZERO);
+                sizes.push(manner.chunk().unwrap() / MIB);
+            }
+            sizes.dedup();
+            sizes
+        };
+        assert_eq!(sizes("registry.example"), [16, 4, 1]);
+        assert_eq!(sizes("public.ecr.aws"), [10, 5]);
+        let mut manner = generic();
+        manner.chunked();
+        manner.took();
+        manner.broke(MIB, Duration::ZERO);
+        assert_eq!(manner.chunk(), Some(16 * MIB), "that size is taken: it was not the reason");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod course;
 mod manner;
 mod range;
 mod transfer;
+mod transition;
 
 use http::Method;
 use url::Url;
@@ -18,6 +19,7 @@ use crate::oci::Digest;
 pub use manner::Manner;
 pub use range::{Stored, stored};
 pub use transfer::{Failed, Hopeless, How, Next, Piece, Step, Told, Transfer};
+pub use transition::Transition;
 
 /// The longest Location: some registries keep kilobytes of state in it.
 const MAX_LOCATION: usize = 32 * 1024;

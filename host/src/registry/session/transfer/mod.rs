@@ -1,0 +1,362 @@
+//! What to do next while a layer travels: a state machine without I/O and without a clock. What happened goes in, with the
+//! times that were measured; the next step comes out, with the pause before it.
+//!
+//! The registry's count is believed only where it tells the truth: in the answer to a status GET, twice the same, and in a
+//! 416. Anything else that is in doubt ends the session, and a new one begins at the first byte: distribution 2.8 appends
+//! whatever comes, wherever it belongs.
+
+use std::time::Duration;
+
+#[cfg(test)]
+mod recorded;
+
+use super::manner::Manner;
+use super::range::Stored;
+use super::transition::Transition;
+use crate::registry::retry::{BackOff, is_temporary};
+
+/// The pause between two looks at what a registry has: it may still be writing what had arrived.
+const SETTLES_WITHIN: Duration = Duration::from_millis(250);
+/// After so many looks at a count that does not settle, nothing is believed any more.
+const MOST_LOOKS: u32 = 40;
+/// Less is no progress: a connection that breaks every few bytes is tried no more often than one that breaks at once.
+const PROGRESS: u64 = 1 << 20;
+/// After so many sessions that were lost with what they had, chunks are sent where a registry takes them: it keeps those.
+const LOSSES_BEFORE_CHUNKS: u32 = 2;
+
+/// The course of one layer.
+#[derive(Clone, Debug)]
+pub struct Transfer {
+    manner: Manner,
+    back_off: BackOff,
+    /// The layer's length, if it is known before its end.
+    total: Option<u64>,
+    /// Up to where bytes were given to the connection, in this session.
+    handed: u64,
+    /// The most that a registry had confirmed, in any session, when there was progress last.
+    best: u64,
+    /// Failures since there was progress.
+    failures: u32,
+    losses: u32,
+    /// What the registry said it had when it was asked last.
+    last_look: Option<u64>,
+    looks: u32,
+    /// Where the piece begins that was sent last.
+    from: u64,
+    /// What happened last.
+    taken: Option<Transition>,
+}
+
+/// The next step, and the pause before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// How long to wait first.
+    pub after: Duration,
+    /// What to do then.
+    pub next: Next,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Send a piece.
+    Send(Piece),
+    /// Ask what the registry has.
+    Ask,
+    /// Give this session up and open another one.
+    Open,
+    /// Nothing: the registry has every byte.
+    Commit,
+}
+
+/// Bytes that go into one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it begins in the layer.
+    pub from: u64,
+    /// The most bytes it has; none for all that is left.
+    pub at_most: Option<u64>,
+}
+
+/// A piece that the registry did not confirm.
+#[derive(Clone, Copy, Debug)]
+pub struct Failed {
+    /// What happened.
+    pub how: How,
+    /// Up to where in the layer bytes were given to the connection.
+    pub handed: u64,
+    /// How old the request was.
+    pub age: Duration,
+}
+
+/// How a piece failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// The connection broke, or nothing was taken or answered for too long.
+    Broke,
+    /// The registry answered.
+    Answered {
+        /// The status.
+        status: u16,
+        /// What it says it has.
+        stored: Stored,
+        /// The pause it asks for.
+        asks: Option<Duration>,
+    },
+    /// It wanted other credentials and there are some now.
+    Renewed,
+}
+
+/// The answer to the question what the registry has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// There was none, or a status that may be another one soon.
+    Nothing,
+    /// The session is there.
+    Stored(Stored),
+    /// The registry knows no such session, or does not answer such questions.
+    Unknown,
+}
+
+/// There is nothing left to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hopeless;
+
+impl Transfer {
+    /// A layer of `total` bytes, if that is known, on its way to a registry of that manner.
+    #[must_use]
+    pub const fn new(manner: Manner, back_off: BackOff, total: Option<u64>) -> Self {
+        Self {
+            manner,
+            back_off,
+            total,
+            handed: 0,
+            best: 0,
+            failures: 0,
+            losses: 0,
+            last_look: None,
+            looks: 0,
+            from: 0,
+            taken: None,
+        }
+    }
+
+    /// What happened last, once.
+    #[must_use]
+    pub const fn taken(&mut self) -> Option<Transition> {
+        self.taken.take()
+    }
+
+    /// A session is open. `least` is the `OCI-Chunk-Min-Length` of the answer.
+    #[must_use]
+    pub fn opened(&mut self, least: Option<u64>) -> Step {
+        if let Some(least) = least {
+            self.manner.at_least(least);
+        }
+        self.handed = 0;
+        self.by(Transition::Opened).send(0)
+    }
+
+    /// No session could be opened, for a reason that may pass.
+    ///
+    /// # Errors
+    /// After the last attempt.
+    pub fn not_opened(&mut self) -> Result<Step, Hopeless> {
+        self.by(Transition::NotOpened).again(None, Next::Open)
+    }
+
+    /// The registry took a piece that ends at `to`; `last` if the layer does too.
+    #[must_use]
+    pub fn took(&mut self, to: u64, last: bool) -> Step {
+        self.handed = self.handed.max(to);
+        self.confirmed(to);
+        if last {
+            self.taken = Some(Transition::AllTaken);
+            return Step::now(Next::Commit);
+        }
+        self.manner.took();
+        self.by(Transition::ChunkTaken).send(to)
+    }
+
+    /// A piece failed.
+    ///
+    /// # Errors
+    /// If it is the registry's last word, or after the last attempt.
+    pub fn failed(&mut self, failed: Failed) -> Result<Step, Hopeless> {
+        let Failed { how, handed, age } = failed;
+        self.handed = self.handed.max(handed);
+        let sent = handed.saturating_sub(self.from);
+        match how {
+            How::Renewed => self.by(Transition::Renewed).doubt(Some(Duration::ZERO)),
+            How::Broke => {
+                self.pattern(sent, age);
+                self.by(Transition::Broke).doubt(None)
+            }
+            How::Answered { status: 413, .. } => self.shrink(),
+            How::Answered { status: 416, stored, .. } => self.out_of_range(stored),
+            How::Answered { status: 408 | 504, asks, .. } => {
+                // It took too long for somebody: pieces that take less.
+                self.manner.chunked();
+                self.by(Transition::TookTooLong).doubt(asks)
+            }
+            // The registry lost the session: it restarted, or deleted what a broken request had begun.
+            How::Answered { status: 404 | 410, .. } => {
+                self.losing();
+                self.by(Transition::SessionUnknown).again(None, Next::Open)
+            }
+            How::Answered { status, asks, .. } if is_temporary(status) => {
+                // Who answers does not mean the size of a chunk.
+                if !self.is_chunked() {
+                    self.manner.broke(sent, age);
+                }
+                self.by(Transition::FailedForNow).doubt(asks)
+            }
+            How::Answered { .. } => self.refused(),
+        }
+    }
+
+    /// The commit failed, and the blob is not there: what does the registry have?
+    ///
+    /// # Errors
+    /// After the last attempt.
+    pub fn uncommitted(&mut self) -> Result<Step, Hopeless> {
+        self.by(Transition::Uncommitted).doubt(None)
+    }
+
+    /// The registry was asked what it has.
+    ///
+    /// # Errors
+    /// After the last attempt.
+    pub fn told(&mut self, told: Told) -> Result<Step, Hopeless> {
+        match told {
+            Told::Nothing => {
+                self.last_look = None;
+                self.by(Transition::Unanswered).again(None, Next::Ask)
+            }
+            Told::Unknown => self.lost(Transition::Lost),
+            Told::Stored(Stored::Bytes(stored)) if stored > self.handed => self.lost(Transition::ClaimsTooMuch),
+            Told::Stored(Stored::Bytes(stored)) => {
+                self.looks += 1;
+                if self.looks > MOST_LOOKS {
+                    return self.lost(Transition::Unsettled);
+                }
+                if self.last_look.replace(stored) != Some(stored) {
+                    self.taken = Some(Transition::Settling);
+                    return Ok(Step { after: SETTLES_WITHIN, next: Next::Ask });
+                }
+                Ok(self.by(Transition::Resumed).resume(stored))
+            }
+            // Nothing was sent, so nothing can be there.
+            Told::Stored(Stored::AtMostOne | Stored::Unsaid) if self.handed == 0 => {
+                Ok(self.by(Transition::Begins).send(0))
+            }
+            Told::Stored(Stored::AtMostOne | Stored::Unsaid) => self.lost(Transition::NothingKept),
+        }
+    }
+
+    /// Whether the next piece is a part only.
+    #[must_use]
+    pub const fn is_chunked(&self) -> bool {
+        self.manner.chunk().is_some()
+    }
+
+    /// Learns from a break. What is tried in another manner afterwards is no repetition: there is an end to manners.
+    fn pattern(&mut self, sent: u64, age: Duration) {
+        if self.manner.broke(sent, age) {
+            self.failures = self.failures.saturating_sub(1);
+        }
+    }
+
+    /// A 416: about the place, or about the size.
+    fn out_of_range(&mut self, stored: Stored) -> Result<Step, Hopeless> {
+        match stored {
+            Stored::Bytes(stored) if stored != self.from && stored <= self.handed => {
+                // Counted, but not waited for: it said where to go on.
+                self.by(Transition::Misplaced).again(None, Next::Ask)?;
+                Ok(self.resume(stored))
+            }
+            // It is where the piece begins, so its length is what is wrong.
+            Stored::Bytes(stored) if stored == self.from => self.shrink(),
+            Stored::AtMostOne | Stored::Unsaid if self.from == 0 => self.shrink(),
+            _ => self.by(Transition::OutOfRange).doubt(None),
+        }
+    }
+
+    /// The request was too large. That is no failure to be counted: there is an end to getting smaller.
+    fn shrink(&mut self) -> Result<Step, Hopeless> {
+        if !self.manner.smaller() {
+            return self.refused();
+        }
+        self.taken = Some(Transition::TooLarge);
+        (self.last_look, self.looks) = (None, 0);
+        Ok(Step::now(Next::Ask))
+    }
+
+    /// Nobody knows what arrived: it is asked, after a pause.
+    fn doubt(&mut self, asks: Option<Duration>) -> Result<Step, Hopeless> {
+        (self.last_look, self.looks) = (None, 0);
+        self.again(asks, Next::Ask)
+    }
+
+    fn again(&mut self, asks: Option<Duration>, next: Next) -> Result<Step, Hopeless> {
+        self.failures += 1;
+        match self.back_off.pause(self.failures, asks) {
+            Some(after) => Ok(Step { after, next }),
+            None => {
+                self.taken = Some(Transition::GivenUp);
+                Err(Hopeless)
+            }
+        }
+    }
+
+    const fn refused(&mut self) -> Result<Step, Hopeless> {
+        self.taken = Some(Transition::Refused);
+        Err(Hopeless)
+    }
+
+    const fn by(&mut self, transition: Transition) -> &mut Self {
+        self.taken = Some(transition);
+        self
+    }
+
+    /// The session is of no use any more. There was a pause before that was asked.
+    fn lost(&mut self, why: Transition) -> Result<Step, Hopeless> {
+        self.taken = Some(why);
+        self.losing();
+        Ok(Step::now(Next::Open))
+    }
+
+    const fn losing(&mut self) {
+        self.losses += 1;
+        if self.losses >= LOSSES_BEFORE_CHUNKS {
+            self.manner.chunked();
+        }
+    }
+
+    fn resume(&mut self, stored: u64) -> Step {
+        self.confirmed(stored);
+        if self.total == Some(stored) {
+            self.taken = Some(Transition::Complete);
+            return Step::now(Next::Commit);
+        }
+        self.send(stored)
+    }
+
+    fn confirmed(&mut self, to: u64) {
+        if to >= self.best.saturating_add(PROGRESS) {
+            self.best = to;
+            self.failures = 0;
+        }
+    }
+
+    const fn send(&mut self, from: u64) -> Step {
+        self.from = from;
+        Step::now(Next::Send(Piece { from, at_most: self.manner.chunk() }))
+    }
+}
+
+impl Step {
+    const fn now(next: Next) -> Self {
+        Self { after: Duration::ZERO, next }
+    }
+}
