@@ -133,6 +133,8 @@ codes! {
     CredentialsUnreadable = "credentials-unreadable", 16, User, No;
     /// A local file other than the source cannot be read or written.
     LocalFile = "local-file", 20, User, No;
+    /// The disk is larger than the spool may become.
+    SpoolFull = "spool-full", 20, User, No;
     /// A bug in longshore.
     Internal = "internal", 70, Internal, No;
     /// SIGINT.

@@ -120,6 +120,8 @@ pub struct Progress {
     pub checksums: Arc<Meter>,
     /// Whom the run's thread waits for.
     pub idle: Arc<Idle>,
+    /// What the spool took in.
+    pub spool: Arc<Meter>,
     /// What had to be done more than once.
     pub repeats: Arc<Repeats>,
     total: AtomicU64,
@@ -230,6 +232,7 @@ impl Progress {
             digest: Arc::default(),
             compressed_digest: Arc::default(),
             checksums: Arc::default(),
+            spool: Arc::default(),
             total: AtomicU64::new(u64::MAX),
             phase: AtomicU8::new(Phase::Opening as u8),
             repeats: Arc::default(),

@@ -158,6 +158,15 @@ pub(super) struct Import {
     /// Nothing bursts beyond what the rate gives in 50 ms. The report then names it as what limited the transfer.
     #[arg(long, value_name = "RATE", value_parser = size::per_second)]
     pub(super) limit_rate: Option<NonZeroU64>,
+    /// Folder in which the disk is kept until the import ends, in a file without a name that only this process can open.
+    ///
+    /// The source is then read as fast as it gives, whatever the registry does; an upload that breaks goes on from there,
+    /// whatever the source is; and the length of the disk need not be known before.
+    #[arg(long, value_name = "DIR", requires = "spool_max")]
+    pub(super) spool: Option<PathBuf>,
+    /// The most bytes that the spool may take: a number, or one with KiB, MiB, GiB or TiB. A larger disk is refused.
+    #[arg(long, value_name = "SIZE", value_parser = size::bytes, requires = "spool")]
+    pub(super) spool_max: Option<u64>,
     /// Another tag. May be repeated.
     #[arg(long)]
     pub(super) tag: Vec<String>,
@@ -186,7 +195,7 @@ pub(super) struct Import {
     /// Compressor of the layer: a built-in name or a file [default: none].
     #[arg(long, value_name = "SPEC")]
     pub(super) compressor: Option<String>,
-    /// Credentials for the registry, in docker's config.json format.
+    /// Credentials for the registry, in docker's config.json format. Credential helpers that it names are asked.
     #[arg(long, value_name = "FILE")]
     pub(super) auth_file: Option<PathBuf>,
     /// Write the report there, on failure too; - prints it instead of the reference.
@@ -216,7 +225,7 @@ pub(super) struct Inspect {
     /// As JSON for programs; docs/inspect.md has its fields.
     #[arg(long)]
     pub(super) json: bool,
-    /// Credentials for the registry, in docker's config.json format.
+    /// Credentials for the registry, in docker's config.json format. Credential helpers that it names are asked.
     #[arg(long, value_name = "FILE")]
     pub(super) auth_file: Option<PathBuf>,
     #[command(flatten)]

@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Flags of `import`.
-const FLAGS: &[&str] = &["--format", "--spool", "--spool-max", "--checkpoint"];
+const FLAGS: &[&str] = &["--format", "--checkpoint"];
 /// Commands.
 const COMMANDS: &[&str] = &["export", "list", "delete", "gc", "serve", "explain"];
 

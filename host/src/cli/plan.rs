@@ -53,6 +53,7 @@ pub(super) fn plan(import: &Import) -> Result<Plan> {
         disk_size,
         connections: import.source_connections,
         limit: import.limit_rate,
+        spool: import.spool.clone().zip(import.spool_max),
         target,
         tags,
         name: import.name.clone(),

@@ -26,6 +26,8 @@ pub enum Culprit {
     DiskReads,
     /// The disk the image layout is written to.
     DiskWrites,
+    /// The disk the spool is on.
+    Spool,
     /// A cipher suite that this CPU does not accelerate.
     Tls,
     /// Checksums that were demanded.
@@ -55,6 +57,7 @@ impl Culprit {
             Self::RateLimit => "rate-limit",
             Self::DiskReads => "disk-reads",
             Self::DiskWrites => "disk-writes",
+            Self::Spool => "spool",
             Self::Tls => "tls",
             Self::Checksums => "checksums",
             Self::Compressor => "compressor",

@@ -22,6 +22,8 @@ pub enum WaitsFor {
     RegistryTakes,
     /// The disk an image layout is written to.
     DiskWrites,
+    /// The disk that holds the spool, written or read.
+    Spool,
     /// Threads that compute checksums.
     Checksums,
     /// Threads that compress.
@@ -81,10 +83,11 @@ thread_local! {
 
 impl WaitsFor {
     /// Everybody, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::RateLimit,
         Self::RegistryTakes,
         Self::DiskWrites,
+        Self::Spool,
         Self::Checksums,
         Self::Compressor,
         Self::DiskReads,
@@ -100,6 +103,7 @@ impl WaitsFor {
             Self::RateLimit => "rate-limit",
             Self::RegistryTakes => "registry-takes",
             Self::DiskWrites => "disk-writes",
+            Self::Spool => "spool",
             Self::Checksums => "checksums",
             Self::Compressor => "compressor",
             Self::DiskReads => "disk-reads",

@@ -84,6 +84,7 @@ fn waited_for(figures: &Figures) -> Option<Bottleneck> {
         (Culprit::Registry, registry),
         (Culprit::Source, figures.waited(WaitsFor::Source)),
         (Culprit::DiskWrites, figures.waited(WaitsFor::DiskWrites)),
+        (Culprit::Spool, figures.waited(WaitsFor::Spool)),
         (Culprit::DiskReads, figures.waited(WaitsFor::DiskReads)),
         (Culprit::Checksums, figures.waited(WaitsFor::Checksums)),
         (Culprit::Compressor, figures.waited(WaitsFor::Compressor)),
@@ -102,6 +103,10 @@ fn waited_for(figures: &Figures) -> Option<Bottleneck> {
         Culprit::DiskWrites => (
             format!("the disk of the image layout took {at}: {waited} of {of} were spent waiting for it"),
             "nothing to gain but by a faster disk: put the layout elsewhere, or push to a registry".to_owned(),
+        ),
+        Culprit::Spool => (
+            format!("the disk of the spool took {at}: {waited} of {of} were spent waiting for it"),
+            "put the spool on a faster disk (--spool DIR), or do without one".to_owned(),
         ),
         Culprit::DiskReads => (
             format!("SOURCE was read at {at}: {waited} of {of} were spent waiting for its disk or pipe"),
@@ -262,7 +267,7 @@ mod tests {
     fn the_culprit_is_named() {
         use Culprit as C;
         let tls = |suite: &str| Task::Tls(End::Registry, vec![suite.to_owned()]);
-        let rows: [(&str, Figures, Culprit); 29] = [
+        let rows: [(&str, Figures, Culprit); 30] = [
             ("nothing came", Figures { received: 0, ..figures() }, C::Nothing),
             ("short", Figures { transfer: SECOND / 2, ..waiting(WaitsFor::Source, 0) }, C::Nothing),
             ("source", waiting(WaitsFor::Source, 9), C::Source),
@@ -272,6 +277,7 @@ mod tests {
             ("registry's answer", waiting(WaitsFor::RegistryAnswers, 9), C::Registry),
             ("disk read", waiting(WaitsFor::DiskReads, 9), C::DiskReads),
             ("disk written", waiting(WaitsFor::DiskWrites, 9), C::DiskWrites),
+            ("spooled", waiting(WaitsFor::Spool, 9), C::Spool),
             ("nobody known", waiting(WaitsFor::Other, 9), C::Other),
             ("limit", Figures { limit: Some(1 << 20), ..waiting(WaitsFor::RateLimit, 9) }, C::RateLimit),
             ("limit just reached", Figures { limit: Some(100 << 20), ..waiting(WaitsFor::RateLimit, 1) }, C::RateLimit),

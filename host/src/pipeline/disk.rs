@@ -13,7 +13,7 @@ use crate::net::{GrantedClient, Net};
 use crate::observe::{Meter, Repeats};
 use crate::policy::Side;
 use crate::stages::{self, Access, Entry, Facts, FetchGrant, LocalGrant, SourceGrant};
-use crate::stream::{Attempts, Flow, Resumable, Seek, abreast, exactly, limited, metered};
+use crate::stream::{Attempts, Flow, Resumable, Seek, Spool, Spooled, abreast, exactly, limited, metered};
 
 /// The largest disk: it still has to fit into a layer, whose length has 63 bits. Nobody has one of an exbibyte.
 const MAX_DISK: u64 = 1 << 60;
@@ -34,6 +34,8 @@ pub(super) struct Disk {
     pub(super) of_disk: Demanded,
     /// Whether what flows could also be read elsewhere than where it flows.
     pub(super) seek: Seek,
+    /// All of it that has come, if it is kept.
+    pub(super) spooled: Option<Spooled>,
 }
 
 /// Opens SOURCE with the component that was chosen for it, and once more if it only may not have been the moment for it.
@@ -97,23 +99,48 @@ pub(super) async fn open_disk(run: &Run<'_>, source: &stages::Disk, checksums: &
         let flow = slowed(metered(whole, run.source_place()), plan);
         Ok(demanded(flow, checksums, Place::Received, &run.progress.checksums))
     };
-    let (flow, entry, received, seek) = if run.components.filters.is_empty() {
+    let (flow, size, name, received, seek) = if run.components.filters.is_empty() {
         // Before a byte is asked for: what cannot be pushed is not read.
-        let entry = announced(plan, facts)?;
+        let size = announced(plan, facts)?.map(|entry| entry.size);
         let (flow, received) = received().await?;
-        (flow, entry, received, seek(source.facts(), &resumable))
+        (flow, size, name, received, seek(source.facts(), &resumable))
     } else {
         let (flow, received) = received().await?;
-        let (flow, entry) = filtered(run, flow, facts.size, name).await?;
-        (flow, entry, received, Seek::InOrder)
+        let (flow, size, name) = filtered(run, flow, facts.size, name).await?;
+        (flow, size, name, received, Seek::InOrder)
     };
+    let last = run.components.filters.last().map(Component::name);
     let (flow, of_disk) = demanded(flow, checksums, Place::Disk, &run.progress.checksums);
-    Ok(Disk { flow, entry, received, of_disk, seek })
+    let Some(spool) = spool(plan, size)? else {
+        let entry = entry(plan, size, name.as_deref(), last)?;
+        return Ok(Disk { flow, entry, received, of_disk, seek, spooled: None });
+    };
+    run.ledger.spools();
+    let spooled = spool.take(flow, Arc::clone(&run.progress.spool));
+    let size = match size {
+        Some(size) => size,
+        None => spooled.whole().await?,
+    };
+    let entry = entry(plan, agreed(Some(size), None, last)?, name.as_deref(), last)?;
+    Ok(Disk { flow: spooled.flow(), entry, received, of_disk, seek, spooled: Some(spooled) })
 }
 
-/// What will stand in the layer of a disk that flows as it comes from its source.
-pub(super) fn announced(plan: &Plan, facts: &Facts) -> Result<Entry> {
-    entry(plan, known_size(&plan.input, facts)?, named(plan, facts).as_deref(), None)
+/// The spool that the user wants for a disk of that size. Without a size, it finds out.
+fn spool(plan: &Plan, size: Option<u64>) -> Result<Option<Spool>> {
+    let Some((folder, most)) = &plan.spool else { return Ok(None) };
+    let spool = Spool::create(folder, *most)?;
+    size.map_or(Ok(()), |size| spool.has_room_for(size))?;
+    Ok(Some(spool))
+}
+
+/// What will stand in the layer of a disk that flows as it comes from its source; none if its length will only be known
+/// once it is spooled.
+pub(super) fn announced(plan: &Plan, facts: &Facts) -> Result<Option<Entry>> {
+    let size = known_size(&plan.input, facts)?;
+    match (spool(plan, size)?, size) {
+        (Some(_), None) => Ok(None),
+        _ => entry(plan, size, named(plan, facts).as_deref(), None).map(Some),
+    }
 }
 
 /// The name that the source has for it.
@@ -160,7 +187,7 @@ async fn filtered(
     mut flow: Flow,
     mut size: Option<u64>,
     mut name: Option<String>,
-) -> Result<(Flow, Entry)> {
+) -> Result<(Flow, Option<u64>, Option<String>)> {
     let mut last = None;
     for (at, filter) in run.components.filters.iter().enumerate() {
         let filtered = stages::filter(run.engine, filter, flow, size, name).await?;
@@ -171,15 +198,19 @@ async fn filtered(
         (size, name) = (filtered.size, filtered.name);
         last = Some(filter.name());
     }
-    let entry = entry(run.plan, agreed(size, run.plan.disk_size, last)?, name.as_deref(), last)?;
-    if size.is_none() {
-        let (expected, who) = (entry.size, last.unwrap_or_default().to_owned());
+    let known = agreed(size, run.plan.disk_size, last)?;
+    if run.plan.spool.is_none() {
+        // Before more flows than the filters wanted to see: what cannot be pushed is not read.
+        entry(run.plan, known, name.as_deref(), last)?;
+    }
+    if let (None, Some(expected)) = (size, known) {
+        let who = last.unwrap_or_default().to_owned();
         flow = exactly(flow, expected, move |got| {
             let message = format!("the filter `{who}` wrote {got} bytes, expected {expected} as --size says");
             Error::new(Code::DiskLengthMismatch, Stage::Filter, message)
         });
     }
-    Ok((flow, entry))
+    Ok((flow, known, name))
 }
 
 /// What will stand in the layer. `filter` is the last filter's name, if there is one.
@@ -189,7 +220,8 @@ fn entry(plan: &Plan, size: Option<u64>, name: Option<&str>, filter: Option<&str
             None => (Stage::Source, format!("{} does not say how long it is", plan.input.source.shown())),
             Some(_) => (Stage::Filter, format!("{} does not say how long the disk is", announcer(filter))),
         };
-        Error::new(Code::SourceLengthUnknown, stage, message).hint("if you know the length, name it: --size BYTES")
+        Error::new(Code::SourceLengthUnknown, stage, message)
+            .hint("if you know the length, name it: --size BYTES; else --spool DIR --spool-max SIZE finds it out")
     })?;
     Ok(Entry { name: disk_name(plan.name.as_deref(), name)?, size, owner: plan.image.owner })
 }

@@ -29,6 +29,7 @@ pub(super) struct Known {
     entry: Option<Entry>,
     verdict: Option<Verdict>,
     demanded: Option<Vec<Checksum>>,
+    spools: bool,
     received: Vec<Sum>,
     of_disk: Vec<Sum>,
     layer: Option<Descriptor>,
@@ -104,6 +105,11 @@ impl Ledger {
 
     pub(super) fn probed(&self, bytes: u64) {
         self.lock().probed = Some(bytes);
+    }
+
+    /// The disk is spooled on its way.
+    pub(super) fn spools(&self) {
+        self.lock().spools = true;
     }
 
     /// All that is demanded, once the checksum files are read.
@@ -237,6 +243,7 @@ impl Known {
             restarts: progress.repeats.restarts(),
             bytes_sent_twice: progress.repeats.bytes_sent_twice(),
             upload: progress.repeats.ways(),
+            bytes_spooled: self.spools.then(|| progress.spool.bytes()),
         }
     }
 

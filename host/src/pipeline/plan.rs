@@ -23,6 +23,8 @@ pub struct Plan {
     pub connections: SourceConnections,
     /// Bytes per second that are not exceeded on either side.
     pub limit: Option<NonZeroU64>,
+    /// The folder in which the disk is spooled, and the most bytes it may take there.
+    pub spool: Option<(PathBuf, u64)>,
     /// Where it goes.
     pub target: Target,
     /// The tags it gets, at least one.

@@ -15,9 +15,10 @@ pub(super) async fn preflight(run: &Run<'_>) -> Result<()> {
     let told = (&run.interrupted, &*run.progress.repeats);
     let source = open_source(&run.plan.input, run.engine, &run.components.source, run.net, told).await?;
     run.ledger.source(source.facts(), source.described());
-    // How long a disk is behind a filter, only its bytes tell.
-    if run.components.filters.is_empty() {
-        let entry = announced(run.plan, source.facts())?;
+    // How long a disk is behind a filter, or without a length, only its bytes tell.
+    let filtered = !run.components.filters.is_empty();
+    let entry = if filtered { None } else { announced(run.plan, source.facts())? };
+    if let Some(entry) = entry {
         run.ledger.disk(&entry);
         let frame = run.interrupted.or(stages::frame(run.engine, &run.components.framing, &entry)).await?;
         run.ledger.framed(&frame);

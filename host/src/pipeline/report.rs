@@ -178,6 +178,8 @@ pub struct TransferReport {
     pub bytes_sent_twice: u64,
     /// How often the upload to a registry went which way: the transitions of `docs/uploads.md`, those that were taken.
     pub upload: BTreeMap<&'static str, u32>,
+    /// Bytes that the spool took in; null without one.
+    pub bytes_spooled: Option<u64>,
 }
 
 /// A connection.

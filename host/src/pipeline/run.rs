@@ -18,7 +18,7 @@ use crate::net::redacted;
 use crate::observe::{Phase, Task};
 use crate::oci::{Digest, Image, ImageFacts, image, label};
 use crate::stages::{self, Compressor, Entry, Facts, FramedLayer, Severity, Verdict};
-use crate::stream::{Window, windowed};
+use crate::stream::{Seek, Window, windowed};
 
 /// An image that stands at its destination, verified and tagged.
 #[derive(Clone, Debug)]
@@ -73,10 +73,12 @@ async fn carry(
     run.ledger.opened(destination.terms());
     run.progress.expect(frame.layer.total_bytes());
     run.progress.enter(Phase::Transferring);
-    let Disk { flow, entry, received, of_disk, seek } = disk;
+    let Disk { flow, entry, received, of_disk, seek, spooled } = disk;
     let (flow, window) = windowed(flow, Some(entry.size), seek.clone());
+    // What the upload needs again is in the spool, however the source can be read.
+    let again = spooled.map_or(seek, |spooled| Seek::Ranged(Arc::new(spooled)));
 
-    let send = send(run, (flow, seek), frame, compressor, media_type, destination);
+    let send = send(run, (flow, again), frame, compressor, media_type, destination);
     let probe = stages::detect(run.engine, &run.components.probe, &window);
     let together = together(send, probe, &window, |verdict| found(run, verdict)).await;
     run.ledger.probed(window.answered());

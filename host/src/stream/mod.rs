@@ -20,6 +20,7 @@ mod pipe;
 mod pulse;
 mod replay;
 mod resumed;
+mod spool;
 mod window;
 
 pub use abreast::{Connections, MAX_CONNECTIONS, abreast};
@@ -38,4 +39,5 @@ pub use pipe::{PIPE_BYTES, PipeReader, PipeWriter, pipe};
 pub use pulse::{Helping, Pulse};
 pub use replay::{Reframed, Replay};
 pub use resumed::Resumable;
+pub use spool::{Spool, Spooled};
 pub use window::{Answer, MAX_RANGED_BYTES, MAX_WINDOW_READ, Ranges, Reading, Seek, Window, WindowError, windowed};
