@@ -1,14 +1,14 @@
-//! Credentials from files.
+//! Credentials from files, and from the helpers that those name.
 
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use super::env;
+use super::{credential_helper, env};
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Repository;
 use crate::pipeline::Credentials;
-use crate::registry::credentials_from_docker_config;
+use crate::registry::{Kept, credentials_from_docker_config};
 
 /// The most bytes of a file of credentials.
 const MAX_FILE: u64 = 16 << 20;
@@ -26,7 +26,11 @@ pub(super) fn credentials(named: Option<&Path>, repository: &Repository) -> Resu
             return Err(Error::new(Code::CredentialsUnreadable, Stage::Plan, message).caused_by(why));
         }
     };
-    credentials_from_docker_config(&config, &path.display().to_string(), repository)
+    match credentials_from_docker_config(&config, &path.display().to_string(), repository)? {
+        Some(Kept::Here(credentials)) => Ok(Some(credentials)),
+        Some(Kept::ByHelper { name, server }) => credential_helper::ask(&name, &server),
+        None => Ok(None),
+    }
 }
 
 /// The content of a file of at most `most` bytes. A pipe is a file too: secrets come through those.

@@ -7,6 +7,7 @@ mod auth;
 mod certificates;
 mod color;
 mod component;
+mod credential_helper;
 mod doctor;
 mod env;
 mod headings;

@@ -19,6 +19,46 @@ pub enum Credentials {
     Identity(Secret),
 }
 
+/// Where a config file has a registry's credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// In itself.
+    Here(Credentials),
+    /// With a helper: the program `docker-credential-NAME`, which knows the registry as `server`.
+    ByHelper {
+        /// What the file says, unchecked.
+        name: String,
+        /// The registry's host and port; docker's own has a longer name.
+        server: String,
+    },
+}
+
+/// What a helper's answer comes to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum HelperAnswer {
+    /// These.
+    Found(Credentials),
+    /// It has none for that server.
+    Nothing,
+    /// It says something else.
+    Failed,
+}
+
+/// What helpers say, with a failure, if they have nothing (docker-credential-helpers, `credentials/error.go`).
+const NOT_FOUND: &str = "credentials not found in native keychain";
+/// The user name beside which the secret is an identity token.
+const IDENTITY_USER: &str = "<token>";
+/// What docker's own registry is called in config files and by helpers.
+const DOCKER_HUB: &str = "https://index.docker.io/v1/";
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(rename = "Username")]
+    username: String,
+    #[serde(rename = "Secret")]
+    secret: String,
+}
+
 #[derive(Deserialize)]
 struct Document {
     #[serde(default)]
@@ -41,16 +81,13 @@ struct Entry {
     identitytoken: Option<String>,
 }
 
-/// The credentials for the repository's registry in a docker config file; none if it has none. `path` is for messages.
+/// Where a docker config file has the credentials for the repository's registry; none if it has none. A helper of the registry
+/// goes before what the file has itself, and that before the store of all. `path` is for messages.
 ///
 /// # Errors
 /// `credentials-unreadable` if the file is malformed or what it has for this registry is neither a user name and a password
 /// nor an identity token.
-pub fn credentials_from_docker_config(
-    config: &[u8],
-    path: &str,
-    repository: &Repository,
-) -> Result<Option<Credentials>> {
+pub fn credentials_from_docker_config(config: &[u8], path: &str, repository: &Repository) -> Result<Option<Kept>> {
     let registry = repository.registry();
     let unreadable = |why: String| {
         Error::new(
@@ -62,31 +99,51 @@ pub fn credentials_from_docker_config(
     // The parser's words could quote a secret: only the place is told.
     let document: Document = serde_json::from_slice(config)
         .map_err(|why| unreadable(format!("malformed JSON at line {} column {}", why.line(), why.column())))?;
-    let entry = best(&document.auths, repository);
-    if let Some(helper) = best(&document.helpers, repository) {
-        return Err(unreadable(format!("{registry} has the credential helper `{helper}`, which is not supported yet")));
+    let by_helper = |name: &str| {
+        let hub = repository.host() == "docker.io";
+        let server = if hub { DOCKER_HUB.to_owned() } else { registry.clone() };
+        Ok(Some(Kept::ByHelper { name: name.to_owned(), server }))
+    };
+    // An empty name is how one registry is taken out of a store's care.
+    if let Some(helper) = best(&document.helpers, repository).filter(|helper| !helper.is_empty()) {
+        return by_helper(helper);
     }
-    let Some(entry) = entry else { return Ok(None) };
+    let Some(entry) = best(&document.auths, repository) else { return Ok(None) };
     if let Some(token) = entry.identitytoken.as_ref().filter(|token| !token.is_empty()) {
-        return Ok(Some(Credentials::Identity(Secret::new(token.clone()))));
+        return Ok(Some(Kept::Here(Credentials::Identity(Secret::new(token.clone())))));
     }
     if let (Some(user), Some(password)) = (&entry.username, &entry.password) {
-        return Ok(pair(user, password));
+        return Ok(pair(user, password).map(Kept::Here));
     }
     let Some(auth) = entry.auth.as_deref().map(str::trim).filter(|auth| !auth.is_empty()) else {
         // Docker leaves an empty entry behind for a registry whose credentials are in a store.
-        return match document.store {
-            Some(store) => {
-                Err(unreadable(format!("those of {registry} are in the store `{store}`, which is not supported yet")))
-            }
+        return match document.store.as_deref().filter(|store| !store.is_empty()) {
+            Some(store) => by_helper(store),
             None => Ok(None),
         };
     };
     let decoded = STANDARD.decode(auth).or_else(|_| STANDARD_NO_PAD.decode(auth)).ok();
     let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
     match decoded.as_deref().and_then(|decoded| decoded.split_once(':')) {
-        Some((user, password)) => Ok(pair(user, password.trim_end_matches('\0'))),
+        Some((user, password)) => Ok(pair(user, password.trim_end_matches('\0')).map(Kept::Here)),
         None => Err(unreadable(format!("the `auth` of {registry} is not base64 of user:password"))),
+    }
+}
+
+/// What the answer of a helper comes to, which ended `well` or not.
+#[must_use]
+pub fn credentials_from_helper(answer: &[u8], well: bool) -> HelperAnswer {
+    if !well {
+        let nothing = String::from_utf8_lossy(answer).contains(NOT_FOUND);
+        return if nothing { HelperAnswer::Nothing } else { HelperAnswer::Failed };
+    }
+    let Ok(Answer { username, secret }) = serde_json::from_slice(answer) else { return HelperAnswer::Failed };
+    if username == IDENTITY_USER {
+        return HelperAnswer::Found(Credentials::Identity(Secret::new(secret)));
+    }
+    match pair(&username, &secret) {
+        Some(credentials) => HelperAnswer::Found(credentials),
+        None => HelperAnswer::Nothing,
     }
 }
 
@@ -125,9 +182,16 @@ fn closeness(key: &str, repository: &Repository) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn lookup(config: &str) -> Result<Option<Credentials>> {
+    fn kept(config: &str) -> Result<Option<Kept>> {
         let reference: crate::oci::Reference = "r.example:5000/vm/disk".parse().unwrap();
         credentials_from_docker_config(config.as_bytes(), "config.json", &reference.repository)
+    }
+
+    fn lookup(config: &str) -> Result<Option<Credentials>> {
+        Ok(kept(config)?.map(|kept| match kept {
+            Kept::Here(credentials) => credentials,
+            Kept::ByHelper { .. } => panic!("{config}"),
+        }))
     }
 
     fn found(config: &str) -> (String, String) {
@@ -193,6 +257,44 @@ mod tests {
     }
 
     #[test]
+    fn a_helper_is_named_where_it_has_them() {
+        let by = |config: &str| match kept(config).unwrap() {
+            Some(Kept::ByHelper { name, server }) => format!("{name} {server}"),
+            other => format!("{other:?}"),
+        };
+        let pair = r#""auths":{"r.example:5000":{"auth":"dTpw"}}"#;
+        assert_eq!(by(r#"{"credHelpers":{"r.example:5000":"ecr-login"}}"#), "ecr-login r.example:5000");
+        assert_eq!(by(&format!(r#"{{{pair},"credHelpers":{{"r.example:5000":"x"}}}}"#)), "x r.example:5000");
+        assert_eq!(by(r#"{"auths":{"r.example:5000":{}},"credsStore":"pass"}"#), "pass r.example:5000");
+        // What the file has itself, and what no one has logged in to.
+        assert!(by(&format!(r#"{{{pair},"credsStore":"pass"}}"#)).contains("Here"));
+        assert!(by(&format!(r#"{{{pair},"credHelpers":{{"r.example:5000":""}}}}"#)).contains("Here"));
+        assert_eq!(by(r#"{"credsStore":"pass"}"#), "None");
+        let hub: crate::oci::Reference = "docker.io/vm/disk".parse().unwrap();
+        let config = br#"{"credHelpers":{"index.docker.io":"x"}}"#;
+        let kept = credentials_from_docker_config(config, "config.json", &hub.repository).unwrap();
+        assert_eq!(kept, Some(Kept::ByHelper { name: "x".to_owned(), server: DOCKER_HUB.to_owned() }));
+    }
+
+    #[test]
+    fn a_helper_answers_with_a_pair_an_identity_token_or_nothing() {
+        let answer = |text: &str| credentials_from_helper(text.as_bytes(), true);
+        let found = answer(r#"{"ServerURL":"r.example","Username":"u","Secret":"hunter2"}"#);
+        let HelperAnswer::Found(Credentials::Basic(basic)) = &found else { panic!("{found:?}") };
+        assert_eq!((&*basic.user, basic.password.expose()), ("u", "hunter2"));
+        assert!(!format!("{found:?}").contains("hunter2"));
+        let token = answer(r#"{"Username":"<token>","Secret":"t"}"#);
+        assert_eq!(token, HelperAnswer::Found(Credentials::Identity(Secret::new("t".to_owned()))));
+        assert_eq!(answer(r#"{"Username":"","Secret":""}"#), HelperAnswer::Nothing);
+        for text in ["", "{}", "[]", r#"{"Username":"u"}"#, "credentials not found in native keychain"] {
+            assert_eq!(answer(text), HelperAnswer::Failed, "{text}");
+        }
+        let failed = |text: &str| credentials_from_helper(text.as_bytes(), false);
+        assert_eq!(failed("credentials not found in native keychain\n"), HelperAnswer::Nothing);
+        assert_eq!(failed(r#"{"Username":"u","Secret":"p"}"#), HelperAnswer::Failed);
+    }
+
+    #[test]
     fn what_cannot_be_used_is_refused_without_showing_it() {
         for config in [
             "",
@@ -200,8 +302,6 @@ mod tests {
             r#"{"auths":{"r.example:5000":{"auth":"hunter2!"}}}"#,
             r#"{"auths":{"r.example:5000":{"auth":"/////w=="}}}"#,
             r#"{"auths":{"r.example:5000":{"auth":hunter2}}}"#,
-            r#"{"credHelpers":{"r.example:5000":"ecr-login"}}"#,
-            r#"{"auths":{"r.example:5000":{}},"credsStore":"pass"}"#,
         ] {
             let error = lookup(config).unwrap_err();
             assert_eq!(error.code(), Code::CredentialsUnreadable, "{config}");

@@ -25,7 +25,7 @@ mod wire;
 
 pub use abilities::{Abilities, PushSession, abilities};
 pub use challenge::{Challenge, challenges};
-pub use credentials::{Credentials, credentials_from_docker_config};
+pub use credentials::{Credentials, HelperAnswer, Kept, credentials_from_docker_config, credentials_from_helper};
 pub use pull::{Found, Pull};
 pub use push::{Push, Terms};
 pub use retry::BackOff;
