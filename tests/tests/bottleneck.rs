@@ -194,10 +194,13 @@ fn a_compressor() {
 
 #[test]
 fn gzip_in_threads() {
-    let disk: Bytes = noise(96 << 20).into();
+    // Long enough for a verdict wherever it runs.
+    const PARTS: u64 = 24;
+    let part: Bytes = noise(16 << 20).into();
     let handler: Handler = Arc::new(move |_| {
-        let disk = disk.clone();
-        Box::pin(async move { streamed(Some(disk.len() as u64), stream::iter([Ok(disk)])) })
+        let part = part.clone();
+        let parts = stream::iter((0..PARTS).map(move |_| Ok(part.clone())));
+        Box::pin(async move { streamed(Some(PARTS * (16 << 20)), parts) })
     });
     let source = Script::start(None, handler);
     let (registry, _) = sink::start(None, None);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::stream;
 use longshore_tests::fixtures::Fixture;
-use longshore_tests::program::{finish, import, longshore, path, watched};
+use longshore_tests::program::{MOST_OF_ITS_OWN, finish, import, longshore, path, watched};
 use longshore_tests::registry::{Registry, Setup};
 use longshore_tests::scratch::{Scratch, raw};
 use longshore_tests::script::{Handler, Script, streamed, zeros};
@@ -80,9 +80,8 @@ fn no_file_is_written_on_the_way_to_a_registry() {
 }
 
 #[test]
-fn memory_stays_below_64_mib_for_8_gib_over_tls() {
+fn memory_stays_flat_for_8_gib_over_tls() {
     const DISK: u64 = 8 << 30;
-    const MOST: u64 = 64 << 20;
     let scratch = Scratch::new();
     let authority = Authority::new(&scratch);
     let (registry, seen) = sink::start(Some(authority.server_config()), None);
@@ -93,8 +92,8 @@ fn memory_stays_below_64_mib_for_8_gib_over_tls() {
     let (ran, peak) = watched(&mut command);
     let ran = ran.done();
     let reported = ran.report()["process"]["peak_rss_bytes"].as_u64().unwrap();
-    println!("peak RSS {} MiB, reported {} MiB", peak >> 20, reported >> 20);
-    assert!(peak > 0 && peak <= MOST, "{} MiB", peak >> 20);
-    assert!(reported <= MOST, "{} MiB", reported >> 20);
+    println!("peak of its own {} MiB, reported {} MiB", peak >> 20, reported >> 20);
+    assert!(peak > 0 && peak <= MOST_OF_ITS_OWN, "{} MiB", peak >> 20);
+    assert!(reported >= peak, "the report tells all of {} MiB, not {}", peak >> 20, reported >> 20);
     assert!(seen.received.load(SeqCst) > DISK);
 }
