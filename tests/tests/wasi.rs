@@ -14,7 +14,7 @@ use longshore_tests::fixtures::Fixture;
 use longshore_tests::layers::pull;
 use longshore_tests::nginx::Nginx;
 use longshore_tests::peer::free_port;
-use longshore_tests::program::{MOST_OF_ITS_OWN, Ran, finish, import, longshore, watched};
+use longshore_tests::program::{MOST_OF_ITS_OWN, Ran, import, longshore, watched};
 use longshore_tests::scratch::{Scratch, raw};
 use longshore_tests::script::{Answer, Handler, Script, empty, full, streamed, zeros};
 use longshore_tests::sink;
