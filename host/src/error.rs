@@ -87,6 +87,10 @@ codes! {
     DiskLengthMismatch = "disk-length-mismatch", 11, Content, No;
     /// The disk is malformed.
     DiskInvalid = "disk-invalid", 11, Content, No;
+    /// The disk has another format than was expected, or than the policy accepts.
+    DiskFormat = "disk-format", 11, Content, No;
+    /// The disk is larger than the policy accepts.
+    DiskTooLarge = "disk-too-large", 11, Content, No;
     /// The disk has a hazard that the policy refuses.
     DiskRefused = "disk-refused", 11, Content, No;
     /// The registry's host cannot be resolved or connected to, or the connection broke.
@@ -107,6 +111,8 @@ codes! {
     PlainHttpDenied = "plain-http-denied", 13, Policy, No;
     /// The policy does not allow that flag.
     FlagDenied = "flag-denied", 13, Policy, No;
+    /// The policy demands a checksum that nobody named.
+    ChecksumRequired = "checksum-required", 13, Policy, No;
     /// The policy is missing, unreadable or invalid.
     PolicyInvalid = "policy-invalid", 13, Policy, No;
     /// The component trapped.

@@ -439,8 +439,8 @@ fn policies_are_checked_and_shown() {
     assert_eq!(ran.stdout, "");
     let file = stage.policy("profile = \"modern\"");
     policy(&["check", &file]).failed(13, "policy-invalid", &["policy.toml:4:11: `modern` is no profile"]);
-    let file = stage.policy("[require]\nchecksum = true");
-    policy(&["check", &file]).failed(13, "policy-invalid", &["policy.toml:4:2: `require` is not supported yet"]);
+    let file = stage.policy("pins = [\"sha256:x\"]");
+    policy(&["check", &file]).failed(13, "policy-invalid", &["policy.toml:4:1: `tls.pins` is not supported yet"]);
     let file = stage.policy("[[tls.host]]\nmatch = \"a\"\nca = [\"policy.toml\"]");
     let says = ["policy.toml:6: ", "does not hold usable certificates"];
     policy(&["check", &file]).failed(13, "policy-invalid", &says);
@@ -487,6 +487,6 @@ fn messages_as_a_user_reads_them() {
     import([&*http, &stage.layout()]).golden("plain-http-not-named");
     stage.under("", &http, &["--plain-http", &stage.nginx.host()]).golden("flag-denied");
     import([&*url, &stage.layout(), "--policy", "/nonexistent/policy.toml"]).golden("policy-unreadable");
-    stage.under("[require]\nchecksum = true", &url, &[]).golden("policy-key-not-built-yet");
+    stage.under("fips = true", &url, &[]).golden("policy-key-not-built-yet");
     stage.under("suites = [\"TLS_AES_128_CCM_SHA256\"]", &url, &[]).golden("policy-suite-unknown");
 }

@@ -147,6 +147,9 @@ pub(super) struct Import {
     /// In the format of sha256sum or of BSD (ALGO (name) = HEX), at most 1 MiB. Exactly one entry must be for that name.
     #[arg(long, value_name = "URL")]
     pub(super) checksum_file: Vec<String>,
+    /// Format that the disk must have, as the probe names it; another ends the run before the disk is sent.
+    #[arg(long, value_name = "EXPECTED")]
+    pub(super) format: Option<String>,
     /// Connections that bring the disk at once, for long ways that one does not fill: 1 to 16. Needs a source with ranges.
     #[arg(long, value_name = "N", default_value = "1")]
     pub(super) source_connections: SourceConnections,

@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Flags of `import`.
-const FLAGS: &[&str] = &["--format", "--checkpoint"];
+const FLAGS: &[&str] = &["--checkpoint"];
 /// Commands.
 const COMMANDS: &[&str] = &["export", "list", "delete", "gc", "serve", "explain"];
 

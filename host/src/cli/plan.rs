@@ -12,6 +12,7 @@ use crate::oci::Tag;
 use crate::pipeline::{
     Choice, Chosen, ImageAt, Input, InspectPlan, Plan, ProbePlan, Source, Target, built_in_schemes, source_for,
 };
+use crate::policy::ProbeName;
 
 /// No filter at all.
 const NONE: &str = "none";
@@ -59,6 +60,7 @@ pub(super) fn plan(import: &Import) -> Result<Plan> {
         name: import.name.clone(),
         checksums: import.checksum.iter().map(|text| text.parse()).collect::<Result<_>>()?,
         checksum_files: import.checksum_file.iter().map(|text| locate::checksum_file(text)).collect::<Result<_>>()?,
+        format: import.format.as_deref().map(format).transpose()?,
         image: image::wishes(import)?,
         epoch: env::source_date_epoch().transpose().map_err(usage)?,
         policy,
@@ -72,6 +74,10 @@ pub(super) fn probe_plan(probe: &Probe) -> Result<ProbePlan> {
     let policy = policy::effective(&probe.from.policy, None)?;
     let (source, probe) = readers(&probe.from, &input.source)?;
     Ok(ProbePlan { input, source, probe, policy, program: program()? })
+}
+
+fn format(text: &str) -> Result<ProbeName> {
+    text.parse().map_err(|why| usage(format!("--format: {why}")))
 }
 
 fn usage(message: String) -> Error {

@@ -12,7 +12,7 @@ use super::connector::Io;
 use super::metered::Metered;
 use super::record::{Connection, Connections};
 use crate::error::{Code, Error, Result, Stage};
-use crate::policy::{Origin, Policy, Provenance, Scheme, Side};
+use crate::policy::{Origin, Policy, Provenance, Rule, Scheme, Side};
 use crate::tls::TlsClient;
 
 /// Addresses of one name that are tried.
@@ -52,6 +52,13 @@ impl Dialer {
                 }
                 None => error.hint(format!("if it must be, name the host: --plain-http {host}")),
             });
+        }
+        if let (Side::Registry, Scheme::Http, Some(site)) =
+            (self.side, origin.scheme(), &self.policy.require.encrypted_uploads)
+        {
+            let rule = Rule { key: "require.encrypted-uploads", site: site.clone() };
+            let message = format!("plain HTTP to {origin} is not allowed: the policy's {rule} demands TLS");
+            return Err(Error::new(Code::PlainHttpDenied, self.stage, message));
         }
         match origin.address() {
             Some(address) => self.check_address(origin, address),

@@ -109,6 +109,7 @@ pub(super) async fn open_disk(run: &Run<'_>, source: &stages::Disk, checksums: &
         let (flow, size, name) = filtered(run, flow, facts.size, name).await?;
         (flow, size, name, received, Seek::InOrder)
     };
+    size.map_or(Ok(()), |size| run.wanted().size(size))?;
     let last = run.components.filters.last().map(Component::name);
     let (flow, of_disk) = demanded(flow, checksums, Place::Disk, &run.progress.checksums);
     let Some(spool) = spool(plan, size)? else {
@@ -121,6 +122,7 @@ pub(super) async fn open_disk(run: &Run<'_>, source: &stages::Disk, checksums: &
         Some(size) => size,
         None => spooled.whole().await?,
     };
+    run.wanted().size(size)?;
     let entry = entry(plan, agreed(Some(size), None, last)?, name.as_deref(), last)?;
     Ok(Disk { flow: spooled.flow(), entry, received, of_disk, seek, spooled: Some(spooled) })
 }
@@ -137,6 +139,7 @@ fn spool(plan: &Plan, size: Option<u64>) -> Result<Option<Spool>> {
 /// once it is spooled.
 pub(super) fn announced(plan: &Plan, facts: &Facts) -> Result<Option<Entry>> {
     let size = known_size(&plan.input, facts)?;
+    size.map_or(Ok(()), |size| plan.wanted().size(size))?;
     match (spool(plan, size)?, size) {
         (Some(_), None) => Ok(None),
         _ => entry(plan, size, named(plan, facts).as_deref(), None).map(Some),

@@ -3,6 +3,7 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use super::accepted::checksum_named;
 use super::interrupt::Interrupted;
 use super::ledger::Ledger;
 use super::places::traffic;
@@ -73,6 +74,10 @@ async fn carry_out<T>(
     interrupted: Interrupted,
     flow: impl AsyncFn(&Run<'_>) -> Result<T>,
 ) -> Result<T> {
+    // What a checksum file would say is known only once it was fetched.
+    if plan.checksum_files.is_empty() {
+        checksum_named(&plan.policy.require, &plan.checksums)?;
+    }
     let engine = Engine::new(&plan.policy.limits)?;
     let _ticker = engine.ticker()?;
     let components = tokio::select! {

@@ -10,7 +10,7 @@ use super::{Checksum, ChecksumFile, Credentials, Location, SourceConnections};
 use crate::error::{Error, Result, Stage};
 use crate::net::{SourceFields, redacted};
 use crate::oci::{MediaTypes, Platform, Repository, Tag};
-use crate::policy::{Egress, Origin, Policy};
+use crate::policy::{Egress, Origin, Policy, ProbeName};
 
 /// One import.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct Plan {
     pub checksums: Vec<Checksum>,
     /// Files that name more of them.
     pub checksum_files: Vec<ChecksumFile>,
+    /// The format that the disk is expected to have.
+    pub format: Option<ProbeName>,
     /// What the image is to be like.
     pub image: ImageWishes,
     /// Seconds since 1970 that stand in for an unknown date (`SOURCE_DATE_EPOCH`).

@@ -11,6 +11,7 @@ use crate::stages;
 
 /// checksum files → source → its length → framing → upload session, which is given up again.
 pub(super) async fn preflight(run: &Run<'_>) -> Result<()> {
+    run.interrupted.or(run.wanted().known_to(run.engine, &run.components.probe)).await?;
     run.interrupted.or(checksums(run)).await?;
     let told = (&run.interrupted, &*run.progress.repeats);
     let source = open_source(&run.plan.input, run.engine, &run.components.source, run.net, told).await?;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use tokio::pin;
 
+use super::accepted::Wanted;
 use super::components::load;
 use super::disk::{known_size, open_source};
 use super::interrupt::Interrupted;
 use super::ledger::{access, component, connection, error_report, hazards, ran};
 use super::probed::{PROBE_SCHEMA, ProbeReport, ProbedDisk, ProbedSource, Readers};
 use super::report::ComponentReport;
-use super::run::refuse;
 use super::{Choice, Input};
 use crate::engine::{Component, Engine, Kind};
 use crate::error::{Code, Error, Result, Stage};
@@ -67,7 +67,7 @@ pub async fn probe(plan: &ProbePlan, interrupted: Interrupted) -> Probed {
     };
     let outcome = looked.and_then(|verdict| {
         known.verdict = Some(verdict.clone());
-        refuse(verdict).map(|_| ())
+        plan.wanted().verdict(verdict).map(|_| ())
     });
     let outcome = outcome.map_err(|error| net.advise(error));
     let report = known.report(plan, &net, &outcome);
@@ -85,6 +85,7 @@ async fn look(plan: &ProbePlan, net: &Net, interrupted: &Interrupted, known: &mu
     ran(&mut known.source, disk.described());
     known.facts = Some(disk.facts().clone());
     known.size = known_size(&plan.input, disk.facts())?;
+    known.size.map_or(Ok(()), |size| plan.wanted().size(size))?;
 
     let (verdict, bytes) = match disk.facts().access {
         Access::Ranged => by_range(&engine, &probe, &disk, known.size).await,
@@ -153,6 +154,13 @@ async fn poured_away(mut flow: Flow) -> Result<()> {
     Ok(())
 }
 
+impl ProbePlan {
+    /// What the disk must be like.
+    const fn wanted(&self) -> Wanted<'_> {
+        Wanted { require: &self.policy.require, format: None }
+    }
+}
+
 impl Known {
     fn report(&self, plan: &ProbePlan, net: &Net, outcome: &Result<()>) -> ProbeReport {
         let (facts, verdict) = (self.facts.as_ref(), self.verdict.as_ref());
@@ -162,7 +170,7 @@ impl Known {
             version: env!("CARGO_PKG_VERSION"),
             outcome: match error.map(Error::code) {
                 None => "accepted",
-                Some(Code::DiskRefused) => "refused",
+                Some(Code::DiskRefused | Code::DiskFormat | Code::DiskTooLarge) => "refused",
                 Some(_) => "failed",
             },
             error: error.map(error_report),

@@ -14,7 +14,7 @@ pub struct ProbeReport {
     pub schema: &'static str,
     /// The program's version.
     pub version: &'static str,
-    /// `accepted`; `refused` where an import would refuse the disk for a hazard; `failed` for every other error.
+    /// `accepted`; `refused` where an import would refuse the disk for a hazard, its format or its size; `failed` for every other error.
     pub outcome: &'static str,
     /// Why it was not accepted.
     pub error: Option<ErrorReport>,

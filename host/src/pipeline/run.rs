@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::pin;
 
+use super::accepted::{Wanted, checksum_named};
 use super::checksum::verify;
 use super::checksum_file;
 use super::destination::Destination;
@@ -13,7 +14,7 @@ use super::import::Run;
 use super::layer::{SentLayer, media_type, send};
 use super::naming::created;
 use super::{Checksum, Plan, Source, Target};
-use crate::error::{Code, Error, Result, Stage};
+use crate::error::{Error, Result, Stage};
 use crate::net::redacted;
 use crate::observe::{Phase, Task};
 use crate::oci::{Digest, Image, ImageFacts, image, label};
@@ -40,6 +41,7 @@ impl Imported {
 /// source → checksums → filters → checksums of the disk → probe's window → framing → compressor → upload → config →
 /// manifest → tags.
 pub(super) async fn run(run: &Run<'_>) -> Result<Imported> {
+    run.interrupted.or(run.wanted().known_to(run.engine, &run.components.probe)).await?;
     let checksums = run.interrupted.or(checksums(run)).await?;
     let told = (&run.interrupted, &*run.progress.repeats);
     let source = open_source(&run.plan.input, run.engine, &run.components.source, run.net, told).await?;
@@ -80,7 +82,7 @@ async fn carry(
 
     let send = send(run, (flow, again), frame, compressor, media_type, destination);
     let probe = stages::detect(run.engine, &run.components.probe, &window);
-    let together = together(send, probe, &window, |verdict| found(run, verdict)).await;
+    let together = together(send, probe, &window, run).await;
     run.ledger.probed(window.answered());
     run.ledger.checksums(received.computed(), of_disk.computed());
     let (layer, verdict) = together?;
@@ -102,6 +104,7 @@ pub(super) async fn checksums(run: &Run<'_>) -> Result<Vec<Checksum>> {
         all.push(checksum_file::resolve(file, &run.plan.input, run.net).await?);
     }
     run.ledger.demanded(&all);
+    checksum_named(&run.plan.policy.require, &all)?;
     let mut algorithms: Vec<String> =
         all.iter().map(|checksum| checksum.expected().algorithm().as_str().to_owned()).collect();
     algorithms.sort();
@@ -122,7 +125,7 @@ async fn together<T>(
     send: impl Future<Output = Result<T>>,
     probe: impl Future<Output = Result<Verdict>>,
     window: &Window,
-    found: impl Fn(&Verdict),
+    run: &Run<'_>,
 ) -> Result<(T, Verdict)> {
     pin!(send, probe);
     tokio::select! {
@@ -130,13 +133,11 @@ async fn together<T>(
         sent = &mut send => {
             let sent = sent?;
             let verdict = probe.await?;
-            found(&verdict);
-            Ok((sent, refuse(verdict)?))
+            Ok((sent, found(run, verdict)?))
         }
         verdict = &mut probe => match verdict {
             Ok(verdict) => {
-                found(&verdict);
-                let verdict = refuse(verdict)?;
+                let verdict = found(run, verdict)?;
                 Ok((send.await?, verdict))
             }
             // The probe failed because the disk did: what the disk's flow says is the cause.
@@ -149,21 +150,27 @@ async fn together<T>(
     }
 }
 
-/// Notes what the probe found, and says at once what is dangerous about it.
-fn found(run: &Run<'_>, verdict: &Verdict) {
-    run.ledger.verdict(verdict);
+/// Notes what the probe found, says at once what is dangerous about it, and refuses what is not wanted.
+fn found(run: &Run<'_>, verdict: Verdict) -> Result<Verdict> {
+    run.ledger.verdict(&verdict);
     for hazard in verdict.hazards.iter().filter(|hazard| hazard.severity == Severity::Warning) {
         run.progress.warn(&hazard.code, &hazard.message);
     }
+    run.wanted().verdict(verdict)
 }
 
-/// The built-in policy: what a probe wants refused is refused.
-pub(super) fn refuse(verdict: Verdict) -> Result<Verdict> {
-    let mut grave = verdict.hazards.iter().filter(|hazard| hazard.severity == Severity::Refuse);
-    let Some(first) = grave.next() else { return Ok(verdict) };
-    let message = format!("the {} disk is refused: {} ({})", verdict.format, first.message, first.code);
-    let error = Error::new(Code::DiskRefused, Stage::Probe, message);
-    Err(grave.fold(error, |error, hazard| error.context(format!("{} ({})", hazard.message, hazard.code))))
+impl Run<'_> {
+    /// What the disk must be like.
+    pub(super) fn wanted(&self) -> Wanted<'_> {
+        self.plan.wanted()
+    }
+}
+
+impl Plan {
+    /// What the disk must be like.
+    pub(super) const fn wanted(&self) -> Wanted<'_> {
+        Wanted { require: &self.policy.require, format: self.format.as_ref() }
+    }
 }
 
 fn describe(plan: &Plan, facts: &Facts, entry: &Entry, verdict: &Verdict, layer: &SentLayer) -> Result<Image> {

@@ -230,7 +230,9 @@ mod tests {
         {
             assert_eq!(check(address, Provenance::Typed), Err(AddressDenied::LinkLocal), "{address}");
         }
-        for address in ["fd00:ec2::254", "100.100.100.200", "168.63.129.16"] {
+        for address in
+            ["fd00:ec2::254", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "100.100.100.200", "192.0.0.192", "168.63.129.16"]
+        {
             assert_eq!(check(address, Provenance::Typed), Err(AddressDenied::Metadata), "{address}");
         }
         for address in ["0.0.0.0", "255.255.255.255", "224.0.0.1", "::", "ff02::1"] {

@@ -1,4 +1,4 @@
-//! What an import may do, as a value: TLS, egress, limits. Pure: no I/O.
+//! What an import may do, as a value: TLS, egress, demands, limits. Pure: no I/O.
 //!
 //! A [`Policy`] is the built-in default (DESIGN §8) or a document parsed once ([`Policy::parse`]), and what the command line
 //! adds ([`Policy::with_flags`]). A document holds against whoever types the command: flags that would widen it are refused
@@ -12,6 +12,7 @@ mod host;
 mod limits;
 mod origin;
 mod range;
+mod require;
 mod show;
 mod site;
 mod tls;
@@ -25,6 +26,7 @@ pub use host::{HostPattern, MalformedHostPattern};
 pub use limits::Limits;
 pub use origin::{Authority, MalformedAuthority, MalformedOrigin, Origin, Scheme};
 pub use range::{AddressRange, MalformedAddressRange};
+pub use require::{ChecksumName, HazardPattern, MalformedProbeName, ProbeName, Require};
 pub use site::{Rule, Site, Sited, Sites};
 pub use tls::{ClientIdentity, FlagIdentity, Group, HostTls, Suite, TlsPolicy, Trust, TrustAnchor, Version};
 
@@ -35,6 +37,8 @@ pub struct Policy {
     pub tls: TlsPolicy,
     /// Where each side may connect.
     pub egress: Egress,
+    /// What is demanded of a disk before it is pushed.
+    pub require: Require,
     /// Times and sizes.
     pub limits: Limits,
     /// Flags that may add to a document.

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use super::document::{SCHEMA, shown_size, shown_time};
 use super::limits::{Bounds, LIMITS};
-use super::{ClientIdentity, Policy, Rules, Site, Sited, Trust, TrustAnchor};
+use super::{ClientIdentity, Policy, Require, Rules, Site, Sited, Trust, TrustAnchor};
 
 impl Policy {
     /// The policy as a document that reads as the same policy, with the origin of each value as a comment. Client
@@ -32,18 +32,35 @@ impl Policy {
         for (key, bounds) in LIMITS {
             let value = match bounds {
                 Bounds::Time(field, ..) => quoted(&shown_time(*field(&mut limits))),
-                Bounds::Size(field, ..) => quoted(&shown_size(*field(&mut limits))),
+                Bounds::Size(field, ..) => quoted(&shown_size(*field(&mut limits) as u64)),
                 Bounds::Count(field, ..) => field(&mut limits).to_string(),
             };
             let name = key.strip_prefix("limits.").unwrap_or(key);
             single(out, name, &value, &self.sites.of(key))?;
         }
+        self.write_require(out)?;
         if !self.allowed_flags.is_empty() {
             writeln!(out, "\n[flags]")?;
             let flags = self.allowed_flags.iter().map(|flag| (flag.value.as_str().to_owned(), &flag.site));
             list(out, "allow", flags)?;
         }
         Ok(())
+    }
+
+    fn write_require(&self, out: &mut String) -> fmt::Result {
+        let Require { checksum, formats, refused_hazards, max_size, max_virtual_size, encrypted_uploads } =
+            &self.require;
+        writeln!(out, "\n[require]")?;
+        list(out, "checksum", checksum.iter().map(|name| (name.value.as_str().to_owned(), &name.site)))?;
+        list(out, "formats", formats.iter().map(shown))?;
+        list(out, "refused-hazards", refused_hazards.iter().map(shown))?;
+        for (name, most) in [("max-size", max_size), ("max-virtual-size", max_virtual_size)] {
+            if let Some(most) = most {
+                single(out, name, &quoted(&shown_size(most.value)), &most.site)?;
+            }
+        }
+        let site = encrypted_uploads.as_ref().unwrap_or(&Site::BuiltIn);
+        single(out, "encrypted-uploads", &encrypted_uploads.is_some().to_string(), site)
     }
 
     fn write_tls(&self, out: &mut String) -> fmt::Result {
@@ -162,7 +179,8 @@ mod tests {
         [[tls.host]]\nmatch = \"c\"\ninsecure-skip-verification = false\n\
         [egress]\nplain-http = [\"p:80\", \"[::1]\"]\nredirects = 3\n\
         [egress.source]\nhosts = [\"*\"]\ndenied-hosts = [\"*.d\"]\naddresses = [\"::/0\"]\ndenied-addresses = [\"::1\"]\n\
-        [limits]\ncommit = \"90m\"\ncomponent-memory = \"65MiB\"\n[flags]\nallow = [\"--ca\"]";
+        [limits]\ncommit = \"90m\"\ncomponent-memory = \"65MiB\"\n[require]\nchecksum = [\"sha256\"]\n\
+        formats = [\"raw\"]\nrefused-hazards = [\"*\"]\nmax-size = \"3TiB\"\nencrypted-uploads = true\n[flags]\nallow = [\"--ca\"]";
 
     #[test]
     fn what_is_shown_reads_as_the_same_policy() {

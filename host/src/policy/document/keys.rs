@@ -80,7 +80,13 @@ pub const KEYS: &[Key] = &[
     built("flags.allow"),
     not_yet("components"),
     not_yet("destinations"),
-    not_yet("require"),
+    built("require"),
+    built("require.checksum"),
+    built("require.formats"),
+    built("require.refused-hazards"),
+    built("require.max-size"),
+    built("require.max-virtual-size"),
+    built("require.encrypted-uploads"),
 ];
 
 /// The key at `path`.
@@ -106,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_keys_below_a_path() {
-        assert_eq!(below(""), ["schema", "tls", "egress", "limits", "flags"]);
+        assert_eq!(below(""), ["schema", "tls", "egress", "limits", "flags", "require"]);
         assert_eq!(below("egress.source"), ["hosts", "denied-hosts", "addresses", "denied-addresses"]);
     }
 
@@ -134,7 +140,7 @@ mod tests {
                     ("time", shown_time(*field(&mut limits)), shown_time(least), shown_time(most))
                 }
                 Bounds::Size(field, least, most) => {
-                    ("size", shown_size(*field(&mut limits)), shown_size(least), shown_size(most))
+                    ("size", shown_size(*field(&mut limits) as u64), shown_size(least as u64), shown_size(most as u64))
                 }
                 Bounds::Count(field, least, most) => {
                     ("whole number", field(&mut limits).to_string(), least.to_string(), most.to_string())

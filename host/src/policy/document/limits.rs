@@ -7,7 +7,7 @@ use crate::policy::limits::{Bounds, LIMITS};
 use crate::policy::{Limits, Sites};
 
 /// Units of sizes.
-const UNITS: [(&str, usize); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
 pub(super) fn limits(section: &Section<'_>, sites: &mut Sites) -> Result<Limits, Invalid> {
     let mut limits = Limits::default();
@@ -35,11 +35,11 @@ pub(super) fn limits(section: &Section<'_>, sites: &mut Sites) -> Result<Limits,
                 *field(&mut limits) = time;
             }
             Bounds::Size(field, least, most) => {
-                let size = size(text).ok_or_else(|| {
+                let size = size(text).and_then(|size| usize::try_from(size).ok()).ok_or_else(|| {
                     section.invalid(&span, format!("`{key}` is `{text}`, expected a size like `64MiB`"))
                 })?;
                 if !(least..=most).contains(&size) {
-                    return Err(outside(shown_size(least), shown_size(most)));
+                    return Err(outside(shown_size(least as u64), shown_size(most as u64)));
                 }
                 *field(&mut limits) = size;
             }
@@ -56,17 +56,17 @@ pub(in crate::policy) fn shown_time(time: Duration) -> String {
 }
 
 /// A size as a document has it.
-pub(in crate::policy) fn shown_size(bytes: usize) -> String {
+pub(in crate::policy) fn shown_size(bytes: u64) -> String {
     let unit = UNITS.iter().find(|(_, unit)| bytes.is_multiple_of(*unit));
     unit.map_or_else(|| bytes.to_string(), |(name, unit)| format!("{}{name}", bytes / unit))
 }
 
-/// A whole number of bytes, KiB, MiB or GiB.
-fn size(text: &str) -> Option<usize> {
+/// A whole number of bytes, KiB, MiB, GiB or TiB.
+pub(super) fn size(text: &str) -> Option<u64> {
     let (digits, unit) =
         UNITS.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit))).unwrap_or((text, 1));
     let whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits.parse::<usize>().ok().filter(|_| whole)?.checked_mul(unit)
+    digits.parse::<u64>().ok().filter(|_| whole)?.checked_mul(unit)
 }
 
 #[cfg(test)]

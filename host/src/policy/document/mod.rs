@@ -6,6 +6,7 @@
 mod egress;
 mod keys;
 mod limits;
+mod require;
 mod section;
 mod tls;
 
@@ -68,6 +69,9 @@ impl Policy {
         }
         if let Some(section) = root.section("limits")? {
             policy.limits = limits::limits(&section, &mut sites)?;
+        }
+        if let Some(section) = root.section("require")? {
+            policy.require = require::require(&section)?;
         }
         if let Some(section) = root.section("flags")? {
             let allowed = section.names("allow", AllowedFlag::ALL, AllowedFlag::as_str)?;
