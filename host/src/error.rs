@@ -111,6 +111,10 @@ codes! {
     PlainHttpDenied = "plain-http-denied", 13, Policy, No;
     /// The policy does not allow that flag.
     FlagDenied = "flag-denied", 13, Policy, No;
+    /// The policy does not allow to put the image there.
+    DestinationDenied = "destination-denied", 13, Policy, No;
+    /// The tag is there already, and the policy does not let it be moved.
+    TagExists = "tag-exists", 13, Policy, No;
     /// The policy demands a checksum that nobody named.
     ChecksumRequired = "checksum-required", 13, Policy, No;
     /// The policy is missing, unreadable or invalid.

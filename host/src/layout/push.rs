@@ -10,7 +10,7 @@ use super::folder::{self, blobs};
 use super::index;
 use crate::error::{Code, Error, Result, Stage};
 use crate::observe::{WaitsFor, waiting_for};
-use crate::oci::{Descriptor, Tag};
+use crate::oci::{Descriptor, Digest, Tag};
 use crate::stream::Flow;
 
 /// How much is handed to the file system at once.
@@ -100,15 +100,30 @@ impl Push {
         Ok(())
     }
 
-    /// Lists the manifest under a tag.
+    /// The digest of what is listed under a tag.
     ///
     /// # Errors
     /// `local-file`.
-    pub async fn tag(&self, tag: &Tag, manifest: &Descriptor) -> Result<()> {
-        let folder = folder::lock(&self.layout).await;
-        folder
-            .and_then(|folder| index::add(&folder, &self.layout, manifest, tag))
-            .map_err(|why| self.error(Stage::Publish, "cannot be tagged", why))
+    pub fn tagged(&self, tag: &Tag, stage: Stage) -> Result<Option<Digest>> {
+        listed(&self.layout, tag).map_err(|why| self.error(stage, "cannot be read", why))
+    }
+
+    /// Lists the manifest under a tag. With `keep` a tag that leads elsewhere already stays, and what it leads to is the
+    /// answer: nothing comes between the look and the change.
+    ///
+    /// # Errors
+    /// `local-file`.
+    pub async fn tag(&self, tag: &Tag, manifest: &Descriptor, keep: bool) -> Result<Option<Digest>> {
+        let tag = async {
+            let folder = folder::lock(&self.layout).await?;
+            let stands = if keep { listed(&self.layout, tag)? } else { None };
+            if let Some(other) = stands.filter(|stands| *stands != manifest.digest) {
+                return Ok(Some(other));
+            }
+            index::add(&folder, &self.layout, manifest, tag)?;
+            Ok(None)
+        };
+        tag.await.map_err(|why| self.error(Stage::Publish, "cannot be tagged", why))
     }
 
     /// Removes what was written of the layer. Says what is left if that fails.
@@ -133,6 +148,11 @@ impl Drop for Push {
         // A run that is dropped leaves no partial blob either.
         let _ = self.cancel();
     }
+}
+
+fn listed(layout: &Path, tag: &Tag) -> io::Result<Option<Digest>> {
+    let all = index::listed(layout)?;
+    Ok(all.into_iter().find(|(_, listed)| listed.as_ref() == Some(tag)).map(|(manifest, _)| manifest.digest))
 }
 
 fn not_open() -> Error {

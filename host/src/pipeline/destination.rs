@@ -8,8 +8,8 @@ use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::layout;
 use crate::net::Net;
 use crate::observe::Repeats;
-use crate::oci::{Descriptor, Image, Repository, Tag};
-use crate::policy::{Origin, Policy, Scheme, Side};
+use crate::oci::{Descriptor, Digest, Image, Repository, Tag};
+use crate::policy::{Origin, Policy, Rule, Scheme, Side};
 use crate::registry;
 use crate::stream::{Flow, Replay};
 
@@ -24,6 +24,8 @@ pub(super) struct Destination {
     tagged: Vec<Tag>,
     /// What was asked for last, as long as nobody knows whether it was done.
     in_doubt: Option<String>,
+    /// What the policy says about tags that are there already, if it keeps them.
+    keeps_tags: Option<Rule>,
     shown: String,
 }
 
@@ -50,12 +52,17 @@ impl Destination {
             manifest: None,
             tagged: Vec::new(),
             in_doubt: None,
+            keeps_tags: match target {
+                Target::Registry { repository, .. } => policy.destinations.keeps_tags(Some(repository)),
+                Target::Layout(_) => policy.destinations.keeps_tags(None),
+            },
             shown: target.shown(),
         })
     }
 
-    /// Opens it up to the point where it takes the layer's first byte.
-    pub(super) async fn open(&mut self) -> Result<()> {
+    /// Opens it up to the point where it takes the layer's first byte, for an image with these tags.
+    pub(super) async fn open(&mut self, tags: &[Tag]) -> Result<()> {
+        self.free(tags, None, Stage::Upload).await?;
         match &mut self.place {
             Place::Registry(push) => push.open().await,
             Place::Layout(push) => push.open().await,
@@ -121,11 +128,16 @@ impl Destination {
         };
         self.answered(put)?;
         self.manifest = Some(image.manifest.clone());
+        self.free(tags, Some(&image.manifest.digest), Stage::Publish).await?;
         for tag in tags {
             self.in_doubt = Some(self.tag_shown(tag));
             let tagged = match &mut self.place {
                 Place::Registry(push) => push.tag(tag, &image.manifest, &image.manifest_bytes).await,
-                Place::Layout(push) => push.tag(tag, &image.manifest).await,
+                Place::Layout(push) => match push.tag(tag, &image.manifest, self.keeps_tags.is_some()).await {
+                    Ok(None) => Ok(()),
+                    Ok(Some(other)) => Err(self.taken(tag, &other, Stage::Publish)),
+                    Err(error) => Err(error),
+                },
             };
             self.answered(tagged)?;
             self.tagged.push(tag.clone());
@@ -148,6 +160,29 @@ impl Destination {
             left.push(format!("nothing in {}", self.shown));
         }
         left.into_iter().fold(error, Error::left)
+    }
+
+    /// Whether the policy lets these tags be put: where it keeps those that are there, none may lead to anything but `ours`.
+    async fn free(&mut self, tags: &[Tag], ours: Option<&Digest>, stage: Stage) -> Result<()> {
+        if self.keeps_tags.is_none() {
+            return Ok(());
+        }
+        for tag in tags {
+            let stands = match &mut self.place {
+                Place::Registry(push) => push.tagged(tag, stage).await?,
+                Place::Layout(push) => push.tagged(tag, stage)?,
+            };
+            if let Some(stands) = stands.filter(|stands| ours != Some(stands)) {
+                return Err(self.taken(tag, &stands, stage));
+            }
+        }
+        Ok(())
+    }
+
+    fn taken(&self, tag: &Tag, stands: &Digest, stage: Stage) -> Error {
+        let rule = self.keeps_tags.as_ref().map_or_else(String::new, |rule| format!(": the policy's {rule} keeps it"));
+        let message = format!("{} leads to {stands} already{rule}", self.tag_shown(tag));
+        Error::new(Code::TagExists, stage, message).hint("import under a tag that is not there yet")
     }
 
     /// What was in doubt is settled if it was done, or if it was refused.
@@ -176,6 +211,20 @@ impl Destination {
     fn tag_shown(&self, tag: &Tag) -> String {
         format!("the tag {}:{tag}", self.shown)
     }
+}
+
+/// Whether the policy allows to put the image there, under these tags.
+///
+/// # Errors
+/// `destination-denied`.
+pub(super) fn allowed(target: &Target, tags: &[Tag], policy: &Policy) -> Result<()> {
+    let checked = match target {
+        Target::Registry { repository, .. } => policy.destinations.check(repository, tags),
+        Target::Layout(_) => policy.destinations.check_layout(),
+    };
+    checked.map_err(|why| {
+        Error::new(Code::DestinationDenied, Stage::Plan, format!("{} must not be written: {why}", target.shown()))
+    })
 }
 
 /// Where a repository's registry is reached: over TLS unless the policy allows plain HTTP for it.

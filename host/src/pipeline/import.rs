@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::accepted::checksum_named;
+use super::destination;
 use super::interrupt::Interrupted;
 use super::ledger::Ledger;
 use super::places::traffic;
@@ -74,6 +75,7 @@ async fn carry_out<T>(
     interrupted: Interrupted,
     flow: impl AsyncFn(&Run<'_>) -> Result<T>,
 ) -> Result<T> {
+    destination::allowed(&plan.target, &plan.tags, &plan.policy)?;
     // What a checksum file would say is known only once it was fetched.
     if plan.checksum_files.is_empty() {
         checksum_named(&plan.policy.require, &plan.checksums)?;

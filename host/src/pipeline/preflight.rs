@@ -27,7 +27,7 @@ pub(super) async fn preflight(run: &Run<'_>) -> Result<()> {
         media_type(run.plan.image.media_types, &frame, compressor.as_ref())?;
     }
     let mut destination = Destination::new(&run.plan.target, &run.plan.policy, run.net)?;
-    match run.interrupted.or(destination.open()).await {
+    match run.interrupted.or(destination.open(&run.plan.tags)).await {
         Ok(()) => run.ledger.opened(destination.terms()),
         Err(error) => return Err(destination.abandon(error).await),
     }

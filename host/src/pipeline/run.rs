@@ -71,7 +71,7 @@ async fn carry(
     media_type: String,
     destination: &mut Destination,
 ) -> Result<Digest> {
-    destination.open().await?;
+    destination.open(&run.plan.tags).await?;
     run.ledger.opened(destination.terms());
     run.progress.expect(frame.layer.total_bytes());
     run.progress.enter(Phase::Transferring);

@@ -1,10 +1,11 @@
-//! What an import may do, as a value: TLS, egress, demands, limits. Pure: no I/O.
+//! What an import may do, as a value: TLS, egress, destinations, demands, limits. Pure: no I/O.
 //!
 //! A [`Policy`] is the built-in default (DESIGN §8) or a document parsed once ([`Policy::parse`]), and what the command line
 //! adds ([`Policy::with_flags`]). A document holds against whoever types the command: flags that would widen it are refused
 //! unless it allows them.
 
 mod address;
+mod destinations;
 mod document;
 mod egress;
 mod flags;
@@ -19,6 +20,9 @@ mod tls;
 
 use std::sync::Arc;
 
+pub use destinations::{
+    DestinationDenied, Destinations, MalformedDestination, RepositoryPattern, RepositoryRule, TagPattern,
+};
 pub use document::{Files, Invalid, KEYS, Key, Support};
 pub use egress::{AddressDenied, Egress, OriginDenied, Provenance, Rules, Side};
 pub use flags::{FlagDenied, Flags};
@@ -37,6 +41,8 @@ pub struct Policy {
     pub tls: TlsPolicy,
     /// Where each side may connect.
     pub egress: Egress,
+    /// Where images may be put.
+    pub destinations: Destinations,
     /// What is demanded of a disk before it is pushed.
     pub require: Require,
     /// Times and sizes.

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use super::document::{SCHEMA, shown_size, shown_time};
 use super::limits::{Bounds, LIMITS};
-use super::{ClientIdentity, Policy, Require, Rules, Site, Sited, Trust, TrustAnchor};
+use super::{ClientIdentity, Destinations, Policy, Require, Rules, Site, Sited, Trust, TrustAnchor};
 
 impl Policy {
     /// The policy as a document that reads as the same policy, with the origin of each value as a comment. Client
@@ -38,11 +38,34 @@ impl Policy {
             let name = key.strip_prefix("limits.").unwrap_or(key);
             single(out, name, &value, &self.sites.of(key))?;
         }
+        self.write_destinations(out)?;
         self.write_require(out)?;
         if !self.allowed_flags.is_empty() {
             writeln!(out, "\n[flags]")?;
             let flags = self.allowed_flags.iter().map(|flag| (flag.value.as_str().to_owned(), &flag.site));
             list(out, "allow", flags)?;
+        }
+        Ok(())
+    }
+
+    fn write_destinations(&self, out: &mut String) -> fmt::Result {
+        let Destinations { repositories, layouts, overwrite } = &self.destinations;
+        writeln!(out, "\n[destinations]")?;
+        let said = |said: &Option<Sited<bool>>, otherwise: bool| match said {
+            Some(said) => (said.value.to_string(), said.site.clone()),
+            None => (otherwise.to_string(), Site::BuiltIn),
+        };
+        let (value, site) = said(overwrite, true);
+        single(out, "overwrite", &value, &site)?;
+        let (value, site) = said(layouts, repositories.is_empty());
+        single(out, "layouts", &value, &site)?;
+        for entry in repositories {
+            writeln!(out, "\n[[destinations.repository]]")?;
+            single(out, "match", &quoted(&entry.repositories.value.to_string()), &entry.repositories.site)?;
+            list(out, "tags", entry.tags.iter().map(shown))?;
+            if let Some(overwrite) = &entry.overwrite {
+                single(out, "overwrite", &overwrite.value.to_string(), &overwrite.site)?;
+            }
         }
         Ok(())
     }
@@ -179,7 +202,8 @@ mod tests {
         [[tls.host]]\nmatch = \"c\"\ninsecure-skip-verification = false\n\
         [egress]\nplain-http = [\"p:80\", \"[::1]\"]\nredirects = 3\n\
         [egress.source]\nhosts = [\"*\"]\ndenied-hosts = [\"*.d\"]\naddresses = [\"::/0\"]\ndenied-addresses = [\"::1\"]\n\
-        [limits]\ncommit = \"90m\"\ncomponent-memory = \"65MiB\"\n[require]\nchecksum = [\"sha256\"]\n\
+        [limits]\ncommit = \"90m\"\ncomponent-memory = \"65MiB\"\n[destinations]\noverwrite = false\n[[destinations.repository]]\nmatch = \"a.b/**\"\n\
+        tags = [\"v*\"]\noverwrite = true\n[[destinations.repository]]\nmatch = \"*:5000/c*\"\n[require]\nchecksum = [\"sha256\"]\n\
         formats = [\"raw\"]\nrefused-hazards = [\"*\"]\nmax-size = \"3TiB\"\nencrypted-uploads = true\n[flags]\nallow = [\"--ca\"]";
 
     #[test]

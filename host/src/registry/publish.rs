@@ -11,7 +11,7 @@ use super::conversation::{Replay, is_broken, told_digest, what};
 use super::push::{Deleted, Session};
 use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::net::{Request, Response};
-use crate::oci::{Descriptor, Digest, Tag};
+use crate::oci::{DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Digest, INDEX, MANIFEST, Tag};
 
 /// The most bytes of a manifest or a config that are read back; registries accept manifests up to 4 MiB.
 const MAX_DOCUMENT: usize = 4 << 20;
@@ -90,6 +90,22 @@ impl Push {
         match self.fetched(&url, &accept).await? {
             Fetched::Whole(document) => self.compare(manifest, bytes, &document),
             Fetched::Other(response) => Err(failure(Stage::Publish, &what(&Method::GET, &url), response).await),
+        }
+    }
+
+    /// The digest of what stands under a tag.
+    ///
+    /// # Errors
+    /// The registry's.
+    pub async fn tagged(&mut self, tag: &Tag, stage: Stage) -> Result<Option<Digest>> {
+        let url = self.manifest_url(tag.as_str())?;
+        let accept = [MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_LIST, "*/*"].join(", ");
+        let headers = HeaderMap::from_iter([(ACCEPT, header(&accept)?)]);
+        let response = self.conversation.get(stage, &url, &headers).await?;
+        match response.status {
+            200 => Ok(Some(Digest::of(&response.body.collect(MAX_DOCUMENT).await?))),
+            404 => Ok(None),
+            _ => Err(failure(stage, &what(&Method::GET, &url), response).await),
         }
     }
 

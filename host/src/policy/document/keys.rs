@@ -79,7 +79,13 @@ pub const KEYS: &[Key] = &[
     built("flags"),
     built("flags.allow"),
     not_yet("components"),
-    not_yet("destinations"),
+    built("destinations"),
+    built("destinations.overwrite"),
+    built("destinations.layouts"),
+    built("destinations.repository"),
+    built("destinations.repository.match"),
+    built("destinations.repository.tags"),
+    built("destinations.repository.overwrite"),
     built("require"),
     built("require.checksum"),
     built("require.formats"),
@@ -112,7 +118,7 @@ mod tests {
 
     #[test]
     fn the_keys_below_a_path() {
-        assert_eq!(below(""), ["schema", "tls", "egress", "limits", "flags", "require"]);
+        assert_eq!(below(""), ["schema", "tls", "egress", "limits", "flags", "destinations", "require"]);
         assert_eq!(below("egress.source"), ["hosts", "denied-hosts", "addresses", "denied-addresses"]);
     }
 

@@ -3,6 +3,7 @@
 //! Whatever is not understood is an error at its line and column: unknown and duplicate keys, wrong types, empty lists,
 //! contradictions, and keys that are part of the contract and not built yet. Nothing falls back to a default.
 
+mod destinations;
 mod egress;
 mod keys;
 mod limits;
@@ -69,6 +70,9 @@ impl Policy {
         }
         if let Some(section) = root.section("limits")? {
             policy.limits = limits::limits(&section, &mut sites)?;
+        }
+        if let Some(section) = root.section("destinations")? {
+            policy.destinations = destinations::destinations(&section)?;
         }
         if let Some(section) = root.section("require")? {
             policy.require = require::require(&section)?;
@@ -163,12 +167,18 @@ pub(super) mod tests {
         refused("[egress.source]\nhosts = [\"ü\", 1]", 3, 15, "`egress.source.hosts` has a value of type integer");
     }
 
+    /// Arrays of tables, and what an entry can be for.
+    const ENTRIES: [(&str, &str); 2] = [("tls.host", "a"), ("destinations.repository", "a.b/c")];
+
     #[test]
     fn every_key_of_a_wrong_type_is_refused_by_name() {
         for key in KEYS.iter().filter(|key| key.path != "schema") {
-            let text = match key.path.strip_prefix("tls.host.") {
-                Some("match") => "[[tls.host]]\nmatch = 1979-05-27".to_owned(),
-                Some(name) => format!("[[tls.host]]\nmatch = \"a\"\n{name} = 1979-05-27"),
+            let of_entry = ENTRIES
+                .iter()
+                .find_map(|(entry, whose)| Some((entry, whose, key.path.strip_prefix(entry)?.strip_prefix('.')?)));
+            let text = match of_entry {
+                Some((entry, _, "match")) => format!("[[{entry}]]\nmatch = 1979-05-27"),
+                Some((entry, whose, name)) => format!("[[{entry}]]\nmatch = \"{whose}\"\n{name} = 1979-05-27"),
                 None => format!("{} = 1979-05-27", key.path),
             };
             let why = parsed(&text).expect_err(&text);
