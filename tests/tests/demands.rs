@@ -98,8 +98,8 @@ fn formats_sizes_and_hazards_are_those_of_the_policy() {
         (
             "max-size = \"299999\"",
             &disk,
-            "golden:disk-too-large",
             "disk-too-large",
+            "golden:disk-too-large",
             &["300000 bytes", "at most 299999"],
         ),
         ("max-size = \"1MiB\"", &vm, "disk-too-large", "", &["`require.max-size` (", "policy.toml:5)", "1048576"]),

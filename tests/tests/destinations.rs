@@ -71,10 +71,9 @@ fn a_tag_that_the_policy_keeps_is_not_moved() {
         raw(&scratch.path("one.raw"), DISK);
         raw(&scratch.path("two.raw"), DISK + 512);
         let host = registry.host();
-        let rules =
-            format!("[destinations]\noverwrite = false\n[[destinations.repository]]\nmatch = \"127.0.0.1:*/x\"\n");
+        let rules = "[destinations]\noverwrite = false\n[[destinations.repository]]\nmatch = \"127.0.0.1:*/x\"\n";
         // A port is a number or absent.
-        let invalid = policy(&scratch, &host, &rules);
+        let invalid = policy(&scratch, &host, rules);
         import(["/nonexistent", "oci:x", "--policy", &invalid]).failed(13, "policy-invalid", &["is not HOST"]);
         let rules = "[destinations]\noverwrite = false\n[[destinations.repository]]\nmatch = \"*/free\"\noverwrite = true\n\
                      [[destinations.repository]]\nmatch = \"*/vm\"";
