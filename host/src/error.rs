@@ -111,6 +111,8 @@ codes! {
     PlainHttpDenied = "plain-http-denied", 13, Policy, No;
     /// The policy does not allow that flag.
     FlagDenied = "flag-denied", 13, Policy, No;
+    /// The policy does not allow that component, or not as what it is for.
+    ComponentDenied = "component-denied", 13, Policy, No;
     /// The policy does not allow to put the image there.
     DestinationDenied = "destination-denied", 13, Policy, No;
     /// The tag is there already, and the policy does not let it be moved.
@@ -121,7 +123,7 @@ codes! {
     PolicyInvalid = "policy-invalid", 13, Policy, No;
     /// The component trapped.
     ComponentTrapped = "component-trapped", 14, Component, No;
-    /// The component spent its CPU budget.
+    /// The component spent what it was granted of CPU, memory or output.
     ComponentBudget = "component-budget", 14, Component, No;
     /// The component did nothing while it was waited for.
     ComponentStalled = "component-stalled", 14, Component, No;

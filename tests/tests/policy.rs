@@ -456,7 +456,6 @@ fn policies_are_checked_and_shown() {
     }
     fs::write(stage.scratch.path("shown.toml"), shown).unwrap();
     policy(&["check", &stage.scratch.text("shown.toml")]).done();
-    policy(&["explain"]).failed(2, "unsupported", &["`explain` is not supported yet"]);
 }
 
 #[test]

@@ -126,6 +126,11 @@ pub(super) enum PolicyCommand {
     },
     /// Prints the policy in force as a document, with the origin of each value as a comment.
     Show(PolicyFlags),
+    /// Whether the policy would let an import happen, and by which line; if not, ends as the import would.
+    ///
+    /// Takes the arguments of an import. Nothing is connected to, and no name resolved: what depends on what is found there is
+    /// said to be open.
+    Explain(Box<Import>),
 }
 
 #[derive(Debug, ClapArgs)]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::auth;
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Repository;
-use crate::policy::{Authority, ClientIdentity, Files, FlagIdentity, Side, Site, TrustAnchor};
+use crate::policy::{Authority, ClientIdentity, Files, FlagIdentity, Policy, Side, Site, TrustAnchor};
 
 /// The most bytes of a file of certificates or of a key: a store of all public authorities has a quarter of one MiB.
 const MAX_FILE: u64 = 4 << 20;
@@ -17,34 +17,52 @@ const MAX_FILES: usize = 1024;
 /// The most bytes of all files that a document names, or that `--ca` does.
 const MAX_ALL: u64 = 16 << 20;
 
-/// The files that a document names, by paths relative to the folder it stands in.
+/// The files that documents name, by paths relative to the folder in which the one that names them stands.
 pub(super) struct Beside {
-    folder: PathBuf,
     /// Bytes that may still be read.
     left: u64,
 }
 
 impl Beside {
-    /// For the document in that file.
-    pub(super) fn new(document: &Path) -> Self {
-        Self { folder: document.parent().unwrap_or_else(|| Path::new("")).to_owned(), left: MAX_ALL }
+    /// For the documents of one policy.
+    pub(super) const fn new() -> Self {
+        Self { left: MAX_ALL }
     }
 }
 
 impl Files for Beside {
+    fn document(&mut self, path: &str, site: &Site) -> Result<(String, String), String> {
+        let path = beside(path, site);
+        let shown = path.display().to_string();
+        let unreadable = |why: &str| format!("the policy `{shown}` cannot be read: {why}");
+        let bytes = auth::read(&path, Policy::MAX_DOCUMENT as u64).map_err(|why| unreadable(&why.to_string()))?;
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok((shown, text)),
+            Err(why) => Err(unreadable(&format!("it is not UTF-8: {why}"))),
+        }
+    }
+
     fn anchors(&mut self, path: &str, site: &Site) -> Result<Vec<TrustAnchor>, String> {
-        let path = self.folder.join(path);
+        let path = beside(path, site);
         read_anchors(&path, site, &mut self.left)
             .map_err(|why| format!("the certificates in `{}` cannot be read: {why}", path.display()))
     }
 
-    fn file(&mut self, path: &str) -> Result<(String, Vec<u8>), String> {
-        let path = self.folder.join(path);
+    fn file(&mut self, path: &str, site: &Site) -> Result<(String, Vec<u8>), String> {
+        let path = beside(path, site);
         let shown = path.display().to_string();
         match read(&path, &mut self.left) {
             Ok(content) => Ok((shown, content)),
             Err(why) => Err(format!("`{shown}` cannot be read: {why}")),
         }
+    }
+}
+
+/// A path as the document at `site` means it.
+fn beside(path: &str, site: &Site) -> PathBuf {
+    match site {
+        Site::Document { file, .. } => Path::new(&**file).parent().unwrap_or_else(|| Path::new("")).join(path),
+        Site::BuiltIn | Site::Flag(_) => path.into(),
     }
 }
 

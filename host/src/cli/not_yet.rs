@@ -5,7 +5,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 /// Flags of `import`.
 const FLAGS: &[&str] = &["--checkpoint"];
 /// Commands.
-const COMMANDS: &[&str] = &["export", "list", "delete", "gc", "serve", "explain"];
+const COMMANDS: &[&str] = &["export", "list", "delete", "gc", "serve"];
 
 /// The name of what a parse error is about, if it is part of the contract.
 pub(super) fn named_in(why: &clap::Error) -> Option<String> {

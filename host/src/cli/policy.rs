@@ -1,14 +1,14 @@
-//! The policy in force: which document, what the flags add; `policy check` and `policy show`.
+//! The policy in force: which document, what the flags add; `policy check`, `policy show` and `policy explain`.
 
 use std::path::{Path, PathBuf};
 
-use super::args::{PolicyCommand, PolicyFlags};
+use super::args::{Import, PolicyCommand, PolicyFlags};
 use super::certificates::{self, Beside};
 use super::progress::Verbosity;
-use super::{auth, env, messages};
+use super::{auth, env, messages, plan};
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Repository;
-use crate::pipeline;
+use crate::pipeline::{self, Answer, Answered};
 use crate::policy::{Authority, Flags, Policy};
 
 /// Where a policy lies that nobody named.
@@ -27,8 +27,27 @@ pub(super) fn run(command: &PolicyCommand, verbosity: Verbosity) -> Result<()> {
             let shown = effective(flags, None)?.show();
             messages::data(shown.trim_end())?;
         }
+        PolicyCommand::Explain(import) => explain(import)?,
     }
     Ok(())
+}
+
+/// Every question of the import on a line of its own. The first no is the error.
+fn explain(import: &Import) -> Result<()> {
+    let mut denied = None;
+    for Answer { subject, verdict } in pipeline::explain(&plan::plan(import)?)? {
+        let line = match verdict {
+            Answered::Allowed(rule) => format!("allowed  {subject}: {rule}"),
+            Answered::Open(rule) => format!("open     {subject}: {rule}"),
+            Answered::Denied(error) => {
+                let line = format!("denied   {subject}: {error}");
+                denied.get_or_insert(error);
+                line
+            }
+        };
+        messages::data(&messages::harmless(&line))?;
+    }
+    denied.map_or(Ok(()), Err)
 }
 
 /// The policy in force: the document that `--policy` names, else `LONGSHORE_POLICY`, else the system's, else the built-in
@@ -73,7 +92,7 @@ fn read(path: &Path) -> Result<Policy> {
     };
     let bytes = auth::read(path, Policy::MAX_DOCUMENT as u64).map_err(|why| unreadable(&why.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|why| unreadable(&format!("it is not UTF-8: {why}")))?;
-    let mut files = Beside::new(path);
+    let mut files = Beside::new();
     Policy::parse(&text, &path.display().to_string(), &mut files)
         .map_err(|why| invalid(format!("the policy is invalid: {why}")))
 }

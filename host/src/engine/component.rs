@@ -13,6 +13,7 @@ use super::wasi::{Imported, Interface};
 use crate::error::{Code, Error, Result, Stage};
 use crate::observe::Meter;
 use crate::oci::Digest;
+use crate::policy::{Grant, Limits};
 
 /// The worlds of `longshore:stage`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,7 @@ pub struct Component {
     loaded: wasmtime::component::Component,
     wasi: Imported,
     work: Arc<Meter>,
+    grant: Arc<Grant>,
 }
 
 const PACKAGE: &str = "longshore:stage/";
@@ -132,9 +134,34 @@ impl Component {
         loaded: wasmtime::component::Component,
     ) -> Result<Self> {
         let wasi = Imported::default();
-        let mut component = Self { name: name.to_owned(), kind, digest, origin, loaded, wasi, work: Arc::default() };
+        let (name, work, grant) = (name.to_owned(), Arc::default(), Arc::default());
+        let mut component = Self { name, kind, digest, origin, loaded, wasi, work, grant };
         component.wasi = component.check(engine)?;
         Ok(component)
+    }
+
+    /// The same component, with what it is granted besides what its world has.
+    #[must_use]
+    pub fn granted(self, grant: Grant) -> Self {
+        Self { grant: Arc::new(grant), ..self }
+    }
+
+    /// What it was granted besides what its world has.
+    #[must_use]
+    pub const fn grant(&self) -> &Arc<Grant> {
+        &self.grant
+    }
+
+    /// The limits of its instances, where those of every component are `limits`.
+    pub(super) fn limits(&self, limits: &Limits) -> Limits {
+        let mut own = limits.clone();
+        if let Some(memory) = &self.grant.memory {
+            own.component_memory = memory.value;
+        }
+        if let Some(cpu) = &self.grant.cpu {
+            own.component_cpu = cpu.value;
+        }
+        own
     }
 
     /// The name it goes by: its package, or the name of its file.

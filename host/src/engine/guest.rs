@@ -54,7 +54,7 @@ impl<S: Send + 'static> Guest<S> {
     /// `component-invalid` if it does not fit its world or says that it is something else; any error of a guest that runs,
     /// as its start runs.
     pub async fn new(engine: &Engine, component: &Component, stage: S, pulse: Pulse, link: Linking<S>) -> Result<Self> {
-        let (kind, limits) = (component.kind(), engine.limits());
+        let (kind, limits) = (component.kind(), component.limits(engine.limits()));
         let invalid = |why: &wasmtime::Error| {
             let message = format!("`{}` does not fit the world of a {}: {why:#}", component.name(), kind.as_str());
             Error::new(Code::ComponentInvalid, kind.stage(), message)
@@ -68,7 +68,7 @@ impl<S: Send + 'static> Guest<S> {
         let indices = describe::GuestIndices::new(&pre).map_err(|why| invalid(&why))?;
 
         let cpu = CpuMeter::new(engine.epochs());
-        let state = StoreState::new(component.name(), stage, pulse.clone(), limits, cpu.clone());
+        let state = StoreState::new(component.name(), stage, pulse.clone(), &limits, cpu.clone());
         let mut store = Store::new(engine.inner(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_max_component_handles(MAX_HANDLES);

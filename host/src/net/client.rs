@@ -160,6 +160,14 @@ impl Request {
 }
 
 impl Client {
+    /// Whether the policy allows to speak to `origin`, as far as that can be said without resolving its name.
+    ///
+    /// # Errors
+    /// `plain-http-denied`, or `egress-denied` for a host, or for an address that stands in the URL itself.
+    pub fn check(&self, origin: &Origin) -> Result<()> {
+        self.dialer.check(origin)
+    }
+
     /// Sends a request and waits for the head of its answer. A 3xx is an answer like any other.
     ///
     /// # Errors

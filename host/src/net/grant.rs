@@ -11,7 +11,7 @@ use url::Url;
 use super::fields::without_secrets;
 use super::{Client, Request, Response, SourceFields, redacted};
 use crate::error::{Code, Error, Result, Retryable, Stage};
-use crate::policy::Origin;
+use crate::policy::{Grant, Origin, RequestDenied};
 
 /// The network as it is granted to a source component.
 #[derive(Clone)]
@@ -20,6 +20,8 @@ pub struct GrantedClient {
     /// The user's fields, and the one origin they are for.
     presented: Option<(SourceFields, Origin)>,
     origins: Arc<Mutex<Origins>>,
+    /// What the policy grants this component of what would otherwise be allowed.
+    grant: Arc<Grant>,
 }
 
 /// The origins of one source.
@@ -34,7 +36,7 @@ impl GrantedClient {
     #[must_use]
     pub fn new(client: Client, granted: Option<Origin>) -> Self {
         let origins = Origins { granted: granted.into_iter().collect(), hops: 0 };
-        Self { client, presented: None, origins: Arc::new(Mutex::new(origins)) }
+        Self { client, presented: None, origins: Arc::new(Mutex::new(origins)), grant: Arc::default() }
     }
 
     /// The same that adds these fields to each request to SOURCE's own origin. Nothing is granted by that.
@@ -42,6 +44,12 @@ impl GrantedClient {
     pub fn presenting(self, fields: SourceFields, source: Option<Origin>) -> Self {
         let presented = source.filter(|_| !fields.is_empty()).map(|source| (fields, source));
         Self { presented, ..self }
+    }
+
+    /// The same that sends nothing but what the component's grant has.
+    #[must_use]
+    pub fn within(self, grant: Arc<Grant>) -> Self {
+        Self { grant, ..self }
     }
 
     /// A new `open` or `read` begins: it has all its hops before it.
@@ -62,6 +70,13 @@ impl GrantedClient {
             .map_err(|why| Error::new(Code::SourceInvalid, Stage::Source, format!("{}: {why}", redacted(&url))))?;
         if !self.lock().granted.contains(&origin) {
             return Err(denied(format!("the component asked for {origin}, which was not granted")));
+        }
+        if let Err(why) = self.grant.check_request(&origin, request.method.as_str()) {
+            let what = match why {
+                RequestDenied::Host(_) => origin.to_string(),
+                RequestDenied::Method(_) => format!("{origin} with {}", request.method),
+            };
+            return Err(denied(format!("the component asked for {what}: {why}")));
         }
         if [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].iter().any(|name| request.headers.contains_key(name)) {
             return Err(denied(format!("the component sent credentials of its own to {origin}")));

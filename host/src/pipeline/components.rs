@@ -7,7 +7,8 @@ use std::path::Path;
 use super::{Choice, Chosen};
 use crate::engine::{self, Component, Embedded, Engine, Kind, MAX_COMPONENT_BYTES, built_in};
 use crate::error::{Code, Error, Result, Stage};
-use crate::policy::Limits;
+use crate::oci::Digest;
+use crate::policy::{self, ComponentKind, ComponentOrigin, Grant, Limits, Rule};
 use crate::stages::{self, Described};
 
 /// The components of one import, loaded.
@@ -41,24 +42,26 @@ pub struct Listed {
 }
 
 impl Components {
-    /// Loads what was chosen: built-in ones as they are, files compiled by a child of `program`.
+    /// Loads what was chosen and the policy allows: built-in ones as they are, files compiled by a child of `program`.
     ///
     /// # Errors
-    /// `usage` for an unknown name, `local-file` for an unreadable file, `component-invalid` for what does not load.
-    pub async fn load(engine: &Engine, chosen: &Chosen, program: &Path) -> Result<Self> {
+    /// `usage` for an unknown name, `local-file` for an unreadable file, `component-denied`, `component-invalid` for what
+    /// does not load.
+    pub async fn load(engine: &Engine, chosen: &Chosen, allowed: &policy::Components, program: &Path) -> Result<Self> {
+        let load = async |choice, kind| load(engine, choice, kind, allowed, program).await;
         let mut filters = Vec::new();
         for filter in &chosen.filters {
-            filters.push(load(engine, filter, Kind::Filter, program).await?);
+            filters.push(load(filter, Kind::Filter).await?);
         }
         let compressor = match &chosen.compressor {
-            Some(compressor) => Some(load(engine, compressor, Kind::Compressor, program).await?),
+            Some(compressor) => Some(load(compressor, Kind::Compressor).await?),
             None => None,
         };
         Ok(Self {
-            source: load(engine, &chosen.source, Kind::Source, program).await?,
+            source: load(&chosen.source, Kind::Source).await?,
             filters,
-            probe: load(engine, &chosen.probe, Kind::Probe, program).await?,
-            framing: load(engine, &chosen.framing, Kind::Framing, program).await?,
+            probe: load(&chosen.probe, Kind::Probe).await?,
+            framing: load(&chosen.framing, Kind::Framing).await?,
             compressor,
         })
     }
@@ -116,11 +119,84 @@ pub fn compile_child(arguments: &[String]) -> Option<std::result::Result<(), Str
     engine::compile_child(arguments)
 }
 
-pub(super) async fn load(engine: &Engine, choice: &Choice, kind: Kind, program: &Path) -> Result<Component> {
+/// Loads one component. What the policy does not allow is not even compiled.
+pub(super) async fn load(
+    engine: &Engine,
+    choice: &Choice,
+    kind: Kind,
+    allowed: &policy::Components,
+    program: &Path,
+) -> Result<Component> {
     match choice {
-        Choice::BuiltIn(name) => Component::built_in(engine, find_built_in(name, Some(kind))?),
-        Choice::File(path) => Component::from_file(engine, program, kind, path, &read_file(path)?).await,
+        Choice::BuiltIn(name) => {
+            let embedded = find_built_in(name, Some(kind))?;
+            let component = Component::built_in(engine, embedded)?;
+            let (_, grant) = granted(embedded.name, component.digest(), kind, ComponentOrigin::BuiltIn, allowed)?;
+            Ok(component.granted(grant))
+        }
+        Choice::File(path) => {
+            let wasm = read_file(path)?;
+            let name = path.display().to_string();
+            let (_, grant) = granted(&name, &Digest::of(&wasm), kind, ComponentOrigin::File, allowed)?;
+            Ok(Component::from_file(engine, program, kind, path, &wasm).await?.granted(grant))
+        }
     }
+}
+
+/// The digest of a component, and whether the policy lets it run: as for [`granted`]. It is not loaded.
+///
+/// # Errors
+/// `usage` for an unknown name, `local-file` for an unreadable file.
+pub(super) fn may_run(
+    choice: &Choice,
+    kind: Kind,
+    allowed: &policy::Components,
+) -> Result<(Digest, Result<(Rule, Grant)>)> {
+    let (name, digest, origin) = match choice {
+        Choice::BuiltIn(name) => {
+            let embedded = find_built_in(name, Some(kind))?;
+            let digest =
+                embedded.digest.parse().map_err(|_| Error::internal(Stage::Plan, "a malformed built-in digest"))?;
+            (embedded.name.to_owned(), digest, ComponentOrigin::BuiltIn)
+        }
+        Choice::File(path) => (path.display().to_string(), Digest::of(&read_file(path)?), ComponentOrigin::File),
+    };
+    Ok((digest, granted(&name, &digest, kind, origin, allowed)))
+}
+
+/// Whether a source may be told an option.
+///
+/// # Errors
+/// `component-denied`.
+pub(super) fn may_be_told(name: &str, grant: &Grant, key: &str) -> Result<()> {
+    let Some(rule) = grant.refuses_option(key) else { return Ok(()) };
+    let message =
+        format!("the source `{name}` must not be told the option `{key}`: the policy's {rule} does not list it");
+    Err(Error::new(Code::ComponentDenied, Stage::Plan, message))
+}
+
+/// The rule that lets a component run, and what it is granted besides what its world has.
+fn granted(
+    name: &str,
+    digest: &Digest,
+    kind: Kind,
+    origin: ComponentOrigin,
+    allowed: &policy::Components,
+) -> Result<(Rule, Grant)> {
+    let kind = policy_kind(kind)?;
+    let entry = allowed.check(digest, kind, origin).map_err(|why| {
+        let message = format!("the component `{name}` ({digest}) must not run as {}: {why}", kind.as_str());
+        Error::new(Code::ComponentDenied, Stage::Plan, message)
+            .hint("whoever keeps the policy can list its digest in an entry `[[components.allow]]`")
+    })?;
+    let grant = entry.map(|entry| entry.grant.clone()).unwrap_or_default();
+    Ok((allowed.allowing(entry, origin), grant))
+}
+
+/// The kind as the policy has it.
+pub(super) fn policy_kind(kind: Kind) -> Result<ComponentKind> {
+    ComponentKind::named(kind.as_str())
+        .ok_or_else(|| Error::internal(Stage::Plan, format!("the policy knows no {}", kind.as_str())))
 }
 
 /// The built-in component of that name, of that kind if one is asked for.
@@ -169,6 +245,13 @@ mod tests {
             let schemes = if embedded.kind == Kind::Source { listed.declares.clone() } else { String::new() };
             assert_eq!(embedded.schemes.join(", "), schemes, "{}", embedded.name);
         }
+    }
+
+    #[test]
+    fn the_policy_names_the_kinds_that_there_are() {
+        let kinds: Vec<&str> = ComponentKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(kinds, Kind::ALL.map(Kind::as_str));
+        assert!(Kind::ALL.into_iter().all(|kind| policy_kind(kind).is_ok()));
     }
 
     #[test]

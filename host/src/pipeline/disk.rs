@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::checksum::{Demanded, demanded};
+use super::components::may_be_told;
 use super::import::Run;
 use super::interrupt::Interrupted;
 use super::naming::{announced_name, disk_name};
@@ -13,7 +14,9 @@ use crate::net::{GrantedClient, Net};
 use crate::observe::{Meter, Repeats};
 use crate::policy::Side;
 use crate::stages::{self, Access, Entry, Facts, FetchGrant, LocalGrant, SourceGrant};
-use crate::stream::{Attempts, Flow, Resumable, Seek, Spool, Spooled, abreast, exactly, limited, metered};
+use crate::stream::{
+    Attempts, Flow, Resumable, Seek, Spool, Spooled, abreast, exactly, limited, metered, no_more_than,
+};
 
 /// The largest disk: it still has to fit into a layer, whose length has 63 bits. Nobody has one of an exbibyte.
 const MAX_DISK: u64 = 1 << 60;
@@ -46,11 +49,15 @@ pub(super) async fn open_source(
     net: &Net,
     (interrupted, repeats): (&Interrupted, &Repeats),
 ) -> Result<stages::Disk> {
+    for (key, _) in &input.options {
+        may_be_told(component.name(), component.grant(), key)?;
+    }
     let grant = match &input.source {
         Source::Http(_) | Source::Other(_) => {
             let origin = input.source.origin(&net.policy().egress)?;
             let client = net.client(Side::Source, origin.iter().cloned().collect());
             let granted = GrantedClient::new(client, origin.clone()).presenting(input.fields.clone(), origin);
+            let granted = granted.within(Arc::clone(component.grant()));
             SourceGrant { fetch: Some(FetchGrant::new(granted)), local: None }
         }
         Source::File(path) => SourceGrant { fetch: None, local: Some(LocalGrant::file(path)?) },
@@ -96,6 +103,7 @@ pub(super) async fn open_disk(run: &Run<'_>, source: &stages::Disk, checksums: &
     let resumable = resumable(run, source);
     let received = async || {
         let whole = connected(run, &resumable, source.facts(), source.read(0, None).await?);
+        let whole = within_output(&run.components.source, whole);
         let flow = slowed(metered(whole, run.source_place()), plan);
         Ok(demanded(flow, checksums, Place::Received, &run.progress.checksums))
     };
@@ -176,6 +184,23 @@ fn connected(run: &Run<'_>, resumable: &Resumable, facts: &Facts, whole: Flow) -
     }
 }
 
+/// No more than the policy grants the component that puts it out.
+pub(super) fn within_output(component: &Component, flow: Flow) -> Flow {
+    let Some((most, rule)) = component.grant().output() else { return flow };
+    let (kind, name) = (component.kind(), component.name().to_owned());
+    no_more_than(
+        flow,
+        move || most,
+        move |_| {
+            let message = format!(
+                "the {} `{name}` put out more than the {most} bytes that the policy's {rule} grants",
+                kind.as_str()
+            );
+            Error::new(Code::ComponentBudget, kind.stage(), message)
+        },
+    )
+}
+
 /// No faster than the user wants.
 pub(super) fn slowed(flow: Flow, plan: &Plan) -> Flow {
     match plan.limit {
@@ -197,7 +222,7 @@ async fn filtered(
         let meter = Arc::new(Meter::default());
         let place = Run::passing(filter, &meter);
         run.ledger.filtering(at, &filtered.described, &place);
-        flow = metered(filtered.flow, place);
+        flow = metered(within_output(filter, filtered.flow), place);
         (size, name) = (filtered.size, filtered.name);
         last = Some(filter.name());
     }

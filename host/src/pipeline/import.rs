@@ -83,7 +83,7 @@ async fn carry_out<T>(
     let engine = Engine::new(&plan.policy.limits)?;
     let _ticker = engine.ticker()?;
     let components = tokio::select! {
-        loaded = Components::load(&engine, &plan.chosen, &plan.program) => loaded?,
+        loaded = Components::load(&engine, &plan.chosen, &plan.policy.components, &plan.program) => loaded?,
         error = interrupted.error() => return Err(error),
     };
     ledger.components(&components);

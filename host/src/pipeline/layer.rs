@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::destination::Destination;
-use super::disk::slowed;
+use super::disk::{slowed, within_output};
 use super::import::Run;
 use super::process::cpus;
 use crate::error::{Code, Error, Result, Stage};
@@ -54,7 +54,12 @@ pub(super) async fn send(
     let place = run.compressor_place(&Arc::new(Meter::default()));
     run.ledger.compressing(compressor.described(), &place);
     let meter = Arc::clone(&run.progress.compressed_digest);
-    let (compressed, digest) = hashed(compressor.compress(layer, cpus()).await?, meter);
+    let compressed = compressor.compress(layer, cpus()).await?;
+    let compressed = match &run.components.compressor {
+        Some(component) => within_output(component, compressed),
+        None => compressed,
+    };
+    let (compressed, digest) = hashed(compressed, meter);
     destination.send(metered_into(compressed, place, run.upload_place()), None, None, repeats).await?;
     let ((diff_id, _), (digest, size)) = (whole()?, digest.get().ok_or_else(unfinished)?);
     Ok(SentLayer { blob: Descriptor { media_type, digest, size }, diff_id })

@@ -7,6 +7,7 @@ mod components;
 mod destination;
 mod disk;
 mod disk_entry;
+mod explain;
 mod fitting;
 mod import;
 mod inspect;
@@ -32,6 +33,7 @@ pub use checksum_file::ChecksumFile;
 pub use components::{
     Components, Listed, built_in_digests, built_in_schemes, compile_child, list_built_in, source_for,
 };
+pub use explain::{Answer, Answered, explain};
 pub use fitting::{Fitting, Inspected, check_component, inspect_component};
 pub use import::{Finished, check, import};
 pub use inspect::{ImageAt, InspectPlan, inspect};

@@ -8,7 +8,7 @@ use tokio::pin;
 
 use super::accepted::Wanted;
 use super::components::load;
-use super::disk::{known_size, open_source};
+use super::disk::{known_size, open_source, within_output};
 use super::interrupt::Interrupted;
 use super::ledger::{access, component, connection, error_report, hazards, ran};
 use super::probed::{PROBE_SCHEMA, ProbeReport, ProbedDisk, ProbedSource, Readers};
@@ -77,8 +77,9 @@ pub async fn probe(plan: &ProbePlan, interrupted: Interrupted) -> Probed {
 async fn look(plan: &ProbePlan, net: &Net, interrupted: &Interrupted, known: &mut Known) -> Result<Verdict> {
     let engine = Engine::new(&plan.policy.limits)?;
     let _ticker = engine.ticker()?;
-    let source = load(&engine, &plan.source, Kind::Source, &plan.program).await?;
-    let probe = load(&engine, &plan.probe, Kind::Probe, &plan.program).await?;
+    let allowed = &plan.policy.components;
+    let source = load(&engine, &plan.source, Kind::Source, allowed, &plan.program).await?;
+    let probe = load(&engine, &plan.probe, Kind::Probe, allowed, &plan.program).await?;
     (known.source, known.probe) = (Some(component(&source)), Some(component(&probe)));
 
     let disk = open_source(&plan.input, &engine, &source, net, (interrupted, &Repeats::default())).await?;
@@ -89,7 +90,7 @@ async fn look(plan: &ProbePlan, net: &Net, interrupted: &Interrupted, known: &mu
 
     let (verdict, bytes) = match disk.facts().access {
         Access::Ranged => by_range(&engine, &probe, &disk, known.size).await,
-        Access::Once | Access::Restart => in_order(&engine, &probe, &disk, known.size).await?,
+        Access::Once | Access::Restart => in_order(&engine, (&source, &probe), &disk, known.size).await?,
     };
     known.bytes_probed = Some(bytes);
     let verdict = verdict?;
@@ -106,11 +107,11 @@ async fn by_range(engine: &Engine, probe: &Component, disk: &Disk, size: Option<
 /// The disk flows as the probe asks, and goes nowhere.
 async fn in_order(
     engine: &Engine,
-    probe: &Component,
+    (source, probe): (&Component, &Component),
     disk: &Disk,
     size: Option<u64>,
 ) -> Result<(Result<Verdict>, u64)> {
-    let mut flow = disk.read(0, None).await?;
+    let mut flow = within_output(source, disk.read(0, None).await?);
     if let (None, Some(size)) = (disk.facts().size, size) {
         // What the source announced is counted where it is read; in an import the framing counts the rest.
         flow = exactly(flow, size, move |got| {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{HostPattern, Origin, Rule, Sited};
+use super::{HostPattern, Origin, Rule, Site, Sited};
 use crate::oci::{Repository, Tag};
 
 /// Where images may be put. Everywhere, if it is empty.
@@ -97,6 +97,21 @@ impl Destinations {
             (None, Some(first)) => {
                 let rule = Rule { key: "destinations.repository", site: first.repositories.site.clone() };
                 Err(DestinationDenied::Layout(rule))
+            }
+        }
+    }
+
+    /// The rule that lets a repository, or without one an image layout, be written that was found to be allowed.
+    #[must_use]
+    pub fn allowing(&self, repository: Option<&Repository>) -> Rule {
+        match repository {
+            Some(repository) => {
+                let site = self.entry(repository).map_or(Site::BuiltIn, |entry| entry.repositories.site.clone());
+                Rule { key: "destinations.repository", site }
+            }
+            None => {
+                let site = self.layouts.as_ref().map_or(Site::BuiltIn, |said| said.site.clone());
+                Rule { key: "destinations.layouts", site }
             }
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::address::{embedded, is_link_local, is_metadata, is_nobodys, is_public};
-use super::{AddressRange, Authority, HostPattern, Origin, Rule, Scheme, Sited};
+use super::{AddressRange, Authority, HostPattern, Origin, Rule, Scheme, Site, Sited};
 
 /// Which end of the flow a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -151,6 +151,38 @@ impl Egress {
         }
     }
 
+    /// The rule that lets an origin be spoken to that [`Self::check_origin`] found to be allowed.
+    #[must_use]
+    pub fn allowing(&self, side: Side, origin: &Origin) -> Rule {
+        let listed = self.rules(side).hosts.iter().find(|pattern| pattern.value.covers(origin));
+        let site = listed.map_or(Site::BuiltIn, |pattern| pattern.site.clone());
+        Rule { key: side.key("egress.source.hosts", "egress.registry.hosts"), site }
+    }
+
+    /// The rule that lets it be spoken to without TLS, if [`Self::allows_scheme`] says that it may.
+    #[must_use]
+    pub fn allowing_plain_http(&self, origin: &Origin) -> Rule {
+        let listed = self.plain_http.iter().find(|authority| authority.value.covers(origin));
+        let site = listed.map_or(Site::BuiltIn, |authority| authority.site.clone());
+        Rule { key: "egress.plain-http", site }
+    }
+
+    /// The rule that decides about the addresses that a name turns out to have.
+    #[must_use]
+    pub fn addresses_rule(&self, side: Side) -> Rule {
+        let rules = self.rules(side);
+        match (rules.addresses.first(), rules.denied_addresses.first()) {
+            (None, Some(denied)) => {
+                let key = side.key("egress.source.denied-addresses", "egress.registry.denied-addresses");
+                Rule { key, site: denied.site.clone() }
+            }
+            (listed, _) => {
+                let key = side.key("egress.source.addresses", "egress.registry.addresses");
+                Rule { key, site: listed.map_or(Site::BuiltIn, |range| range.site.clone()) }
+            }
+        }
+    }
+
     const fn rules(&self, side: Side) -> &Rules {
         match side {
             Side::Source => &self.source,
@@ -203,7 +235,6 @@ impl fmt::Display for AddressDenied {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Site;
     use super::*;
 
     fn origin(url: &str) -> Origin {

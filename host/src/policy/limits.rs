@@ -63,6 +63,10 @@ pub(super) enum Bounds {
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
+/// What one component may spend of CPU and memory, whoever sets it.
+pub(super) const COMPONENT_CPU: (Duration, Duration) = (SECOND, HOUR);
+/// A component of an ordinary toolchain needs a few MiB to begin with; wasm addresses 4 GiB.
+pub(super) const COMPONENT_MEMORY: (usize, usize) = (4 << 20, 4 << 30);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The limits that a document may set, by key.
@@ -73,7 +77,7 @@ pub(super) const LIMITS: [(&str, Bounds); 12] = [
     ("limits.source-stall", Bounds::Time(|limits| &mut limits.source_stall, SECOND, HOUR)),
     ("limits.registry-stall", Bounds::Time(|limits| &mut limits.registry_stall, SECOND, HOUR)),
     ("limits.component-idle", Bounds::Time(|limits| &mut limits.component_idle, SECOND, HOUR)),
-    ("limits.component-cpu", Bounds::Time(|limits| &mut limits.component_cpu, SECOND, HOUR)),
+    ("limits.component-cpu", Bounds::Time(|limits| &mut limits.component_cpu, COMPONENT_CPU.0, COMPONENT_CPU.1)),
     ("limits.attempts", Bounds::Count(|limits| &mut limits.attempts, 1, 1000)),
     ("limits.back-off", Bounds::Time(|limits| &mut limits.back_off, Duration::from_millis(1), Duration::from_secs(30))),
     ("limits.source-attempts", Bounds::Count(|limits| &mut limits.source_attempts, 1, 1000)),
@@ -81,6 +85,8 @@ pub(super) const LIMITS: [(&str, Bounds); 12] = [
         "limits.source-back-off",
         Bounds::Time(|limits| &mut limits.source_back_off, Duration::from_millis(1), Duration::from_secs(30)),
     ),
-    // A component of an ordinary toolchain needs a few MiB to begin with; wasm addresses 4 GiB.
-    ("limits.component-memory", Bounds::Size(|limits| &mut limits.component_memory, 4 << 20, 4 << 30)),
+    (
+        "limits.component-memory",
+        Bounds::Size(|limits| &mut limits.component_memory, COMPONENT_MEMORY.0, COMPONENT_MEMORY.1),
+    ),
 ];

@@ -1,10 +1,11 @@
-//! What an import may do, as a value: TLS, egress, destinations, demands, limits. Pure: no I/O.
+//! What an import may do, as a value: TLS, egress, components, destinations, demands, limits. Pure: no I/O.
 //!
 //! A [`Policy`] is the built-in default (DESIGN §8) or a document parsed once ([`Policy::parse`]), and what the command line
 //! adds ([`Policy::with_flags`]). A document holds against whoever types the command: flags that would widen it are refused
 //! unless it allows them.
 
 mod address;
+mod components;
 mod destinations;
 mod document;
 mod egress;
@@ -20,6 +21,10 @@ mod tls;
 
 use std::sync::Arc;
 
+pub use components::{
+    ComponentDenied, ComponentKind, ComponentOrigin, ComponentRule, Components, Grant, MalformedOptionKey, OptionKey,
+    RequestDenied, RequestMethod,
+};
 pub use destinations::{
     DestinationDenied, Destinations, MalformedDestination, RepositoryPattern, RepositoryRule, TagPattern,
 };
@@ -41,6 +46,8 @@ pub struct Policy {
     pub tls: TlsPolicy,
     /// Where each side may connect.
     pub egress: Egress,
+    /// Which components may run, and what each is granted.
+    pub components: Components,
     /// Where images may be put.
     pub destinations: Destinations,
     /// What is demanded of a disk before it is pushed.

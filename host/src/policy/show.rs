@@ -4,7 +4,10 @@ use std::fmt::{self, Write as _};
 
 use super::document::{SCHEMA, shown_size, shown_time};
 use super::limits::{Bounds, LIMITS};
-use super::{ClientIdentity, Destinations, Policy, Require, Rules, Site, Sited, Trust, TrustAnchor};
+use super::{
+    ClientIdentity, ComponentRule, Components, Destinations, Grant, Policy, Require, Rules, Site, Sited, Trust,
+    TrustAnchor,
+};
 
 impl Policy {
     /// The policy as a document that reads as the same policy, with the origin of each value as a comment. Client
@@ -38,12 +41,42 @@ impl Policy {
             let name = key.strip_prefix("limits.").unwrap_or(key);
             single(out, name, &value, &self.sites.of(key))?;
         }
+        self.write_components(out)?;
         self.write_destinations(out)?;
         self.write_require(out)?;
         if !self.allowed_flags.is_empty() {
             writeln!(out, "\n[flags]")?;
             let flags = self.allowed_flags.iter().map(|flag| (flag.value.as_str().to_owned(), &flag.site));
             list(out, "allow", flags)?;
+        }
+        Ok(())
+    }
+
+    fn write_components(&self, out: &mut String) -> fmt::Result {
+        let Components { allow, built_in, unlisted } = &self.components;
+        writeln!(out, "\n[components]")?;
+        for (name, said, default) in [("built-in", built_in, true), ("unlisted", unlisted, allow.is_empty())] {
+            let site = said.as_ref().map_or(&Site::BuiltIn, |said| &said.site);
+            single(out, name, &said.as_ref().map_or(default, |said| said.value).to_string(), site)?;
+        }
+        for ComponentRule { digest, kinds, origins, grant } in allow {
+            let Grant { hosts, methods, options, memory, cpu, output } = grant;
+            writeln!(out, "\n[[components.allow]]")?;
+            single(out, "digest", &quoted(&digest.value.to_string()), &digest.site)?;
+            list(out, "kinds", kinds.iter().map(|kind| (kind.value.as_str().to_owned(), &kind.site)))?;
+            list(out, "origins", origins.iter().map(|origin| (origin.value.as_str().to_owned(), &origin.site)))?;
+            list(out, "hosts", hosts.iter().map(shown))?;
+            list(out, "methods", methods.iter().map(|method| (method.value.as_str().to_owned(), &method.site)))?;
+            list(out, "options", options.iter().map(shown))?;
+            if let Some(memory) = memory {
+                single(out, "memory", &quoted(&shown_size(memory.value as u64)), &memory.site)?;
+            }
+            if let Some(cpu) = cpu {
+                single(out, "cpu", &quoted(&shown_time(cpu.value)), &cpu.site)?;
+            }
+            if let Some(output) = output {
+                single(out, "output", &quoted(&shown_size(output.value)), &output.site)?;
+            }
         }
         Ok(())
     }
@@ -202,7 +235,10 @@ mod tests {
         [[tls.host]]\nmatch = \"c\"\ninsecure-skip-verification = false\n\
         [egress]\nplain-http = [\"p:80\", \"[::1]\"]\nredirects = 3\n\
         [egress.source]\nhosts = [\"*\"]\ndenied-hosts = [\"*.d\"]\naddresses = [\"::/0\"]\ndenied-addresses = [\"::1\"]\n\
-        [limits]\ncommit = \"90m\"\ncomponent-memory = \"65MiB\"\n[destinations]\noverwrite = false\n[[destinations.repository]]\nmatch = \"a.b/**\"\n\
+        [limits]\ncommit = \"90m\"\ncomponent-memory = \"65MiB\"\n[components]\nbuilt-in = false\n\
+        [[components.allow]]\ndigest = \"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n\
+        kinds = [\"source\"]\norigins = [\"file\"]\nhosts = [\"a:1\"]\nmethods = [\"GET\"]\noptions = [\"o\"]\n\
+        memory = \"5MiB\"\ncpu = \"90s\"\noutput = \"3TiB\"\n[destinations]\noverwrite = false\n[[destinations.repository]]\nmatch = \"a.b/**\"\n\
         tags = [\"v*\"]\noverwrite = true\n[[destinations.repository]]\nmatch = \"*:5000/c*\"\n[require]\nchecksum = [\"sha256\"]\n\
         formats = [\"raw\"]\nrefused-hazards = [\"*\"]\nmax-size = \"3TiB\"\nencrypted-uploads = true\n[flags]\nallow = [\"--ca\"]";
 

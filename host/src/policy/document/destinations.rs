@@ -26,7 +26,7 @@ pub(super) fn destinations(section: &Section<'_>) -> Result<Destinations, Invali
 fn repository(entry: &Section<'_>) -> Result<RepositoryRule, Invalid> {
     let Some(Item { value: pattern, site, span }) = entry.string("match")? else {
         let message = "an entry of `destinations.repository` needs `match`: the repositories it is for";
-        return Err(entry.invalid(entry.span(), message));
+        return Err(entry.invalid(&entry.span(), message));
     };
     let pattern: RepositoryPattern =
         pattern.parse().map_err(|why| entry.invalid(&span, format!("`destinations.repository.match`: {why}")))?;

@@ -1,7 +1,7 @@
 //! The section `egress`.
 
-use super::section::{Invalid, Item, Section};
-use crate::policy::{AddressRange, Egress, HostPattern, Rules, Sited, Sites};
+use super::section::{Invalid, Item, Section, sited};
+use crate::policy::{AddressRange, Egress, HostPattern, Rules, Sites};
 
 /// The most redirects that a document may allow.
 const MAX_REDIRECTS: u64 = 50;
@@ -48,8 +48,4 @@ fn no_contradiction<T: std::fmt::Display>(
         }
     }
     Ok(())
-}
-
-fn sited<T>(items: Vec<Item<T>>) -> Vec<Sited<T>> {
-    items.into_iter().map(Item::sited).collect()
 }

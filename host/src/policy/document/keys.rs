@@ -29,7 +29,7 @@ const fn not_yet(path: &'static str) -> Key {
 /// All keys, in the order of the documentation.
 pub const KEYS: &[Key] = &[
     built("schema"),
-    not_yet("extends"),
+    built("extends"),
     built("tls"),
     built("tls.profile"),
     built("tls.versions"),
@@ -78,7 +78,19 @@ pub const KEYS: &[Key] = &[
     not_yet("limits.total"),
     built("flags"),
     built("flags.allow"),
-    not_yet("components"),
+    built("components"),
+    built("components.built-in"),
+    built("components.unlisted"),
+    built("components.allow"),
+    built("components.allow.digest"),
+    built("components.allow.kinds"),
+    built("components.allow.origins"),
+    built("components.allow.hosts"),
+    built("components.allow.methods"),
+    built("components.allow.options"),
+    built("components.allow.memory"),
+    built("components.allow.cpu"),
+    built("components.allow.output"),
     built("destinations"),
     built("destinations.overwrite"),
     built("destinations.layouts"),
@@ -118,7 +130,10 @@ mod tests {
 
     #[test]
     fn the_keys_below_a_path() {
-        assert_eq!(below(""), ["schema", "tls", "egress", "limits", "flags", "destinations", "require"]);
+        assert_eq!(
+            below(""),
+            ["schema", "extends", "tls", "egress", "limits", "flags", "components", "destinations", "require"]
+        );
         assert_eq!(below("egress.source"), ["hosts", "denied-hosts", "addresses", "denied-addresses"]);
     }
 

@@ -13,41 +13,55 @@ pub(super) fn limits(section: &Section<'_>, sites: &mut Sites) -> Result<Limits,
     let mut limits = Limits::default();
     for (key, bounds) in LIMITS {
         let name = key.strip_prefix("limits.").unwrap_or(key);
-        if let Bounds::Count(field, least, most) = bounds {
-            if let Some(item) = section.integer(name, least.into(), most.into())? {
+        let site = match bounds {
+            Bounds::Time(field, least, most) => bound_time(section, name, (least, most))?.map(|item| {
+                *field(&mut limits) = item.value;
+                item.site
+            }),
+            Bounds::Size(field, least, most) => bound_size(section, name, (least as u64, most as u64))?.map(|item| {
+                *field(&mut limits) = usize::try_from(item.value).unwrap_or(most);
+                item.site
+            }),
+            Bounds::Count(field, least, most) => section.integer(name, least.into(), most.into())?.map(|item| {
                 *field(&mut limits) = u32::try_from(item.value).unwrap_or(most);
-                sites.set(key, item.site);
-            }
-            continue;
-        }
-        let Some(Item { value: text, site, span }) = section.string(name)? else { continue };
-        let outside = |least: String, most: String| {
-            section.invalid(&span, format!("`{key}` is `{text}`, expected from {least} to {most}"))
+                item.site
+            }),
         };
-        match bounds {
-            Bounds::Time(field, least, most) => {
-                let time = humantime::parse_duration(text).map_err(|_| {
-                    section.invalid(&span, format!("`{key}` is `{text}`, expected a time like `30s` or `5m`"))
-                })?;
-                if !(least..=most).contains(&time) {
-                    return Err(outside(shown_time(least), shown_time(most)));
-                }
-                *field(&mut limits) = time;
-            }
-            Bounds::Size(field, least, most) => {
-                let size = size(text).and_then(|size| usize::try_from(size).ok()).ok_or_else(|| {
-                    section.invalid(&span, format!("`{key}` is `{text}`, expected a size like `64MiB`"))
-                })?;
-                if !(least..=most).contains(&size) {
-                    return Err(outside(shown_size(least as u64), shown_size(most as u64)));
-                }
-                *field(&mut limits) = size;
-            }
-            Bounds::Count(..) => {}
+        if let Some(site) = site {
+            sites.set(key, site);
         }
-        sites.set(key, site);
     }
     Ok(limits)
+}
+
+/// A time that a key has, between two bounds, both included.
+pub(super) fn bound_time(
+    section: &Section<'_>,
+    name: &str,
+    (least, most): (Duration, Duration),
+) -> Result<Option<Item<Duration>>, Invalid> {
+    let Some(Item { value: text, site, span }) = section.string(name)? else { return Ok(None) };
+    let invalid = |expected: String| section.invalid(&span, format!("`{}` is `{text}`, {expected}", section.key(name)));
+    let time = humantime::parse_duration(text).map_err(|_| invalid("expected a time like `30s` or `5m`".to_owned()))?;
+    if !(least..=most).contains(&time) {
+        return Err(invalid(format!("expected from {} to {}", shown_time(least), shown_time(most))));
+    }
+    Ok(Some(Item { value: time, site, span }))
+}
+
+/// A size that a key has, between two bounds, both included.
+pub(super) fn bound_size(
+    section: &Section<'_>,
+    name: &str,
+    (least, most): (u64, u64),
+) -> Result<Option<Item<u64>>, Invalid> {
+    let Some(Item { value: text, site, span }) = section.string(name)? else { return Ok(None) };
+    let invalid = |expected: String| section.invalid(&span, format!("`{}` is `{text}`, {expected}", section.key(name)));
+    let bytes = size(text).ok_or_else(|| invalid("expected a size like `64MiB`".to_owned()))?;
+    if !(least..=most).contains(&bytes) {
+        return Err(invalid(format!("expected from {} to {}", shown_size(least), shown_size(most))));
+    }
+    Ok(Some(Item { value: bytes, site, span }))
 }
 
 /// A time as a document has it.

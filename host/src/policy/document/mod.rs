@@ -2,17 +2,21 @@
 //!
 //! Whatever is not understood is an error at its line and column: unknown and duplicate keys, wrong types, empty lists,
 //! contradictions, and keys that are part of the contract and not built yet. Nothing falls back to a default.
+//!
+//! A document may extend another one, and that a third: a key has the value of the first document that has it, a list as a
+//! whole. Each must be a policy by itself too.
 
+mod components;
 mod destinations;
 mod egress;
+mod extends;
 mod keys;
 mod limits;
 mod require;
 mod section;
 mod tls;
 
-use std::sync::Arc;
-
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use keys::{KEYS, Key, Support};
@@ -27,8 +31,14 @@ pub(super) const SCHEMA: &str = "longshore.policy/v1";
 /// The most bytes of a document: its longest lists fit.
 const MAX_DOCUMENT: usize = 1 << 20;
 
-/// The files that a document names, by paths as they are written there.
+/// The files that documents name, by paths as they are written there; the site says in which document.
 pub trait Files {
+    /// The file's whole path, for messages, and the text of the document in it, which another one extends.
+    ///
+    /// # Errors
+    /// With the reason, which becomes the message at the path's line and column.
+    fn document(&mut self, path: &str, site: &Site) -> Result<(String, String), String>;
+
     /// The certificates in a file or folder.
     ///
     /// # Errors
@@ -39,7 +49,7 @@ pub trait Files {
     ///
     /// # Errors
     /// With the reason, which becomes the message at the path's line and column.
-    fn file(&mut self, path: &str) -> Result<(String, Vec<u8>), String>;
+    fn file(&mut self, path: &str, site: &Site) -> Result<(String, Vec<u8>), String>;
 }
 
 impl Policy {
@@ -51,16 +61,21 @@ impl Policy {
     /// # Errors
     /// The first thing that is wrong with it.
     pub fn parse(text: &str, file: &str, files: &mut dyn Files) -> Result<Self, Invalid> {
-        let text = Text::new(file, text);
-        if text.text.len() > MAX_DOCUMENT {
-            let message = format!("the document has {} bytes, expected at most {MAX_DOCUMENT}", text.text.len());
-            return Err(text.invalid(0, message));
+        let documents = extends::documents(text, file, files)?;
+        let texts: Vec<Text<'_>> = documents.iter().map(|(file, text)| Text::new(file, text)).collect();
+        let tables = texts.iter().map(table).collect::<Result<Vec<_>, _>>()?;
+        // What is extended is a policy by itself. Its files are looked at where they count.
+        for from in 1..texts.len() {
+            let (texts, tables) = (texts.get(from..).unwrap_or_default(), tables.get(from..).unwrap_or_default());
+            Self::read(&Section::root(texts, tables.iter())?, &mut extends::Unread)?;
         }
-        let parsed = DeTable::parse(text.text)
-            .map_err(|why| text.invalid(why.span().map_or(0, |span| span.start), why.message()))?;
-        schema(&text, parsed.get_ref())?;
-        let root = Section::new(&text, "", parsed.get_ref(), parsed.span())?;
-        let mut policy = Self { document: Some(Arc::clone(&text.file)), ..Self::default() };
+        let mut policy = Self::read(&Section::root(&texts, tables.iter())?, files)?;
+        policy.document = Some(file.into());
+        Ok(policy)
+    }
+
+    fn read(root: &Section<'_>, files: &mut dyn Files) -> Result<Self, Invalid> {
+        let mut policy = Self::default();
         let mut sites = Sites::default();
         if let Some(section) = root.section("tls")? {
             policy.tls = tls::tls(&section, files, &mut sites)?;
@@ -70,6 +85,9 @@ impl Policy {
         }
         if let Some(section) = root.section("limits")? {
             policy.limits = limits::limits(&section, &mut sites)?;
+        }
+        if let Some(section) = root.section("components")? {
+            policy.components = components::components(&section)?;
         }
         if let Some(section) = root.section("destinations")? {
             policy.destinations = destinations::destinations(&section)?;
@@ -84,6 +102,18 @@ impl Policy {
         policy.sites = sites;
         Ok(policy)
     }
+}
+
+/// The tables of a document that says which schema it has.
+fn table<'d>(text: &Text<'d>) -> Result<Spanned<DeTable<'d>>, Invalid> {
+    if text.text.len() > MAX_DOCUMENT {
+        let message = format!("the document has {} bytes, expected at most {MAX_DOCUMENT}", text.text.len());
+        return Err(text.invalid(0, message));
+    }
+    let parsed = DeTable::parse(text.text)
+        .map_err(|why| text.invalid(why.span().map_or(0, |span| span.start), why.message()))?;
+    schema(text, parsed.get_ref())?;
+    Ok(parsed)
 }
 
 /// The schema comes before everything else: the keys of another one are not ours to judge.
@@ -109,10 +139,25 @@ pub(super) mod tests {
     use super::super::{Group, Suite, Trust, Version};
     use super::*;
 
+    /// What others extend.
+    const BASE: &str = "[tls]\nca = [\"a\"]\n[egress]\nredirects = 3\nplain-http = [\"a\"]\n[egress.source]\n\
+        hosts = [\"a.b\"]\n[limits]\nconnect = \"5s\"\nanswer = \"6s\"";
+
     /// Files that are always there.
     pub(in crate::policy) struct Any;
 
     impl Files for Any {
+        fn document(&mut self, path: &str, _: &Site) -> Result<(String, String), String> {
+            let rest = match path {
+                "base.toml" => BASE,
+                "middle.toml" => "extends = \"base.toml\"\n[egress]\nredirects = 4",
+                "wrong.toml" => "[limits]\nconnect = 5",
+                "circle.toml" | "./circle.toml" => "extends = \"./circle.toml\"",
+                _ => return Err(format!("`{path}` cannot be read")),
+            };
+            Ok((path.to_owned(), format!("schema = \"{SCHEMA}\"\n{rest}")))
+        }
+
         fn anchors(&mut self, path: &str, site: &Site) -> Result<Vec<TrustAnchor>, String> {
             match path {
                 "missing" => Err("`missing` cannot be read".to_owned()),
@@ -120,7 +165,7 @@ pub(super) mod tests {
             }
         }
 
-        fn file(&mut self, path: &str) -> Result<(String, Vec<u8>), String> {
+        fn file(&mut self, path: &str, _: &Site) -> Result<(String, Vec<u8>), String> {
             if path == "missing" {
                 Err("`missing` cannot be read".to_owned())
             } else {
@@ -161,24 +206,28 @@ pub(super) mod tests {
         refused("[tls]\nprofile = \"aes-gcm\"\nprofile = \"aes-gcm\"", 4, 1, "duplicate key");
         refused("[tls]\n[tls]", 3, 2, "duplicate key");
         refused("[tls]\n# ü\n\"ü\" = 1", 4, 1, "unknown key `tls.ü`: `tls` has `profile`, `versions`");
-        refused("[tsl]", 2, 2, "unknown key `tsl`: the document has `schema`, `tls`");
+        refused("[tsl]", 2, 2, "unknown key `tsl`: the document has `schema`, `extends`, `tls`");
         let many = (0..4097).map(|host| format!("\"h{host}\",")).collect::<String>();
         refused(&format!("[egress.source]\nhosts = [{many}]"), 3, 9, "has 4097 entries, expected at most 4096");
         refused("[egress.source]\nhosts = [\"ü\", 1]", 3, 15, "`egress.source.hosts` has a value of type integer");
     }
 
     /// Arrays of tables, and what an entry can be for.
-    const ENTRIES: [(&str, &str); 2] = [("tls.host", "a"), ("destinations.repository", "a.b/c")];
+    const ENTRIES: [(&str, &str, &str); 3] = [
+        ("tls.host", "match", "a"),
+        ("destinations.repository", "match", "a.b/c"),
+        ("components.allow", "digest", "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+    ];
 
     #[test]
     fn every_key_of_a_wrong_type_is_refused_by_name() {
         for key in KEYS.iter().filter(|key| key.path != "schema") {
-            let of_entry = ENTRIES
-                .iter()
-                .find_map(|(entry, whose)| Some((entry, whose, key.path.strip_prefix(entry)?.strip_prefix('.')?)));
+            let of_entry = ENTRIES.iter().find_map(|(entry, by, whose)| {
+                Some((entry, by, whose, key.path.strip_prefix(entry)?.strip_prefix('.')?))
+            });
             let text = match of_entry {
-                Some((entry, _, "match")) => format!("[[{entry}]]\nmatch = 1979-05-27"),
-                Some((entry, whose, name)) => format!("[[{entry}]]\nmatch = \"{whose}\"\n{name} = 1979-05-27"),
+                Some((entry, by, _, name)) if *by == name => format!("[[{entry}]]\n{by} = 1979-05-27"),
+                Some((entry, by, whose, name)) => format!("[[{entry}]]\n{by} = \"{whose}\"\n{name} = 1979-05-27"),
                 None => format!("{} = 1979-05-27", key.path),
             };
             let why = parsed(&text).expect_err(&text);
@@ -269,6 +318,47 @@ pub(super) mod tests {
         refused(both, 3, 10, "`a.b` is allowed here and denied by `*.b` at policy.toml:4");
         let both = "[egress.registry]\naddresses = [\"10.1.0.0/16\"]\ndenied-addresses = [\"10.0.0.0/8\"]";
         refused(both, 3, 14, "denied by `10.0.0.0/8`");
+    }
+
+    #[test]
+    fn a_key_has_the_value_of_the_first_document_that_has_it() {
+        let policy = parsed(
+            "extends = \"middle.toml\"\n[egress]\nplain-http = [\"b\"]\n[egress.source]\n\
+             denied-hosts = [\"c\"]\n[limits]\nanswer = \"7s\"",
+        )
+        .unwrap();
+        let egress = &policy.egress;
+        let listed = |authority: &super::super::Sited<super::super::Authority>| {
+            format!("{} {}", authority.value, authority.site)
+        };
+        assert_eq!(egress.plain_http.iter().map(listed).collect::<Vec<_>>(), ["b policy.toml:4"], "as a whole");
+        assert_eq!(egress.source.hosts[0].site.to_string(), "base.toml:8", "and the same table's other key");
+        assert_eq!(egress.source.denied_hosts[0].site.to_string(), "policy.toml:6");
+        for (key, site) in [
+            ("egress.redirects", "middle.toml:4"),
+            ("limits.connect", "base.toml:10"),
+            ("limits.answer", "policy.toml:8"),
+        ] {
+            assert_eq!(policy.sites.of(key).to_string(), site);
+        }
+        assert_eq!((egress.redirects, policy.limits.answer.as_secs()), (4, 7));
+        assert_eq!(policy.tls.anchors[0].file, "a");
+        assert_eq!(policy.document.as_deref(), Some("policy.toml"));
+    }
+
+    #[test]
+    fn what_is_extended_must_be_a_policy_itself() {
+        refused("extends = \"absent.toml\"", 2, 11, "`absent.toml` cannot be read");
+        refused("extends = \"\"", 2, 11, "`extends` is empty");
+        let why = parsed("extends = \"wrong.toml\"\n[limits]\nconnect = \"5s\"").unwrap_err();
+        assert_eq!((&*why.file, why.line, why.column), ("wrong.toml", 3, 11), "though it is not what counts: {why}");
+        let why = parsed("extends = \"circle.toml\"").unwrap_err();
+        assert!(why.message.contains("more than 8 documents"), "{why}");
+        assert_eq!((&*why.file, why.line), ("./circle.toml", 2));
+        // Together they may contradict each other though each is a policy by itself.
+        let why = parsed("extends = \"base.toml\"\n[egress.source]\ndenied-hosts = [\"*.b\"]").unwrap_err();
+        assert!(why.message.contains("denied by `*.b` at policy.toml:4"), "{why}");
+        assert_eq!((&*why.file, why.line), ("base.toml", 8));
     }
 
     #[test]

@@ -1,7 +1,6 @@
-//! Tables of the document, read key by key; whatever is wrong is wrong at a line and column.
+//! Tables of the document and of those that it extends, read key by key; whatever is wrong is wrong at a line and column.
 
 use std::fmt;
-use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -36,20 +35,27 @@ pub(super) struct Text<'d> {
     lines: Vec<usize>,
 }
 
-/// A table whose keys are all known and built.
+/// A table whose keys are all known and built: that of the document and those of the documents that it extends, nearest first.
+/// A key has the value of the first that has it.
 #[derive(Clone)]
 pub(super) struct Section<'d> {
     path: &'static str,
-    text: &'d Text<'d>,
-    table: &'d DeTable<'d>,
-    span: Range<usize>,
+    texts: &'d [Text<'d>],
+    layers: Vec<(Place, &'d DeTable<'d>)>,
+}
+
+/// A place in one of the documents.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Place {
+    document: usize,
+    at: usize,
 }
 
 /// One value with its place.
 pub(super) struct Item<T> {
     pub(super) value: T,
     pub(super) site: Site,
-    pub(super) span: Range<usize>,
+    pub(super) span: Place,
 }
 
 impl<T> Item<T> {
@@ -85,109 +91,141 @@ impl<'d> Text<'d> {
 }
 
 impl<'d> Section<'d> {
-    /// The table at `path`, the empty one being the root.
-    pub(super) fn new(
-        text: &'d Text<'d>,
-        path: &'static str,
-        table: &'d DeTable<'d>,
-        span: Range<usize>,
+    /// The root of documents, each of which extends the next.
+    pub(super) fn root(
+        texts: &'d [Text<'d>],
+        tables: impl Iterator<Item = &'d Spanned<DeTable<'d>>>,
     ) -> Result<Self, Invalid> {
-        for name in table.keys() {
-            let at = name.span().start;
-            let whole = joined(path, name.get_ref());
-            match keys::find(&whole).map(|key| key.support) {
-                Some(Support::Built) => {}
-                Some(Support::NotYet) => {
-                    let version = env!("CARGO_PKG_VERSION");
-                    return Err(text.invalid(at, format!("`{whole}` is not supported yet by longshore {version}")));
-                }
-                None => {
-                    let known = keys::below(path).join("`, `");
-                    let place = if path.is_empty() { "the document".to_owned() } else { format!("`{path}`") };
-                    let message = format!("unknown key `{whole}`: {place} has `{known}`");
-                    return Err(text.invalid(at, message));
+        let layer = |(document, table): (usize, &'d Spanned<DeTable<'d>>)| {
+            (Place { document, at: table.span().start }, table.get_ref())
+        };
+        Self::new(texts, "", tables.enumerate().map(layer).collect())
+    }
+
+    /// The tables at `path`, the empty one being the root.
+    fn new(texts: &'d [Text<'d>], path: &'static str, layers: Vec<(Place, &'d DeTable<'d>)>) -> Result<Self, Invalid> {
+        let section = Self { path, texts, layers };
+        for (begins, table) in &section.layers {
+            for name in table.keys() {
+                let at = Place { at: name.span().start, ..*begins };
+                let whole = joined(path, name.get_ref());
+                match keys::find(&whole).map(|key| key.support) {
+                    Some(Support::Built) => {}
+                    Some(Support::NotYet) => {
+                        let version = env!("CARGO_PKG_VERSION");
+                        let message = format!("`{whole}` is not supported yet by longshore {version}");
+                        return Err(section.invalid(&at, message));
+                    }
+                    None => {
+                        let known = keys::below(path).join("`, `");
+                        let place = if path.is_empty() { "the document".to_owned() } else { format!("`{path}`") };
+                        let message = format!("unknown key `{whole}`: {place} has `{known}`");
+                        return Err(section.invalid(&at, message));
+                    }
                 }
             }
         }
-        Ok(Self { path, text, table, span })
+        Ok(section)
     }
 
-    pub(super) fn invalid(&self, at: &Range<usize>, message: impl Into<String>) -> Invalid {
-        self.text.invalid(at.start, message)
+    pub(super) fn invalid(&self, at: &Place, message: impl Into<String>) -> Invalid {
+        let message = message.into();
+        match self.texts.get(at.document) {
+            Some(text) => text.invalid(at.at, message),
+            None => Invalid { file: "".into(), line: 0, column: 0, message },
+        }
+    }
+
+    /// The whole name of a key.
+    pub(super) fn key(&self, name: &str) -> String {
+        joined(self.path, name)
     }
 
     /// Where the section begins.
-    pub(super) fn span(&self) -> &Range<usize> {
-        &self.span
+    pub(super) fn span(&self) -> Place {
+        self.layers.first().map_or_else(Place::default, |(begins, _)| *begins)
     }
 
     /// Where the key stands, if it does.
-    pub(super) fn span_of(&self, name: &str) -> Option<Range<usize>> {
-        self.table.keys().find(|key| key.get_ref() == name).map(Spanned::span)
+    pub(super) fn span_of(&self, name: &str) -> Option<Place> {
+        let of = |(begins, table): &(Place, &'d DeTable<'d>)| {
+            let key = table.keys().find(|key| key.get_ref() == name)?;
+            Some(Place { at: key.span().start, ..*begins })
+        };
+        self.layers.iter().find_map(of)
     }
 
     pub(super) fn section(&self, name: &str) -> Result<Option<Self>, Invalid> {
-        let Some(value) = self.table.get(name) else { return Ok(None) };
-        match value.get_ref() {
-            DeValue::Table(table) => self.below(name, table, value.span()).map(Some),
-            other => Err(self.mistyped(name, value.span(), other, "a table")),
+        let mut layers = Vec::new();
+        for (begins, table) in &self.layers {
+            let Some(value) = table.get(name) else { continue };
+            let place = Place { at: value.span().start, ..*begins };
+            match value.get_ref() {
+                DeValue::Table(table) => layers.push((place, table)),
+                other => return Err(self.mistyped(name, place, other, "a table")),
+            }
         }
+        if layers.is_empty() { Ok(None) } else { self.below(name, layers).map(Some) }
     }
 
     /// An array of tables, with something in it.
     pub(super) fn sections(&self, name: &str) -> Result<Vec<Self>, Invalid> {
-        let Some(value) = self.table.get(name) else { return Ok(Vec::new()) };
-        let mistyped = |span, other| self.mistyped(name, span, other, "an array of tables");
-        let DeValue::Array(entries) = value.get_ref() else { return Err(mistyped(value.span(), value.get_ref())) };
-        self.check_length(name, entries.len(), value.span())?;
-        let section = |entry: &'d Spanned<DeValue<'d>>| match entry.get_ref() {
-            DeValue::Table(table) => self.below(name, table, entry.span()),
-            other => Err(mistyped(entry.span(), other)),
+        let Some((place, value)) = self.value(name) else { return Ok(Vec::new()) };
+        let mistyped = |place, other| self.mistyped(name, place, other, "an array of tables");
+        let DeValue::Array(entries) = value else { return Err(mistyped(place, value)) };
+        self.check_length(name, entries.len(), place)?;
+        let section = |entry: &'d Spanned<DeValue<'d>>| {
+            let place = Place { at: entry.span().start, ..place };
+            match entry.get_ref() {
+                DeValue::Table(table) => self.below(name, vec![(place, table)]),
+                other => Err(mistyped(place, other)),
+            }
         };
         entries.iter().map(section).collect()
     }
 
     pub(super) fn string(&self, name: &str) -> Result<Option<Item<&'d str>>, Invalid> {
-        let Some(value) = self.table.get(name) else { return Ok(None) };
-        match value.get_ref() {
-            DeValue::String(string) => Ok(Some(self.item(&**string, value.span()))),
-            other => Err(self.mistyped(name, value.span(), other, "a string")),
+        let Some((place, value)) = self.value(name) else { return Ok(None) };
+        match value {
+            DeValue::String(string) => Ok(Some(self.item(&**string, place))),
+            other => Err(self.mistyped(name, place, other, "a string")),
         }
     }
 
     pub(super) fn boolean(&self, name: &str) -> Result<Option<Item<bool>>, Invalid> {
-        let Some(value) = self.table.get(name) else { return Ok(None) };
-        match value.get_ref() {
-            DeValue::Boolean(boolean) => Ok(Some(self.item(*boolean, value.span()))),
-            other => Err(self.mistyped(name, value.span(), other, "true or false")),
+        let Some((place, value)) = self.value(name) else { return Ok(None) };
+        match value {
+            DeValue::Boolean(boolean) => Ok(Some(self.item(*boolean, place))),
+            other => Err(self.mistyped(name, place, other, "true or false")),
         }
     }
 
     /// A whole number between `least` and `most`.
     pub(super) fn integer(&self, name: &str, least: u64, most: u64) -> Result<Option<Item<u64>>, Invalid> {
-        let Some(value) = self.table.get(name) else { return Ok(None) };
-        let DeValue::Integer(integer) = value.get_ref() else {
-            return Err(self.mistyped(name, value.span(), value.get_ref(), "a whole number"));
+        let Some((place, value)) = self.value(name) else { return Ok(None) };
+        let DeValue::Integer(integer) = value else {
+            return Err(self.mistyped(name, place, value, "a whole number"));
         };
         match u64::from_str_radix(integer.as_str(), integer.radix()) {
-            Ok(number) if (least..=most).contains(&number) => Ok(Some(self.item(number, value.span()))),
+            Ok(number) if (least..=most).contains(&number) => Ok(Some(self.item(number, place))),
             _ => {
                 let message = format!("`{}` must be from {least} to {most}", joined(self.path, name));
-                Err(self.invalid(&value.span(), message))
+                Err(self.invalid(&place, message))
             }
         }
     }
 
     /// A list of strings, none of them twice, none if the key is absent.
     pub(super) fn strings(&self, name: &str) -> Result<Vec<Item<&'d str>>, Invalid> {
-        let Some(value) = self.table.get(name) else { return Ok(Vec::new()) };
-        let mistyped = |span, other| self.mistyped(name, span, other, "a list of strings");
-        let DeValue::Array(entries) = value.get_ref() else { return Err(mistyped(value.span(), value.get_ref())) };
-        self.check_length(name, entries.len(), value.span())?;
+        let Some((place, value)) = self.value(name) else { return Ok(Vec::new()) };
+        let mistyped = |place, other| self.mistyped(name, place, other, "a list of strings");
+        let DeValue::Array(entries) = value else { return Err(mistyped(place, value)) };
+        self.check_length(name, entries.len(), place)?;
         let mut items: Vec<Item<&'d str>> = Vec::new();
         for entry in entries {
-            let DeValue::String(string) = entry.get_ref() else { return Err(mistyped(entry.span(), entry.get_ref())) };
-            items.push(self.item(&**string, entry.span()));
+            let place = Place { at: entry.span().start, ..place };
+            let DeValue::String(string) = entry.get_ref() else { return Err(mistyped(place, entry.get_ref())) };
+            items.push(self.item(&**string, place));
         }
         Ok(items)
     }
@@ -237,31 +275,46 @@ impl<'d> Section<'d> {
         Ok(items)
     }
 
-    fn below(&self, name: &str, table: &'d DeTable<'d>, span: Range<usize>) -> Result<Self, Invalid> {
+    fn below(&self, name: &str, layers: Vec<(Place, &'d DeTable<'d>)>) -> Result<Self, Invalid> {
         let path = joined(self.path, name);
-        let key = keys::find(&path).ok_or_else(|| self.invalid(&span, format!("unknown section `{path}`")))?;
-        Self::new(self.text, key.path, table, span)
+        let key = keys::find(&path).ok_or_else(|| self.invalid(&self.span(), format!("unknown section `{path}`")))?;
+        Self::new(self.texts, key.path, layers)
     }
 
-    fn item<T>(&self, value: T, span: Range<usize>) -> Item<T> {
-        Item { value, site: self.text.site(span.start), span }
+    /// The value of a key, and where it stands.
+    fn value(&self, name: &str) -> Option<(Place, &'d DeValue<'d>)> {
+        let of = |(begins, table): &(Place, &'d DeTable<'d>)| {
+            let value = table.get(name)?;
+            Some((Place { at: value.span().start, ..*begins }, value.get_ref()))
+        };
+        self.layers.iter().find_map(of)
+    }
+
+    fn item<T>(&self, value: T, place: Place) -> Item<T> {
+        let site = self.texts.get(place.document).map_or(Site::BuiltIn, |text| text.site(place.at));
+        Item { value, site, span: place }
     }
 
     /// An empty list would be read as everything by one and as nothing by another.
-    fn check_length(&self, name: &str, entries: usize, span: Range<usize>) -> Result<(), Invalid> {
+    fn check_length(&self, name: &str, entries: usize, place: Place) -> Result<(), Invalid> {
         let path = joined(self.path, name);
         let message = match entries {
             0 => format!("`{path}` is empty: leave the key out for the default, or list what is allowed"),
             1..=MAX_ENTRIES => return Ok(()),
             _ => format!("`{path}` has {entries} entries, expected at most {MAX_ENTRIES}"),
         };
-        Err(self.invalid(&span, message))
+        Err(self.invalid(&place, message))
     }
 
-    fn mistyped(&self, name: &str, span: Range<usize>, found: &DeValue<'_>, expected: &str) -> Invalid {
+    fn mistyped(&self, name: &str, place: Place, found: &DeValue<'_>, expected: &str) -> Invalid {
         let path = joined(self.path, name);
-        self.invalid(&span, format!("`{path}` has a value of type {}, expected {expected}", found.type_str()))
+        self.invalid(&place, format!("`{path}` has a value of type {}, expected {expected}", found.type_str()))
     }
+}
+
+/// Entries without their places in the text.
+pub(super) fn sited<T>(items: Vec<Item<T>>) -> Vec<Sited<T>> {
+    items.into_iter().map(Item::sited).collect()
 }
 
 fn joined(path: &str, name: &str) -> String {

@@ -154,7 +154,7 @@ fn hosts(section: &Section<'_>, files: &mut dyn Files) -> Result<Vec<HostTls>, I
 
 fn host(entry: &Section<'_>, files: &mut dyn Files) -> Result<HostTls, Invalid> {
     let Some(Item { value: pattern, site, span }) = entry.string("match")? else {
-        return Err(entry.invalid(entry.span(), "an entry of `tls.host` needs `match`: the host it is for"));
+        return Err(entry.invalid(&entry.span(), "an entry of `tls.host` needs `match`: the host it is for"));
     };
     let pattern: HostPattern =
         pattern.parse().map_err(|why| entry.invalid(&span, format!("`tls.host.match`: {why}")))?;
@@ -183,7 +183,7 @@ fn identity(entry: &Section<'_>, files: &mut dyn Files) -> Result<Option<ClientI
         (Some(alone), None) => return Err(entry.invalid(&alone.span, "`certificate` needs `key` beside it")),
         (None, Some(alone)) => return Err(entry.invalid(&alone.span, "`key` needs `certificate` beside it")),
     };
-    let mut read = |item: &Item<&str>| files.file(item.value).map_err(|why| entry.invalid(&item.span, why));
+    let mut read = |item: &Item<&str>| files.file(item.value, &item.site).map_err(|why| entry.invalid(&item.span, why));
     let ((certificate_file, pem), (key_file, key)) = (read(&certificate)?, read(&key)?);
     Ok(Some(ClientIdentity { certificate_file, certificate: pem, key_file, key, site: certificate.site }))
 }
