@@ -439,8 +439,8 @@ fn policies_are_checked_and_shown() {
     assert_eq!(ran.stdout, "");
     let file = stage.policy("profile = \"modern\"");
     policy(&["check", &file]).failed(13, "policy-invalid", &["policy.toml:4:11: `modern` is no profile"]);
-    let file = stage.policy("pins = [\"sha256:x\"]");
-    policy(&["check", &file]).failed(13, "policy-invalid", &["policy.toml:4:1: `tls.pins` is not supported yet"]);
+    let file = stage.policy("fips = true");
+    policy(&["check", &file]).failed(13, "policy-invalid", &["policy.toml:4:1: `tls.fips` is not supported yet"]);
     let file = stage.policy("[[tls.host]]\nmatch = \"a\"\nca = [\"policy.toml\"]");
     let says = ["policy.toml:6: ", "does not hold usable certificates"];
     policy(&["check", &file]).failed(13, "policy-invalid", &says);

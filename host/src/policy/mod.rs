@@ -37,7 +37,7 @@ pub use origin::{Authority, MalformedAuthority, MalformedOrigin, Origin, Scheme}
 pub use range::{AddressRange, MalformedAddressRange};
 pub use require::{ChecksumName, HazardPattern, MalformedProbeName, ProbeName, Require};
 pub use site::{Rule, Site, Sited, Sites};
-pub use tls::{ClientIdentity, FlagIdentity, Group, HostTls, Suite, TlsPolicy, Trust, TrustAnchor, Version};
+pub use tls::{ClientIdentity, FlagIdentity, Group, HostTls, Pins, Suite, TlsPolicy, Trust, TrustAnchor, Version};
 
 /// The effective policy of one run.
 #[derive(Clone, Debug, Default)]

@@ -134,6 +134,7 @@ impl Policy {
         single(out, "groups", &groups, &site)?;
         single(out, "system-store", &tls.system_store.to_string(), &self.sites.of("tls.system-store"))?;
         list(out, "ca", tls.anchors.iter().map(anchor))?;
+        list(out, "pins", tls.pins.iter().map(shown))?;
         for entry in &tls.hosts {
             writeln!(out, "\n[[tls.host]]")?;
             single(out, "match", &quoted(&entry.hosts.value.to_string()), &entry.hosts.site)?;
@@ -142,10 +143,11 @@ impl Policy {
                 Trust::Only(anchors) => list(out, "ca", anchors.iter().map(anchor))?,
                 Trust::Anybody(site) => single(out, "insecure-skip-verification", "true", site)?,
             }
+            list(out, "pins", entry.pins.iter().map(shown))?;
             match &entry.identity {
                 Some(identity) => write_identity(out, identity)?,
                 // An entry that only says that verification is not skipped.
-                None if entry.trust == Trust::AsUsual => {
+                None if entry.trust == Trust::AsUsual && entry.pins.is_empty() => {
                     single(out, "insecure-skip-verification", "false", &entry.hosts.site)?;
                 }
                 None => {}

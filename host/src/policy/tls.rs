@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Authority, HostPattern, Origin, Rule, Side, Site, Sited};
+use crate::oci::Digest;
 
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +72,8 @@ pub struct HostTls {
     pub hosts: Sited<HostPattern>,
     /// Whom they are trusted to.
     pub trust: Trust,
+    /// Keys of which one must be on the path of their certificates, in the place of those for every host.
+    pub pins: Vec<Sited<Digest>>,
     /// As whom we present ourselves to them, if they ask.
     pub identity: Option<ClientIdentity>,
 }
@@ -97,6 +100,14 @@ pub struct FlagIdentity {
     pub identity: ClientIdentity,
 }
 
+/// The keys that are pinned for one host, and the key of the policy that says so.
+#[derive(Clone, Debug)]
+pub struct Pins {
+    /// SHA-256 of their SubjectPublicKeyInfo in DER, at least one.
+    pub keys: Vec<Sited<Digest>>,
+    key: &'static str,
+}
+
 /// What is offered and whom it is trusted to. In order of preference.
 #[derive(Clone, Debug)]
 pub struct TlsPolicy {
@@ -112,6 +123,8 @@ pub struct TlsPolicy {
     pub system_store: bool,
     /// Trust anchors besides it.
     pub anchors: Vec<TrustAnchor>,
+    /// Keys of which one must be on the verified path of every certificate: SHA-256 of their SubjectPublicKeyInfo in DER.
+    pub pins: Vec<Sited<Digest>>,
     /// What is different for some hosts; the first entry that covers an origin counts, and no other.
     pub hosts: Vec<HostTls>,
     /// Client certificates from the command line; they go before those of `hosts`.
@@ -125,12 +138,31 @@ impl TlsPolicy {
         self.hosts.iter().find(|entry| entry.hosts.value.covers(origin))
     }
 
+    /// What is pinned for that origin; nothing where nobody's certificate is verified.
+    #[must_use]
+    pub fn pins(&self, origin: &Origin) -> Option<Pins> {
+        let (keys, key) = match self.entry(origin) {
+            Some(HostTls { trust: Trust::Anybody(_), .. }) => return None,
+            Some(entry) if !entry.pins.is_empty() => (&entry.pins, "tls.host.pins"),
+            Some(_) | None => (&self.pins, "tls.pins"),
+        };
+        (!keys.is_empty()).then(|| Pins { keys: keys.clone(), key })
+    }
+
     /// The client certificate for that origin on that side.
     #[must_use]
     pub fn identity(&self, side: Side, origin: &Origin) -> Option<&ClientIdentity> {
         let meant = |flag: &&FlagIdentity| flag.side.is_none_or(|meant| meant == side) && flag.host.covers(origin);
         let flag = self.identities.iter().find(meant).map(|flag| &flag.identity);
         flag.or_else(|| self.entry(origin)?.identity.as_ref())
+    }
+}
+
+impl Pins {
+    /// The rule that pins.
+    #[must_use]
+    pub fn rule(&self) -> Rule {
+        Rule { key: self.key, site: self.keys.first().map_or(Site::BuiltIn, |pin| pin.site.clone()) }
     }
 }
 
@@ -144,6 +176,7 @@ impl Default for TlsPolicy {
             offered_by: Rule { key: "tls.profile", site: Site::BuiltIn },
             system_store: true,
             anchors: Vec::new(),
+            pins: Vec::new(),
             hosts: Vec::new(),
             identities: Vec::new(),
         }
@@ -274,6 +307,7 @@ mod tests {
             |host: &str, side, file| FlagIdentity { host: host.parse().unwrap(), side, identity: identity(file) };
         let entry = HostTls {
             hosts: Sited::new("*.example".parse().unwrap(), Site::BuiltIn),
+            pins: Vec::new(),
             trust: Trust::AsUsual,
             identity: Some(identity("entry")),
         };

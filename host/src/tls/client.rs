@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::identity::{ASKED, Asked, ClientCertificate, Presenting};
-use super::{Negotiated, anchors, identity, provider, verifier};
+use super::{Negotiated, anchors, identity, pins, provider, verifier};
 use crate::error::{Code, Error, Result, Stage};
 use crate::policy::{Origin, Side, TlsPolicy, Trust};
 
@@ -148,9 +148,13 @@ impl Inner {
             }
             Some(Trust::AsUsual) | None => Some(anchors::usual(&self.policy)?),
         };
-        let verifier = match roots {
-            Some(roots) => verifier::verifying(roots, &self.provider).map_err(impossible)?,
-            None => verifier::trusting_anybody(&self.provider),
+        let verifier = match (roots, self.policy.pins(origin)) {
+            (Some(roots), Some(keys)) => {
+                let usual = verifier::verifying(roots.clone(), &self.provider).map_err(impossible)?;
+                pins::pinned(usual, roots, keys, &self.provider)
+            }
+            (Some(roots), None) => verifier::verifying(roots, &self.provider).map_err(impossible)?,
+            (None, _) => verifier::trusting_anybody(&self.provider),
         };
         let key = identity.map(|identity| identity::certified(identity, &self.provider)).transpose()?;
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))

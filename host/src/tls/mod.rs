@@ -5,6 +5,7 @@ mod client;
 mod hello;
 mod identity;
 mod negotiated;
+mod pins;
 mod provider;
 mod speed;
 mod verifier;

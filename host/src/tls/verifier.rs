@@ -10,6 +10,8 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::{CertificateError, DigitallySignedStruct, Error as TlsError, OtherError, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
+use super::pins::NotPinned;
+
 /// Verifies certificates against trust anchors (RFC 5280, RFC 6125).
 ///
 /// # Errors
@@ -55,6 +57,10 @@ pub(super) fn explained(why: &CertificateError) -> (String, &'static str) {
         CertificateError::Other(other) if other.0.downcast_ref::<SelfSigned>().is_some() => {
             ("it is self-signed".to_owned(), OWN)
         }
+        CertificateError::Other(other) if other.0.downcast_ref::<NotPinned>().is_some() => (
+            other.0.to_string(),
+            "if the server has got a new key on purpose, whoever keeps the policy has to pin the new one",
+        ),
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => (
             "it is the certificate of a CA (basicConstraints CA:TRUE), which may not be a server's own".to_owned(),
             "issue the server a certificate of its own, signed by that CA or by itself, with CA:FALSE",

@@ -10,6 +10,8 @@ mod components;
 mod destinations;
 mod egress;
 mod extends;
+#[cfg(test)]
+mod json_schema;
 mod keys;
 mod limits;
 mod require;

@@ -1,7 +1,7 @@
 //! The section `tls`.
 
 use super::Files;
-use super::section::{Invalid, Item, Section};
+use super::section::{Invalid, Item, Section, sited};
 use crate::policy::{
     ClientIdentity, Group, HostPattern, HostTls, Rule, Site, Sites, Suite, TlsPolicy, Trust, TrustAnchor, Version,
 };
@@ -12,6 +12,7 @@ const PROFILES: [(&str, &[Version]); 2] = [("aes-gcm", Version::ALL), ("aes-gcm-
 pub(super) fn tls(section: &Section<'_>, files: &mut dyn Files, sites: &mut Sites) -> Result<TlsPolicy, Invalid> {
     let mut policy = offered(section, sites)?;
     policy.anchors = anchors(section, files)?;
+    policy.pins = sited(section.list("pins")?);
     policy.hosts = hosts(section, files)?;
     if let Some(Item { value, site, span }) = section.boolean("system-store")? {
         let trusting = |entry: &HostTls| matches!(entry.trust, Trust::Only(_));
@@ -169,11 +170,17 @@ fn host(entry: &Section<'_>, files: &mut dyn Files) -> Result<HostTls, Invalid> 
         (true, _) => Trust::AsUsual,
         (false, _) => Trust::Only(anchors),
     };
+    let pins = sited(entry.list("pins")?);
+    if let (Some(Item { value: true, span, .. }), false) = (&insecure, pins.is_empty()) {
+        let message =
+            "`insecure-skip-verification` contradicts `pins`: with it no path is verified that could have them";
+        return Err(entry.invalid(span, message));
+    }
     let identity = identity(entry, files)?;
-    if trust == Trust::AsUsual && identity.is_none() && insecure.is_none() {
+    if trust == Trust::AsUsual && identity.is_none() && insecure.is_none() && pins.is_empty() {
         return Err(entry.invalid(&span, format!("the entry for `{pattern}` says nothing about it")));
     }
-    Ok(HostTls { hosts: crate::policy::Sited::new(pattern, site), trust, identity })
+    Ok(HostTls { hosts: crate::policy::Sited::new(pattern, site), trust, pins, identity })
 }
 
 fn identity(entry: &Section<'_>, files: &mut dyn Files) -> Result<Option<ClientIdentity>, Invalid> {
