@@ -1,0 +1,114 @@
+//! What a hostile component tries, and what stops it. docs/containment.md is the whole table: each of its rows has a test here
+//! or elsewhere.
+
+use std::fs;
+use std::path::Path;
+
+use longshore_tests::fixtures::Fixture;
+use longshore_tests::program::{Ran, import};
+use longshore_tests::scratch::{Scratch, raw};
+use serde_json::json;
+
+const DISK: usize = 300_000;
+/// The most messages of one instance that are shown, and the most bytes of each (`engine/log.rs`).
+const MESSAGES: (usize, usize) = (256, 4096);
+/// What stands around a message in the log: time, level, the component's name.
+const AROUND: usize = 256;
+
+struct Place {
+    scratch: Scratch,
+}
+
+impl Place {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        raw(&scratch.path("disk.raw"), DISK);
+        Self { scratch }
+    }
+
+    fn through(&self, filter: Fixture) -> Ran {
+        let limits = "[limits]\ncomponent-cpu = \"2s\"\ncomponent-memory = \"16MiB\"";
+        fs::write(self.scratch.path("policy.toml"), format!("schema = \"longshore.policy/v1\"\n{limits}\n")).unwrap();
+        let (disk, policy) = (self.scratch.text("disk.raw"), self.scratch.text("policy.toml"));
+        let (to, size) = (format!("oci:{}", self.scratch.text("layout")), DISK.to_string());
+        let filter = filter.path();
+        import([&*disk, &*to, "--filter", &*filter, "--size", &*size, "--policy", &*policy, "--report", "-"])
+    }
+
+    /// Stopped with that code and those words, to blame, and nothing is left.
+    fn stopped(filter: Fixture, code: &str, says: &str) {
+        let place = Self::new();
+        let ran = place.through(filter).failed(14, code, &[says]);
+        let error = &ran.report()["error"];
+        assert_eq!((&error["stage"], &error["blame"]), (&json!("filter"), &json!("component")), "{filter:?}");
+        assert!(!place.scratch.path("layout/index.json").exists(), "{filter:?}: nothing is tagged");
+    }
+}
+
+#[test]
+fn handles_without_end() {
+    Place::stopped(Fixture::FilterHandles, "component-trapped", "handle");
+}
+
+#[test]
+fn a_call_of_itself_without_end() {
+    Place::stopped(Fixture::FilterDeep, "component-trapped", "`filter-deep` trapped");
+}
+
+#[test]
+fn more_words_than_fit_into_a_call() {
+    Place::stopped(Fixture::FilterWords, "component-trapped", "too much data");
+}
+
+#[test]
+fn an_output_that_is_dropped() {
+    Place::stopped(Fixture::FilterDrops, "component-failed", "dropped");
+}
+
+#[test]
+fn tasks_without_end() {
+    Place::stopped(Fixture::FilterTasks, "component-budget", "`filter-tasks` was stopped");
+}
+
+#[test]
+fn a_description_that_never_ends() {
+    Place::stopped(Fixture::FilterDescribes, "component-budget", "`filter-describes` was stopped: the CPU budget");
+}
+
+/// It is no fault to say much. What is shown of it is bounded, and moves no cursor.
+#[test]
+fn a_log_without_end() {
+    let place = Place::new();
+    let ran = place.through(Fixture::FilterChatter).done();
+    let lines = ran.stderr.lines().filter(|line| line.contains("chatter")).count();
+    assert!((1..=MESSAGES.0).contains(&lines), "{lines} lines");
+    assert!(ran.stderr.lines().all(|line| line.len() <= MESSAGES.1 + AROUND), "a message is cut");
+    assert!(!ran.stderr.contains('\x1b') && !ran.stderr.contains('\r'), "no control characters");
+}
+
+/// The page's rows: the attempt, the layer, how it ends, and the test that proves it.
+#[test]
+fn every_row_of_the_table_has_its_test() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(tests.join("../docs/containment.md")).unwrap();
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| a component"))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    assert!(rows.len() >= 30, "{} rows", rows.len());
+    let read = |file: &str| {
+        let path =
+            if file.contains('/') { tests.join("../host/src").join(file) } else { tests.join("tests").join(file) };
+        fs::read_to_string(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display()))
+    };
+    let errors = fs::read_to_string(tests.join("../docs/errors.md")).unwrap();
+    for row in rows {
+        let [_, _, ends, proof] = row[..] else { panic!("{row:?} has not four columns") };
+        let (file, test) = proof.trim_matches('`').split_once("::").unwrap_or_else(|| panic!("{proof}"));
+        assert!(read(file).contains(&format!("fn {test}(")), "{proof} is not there");
+        if let Some(code) = ends.strip_prefix('`').and_then(|rest| rest.split('`').next()) {
+            assert!(errors.contains(&format!("`{code}`")), "{code} is no code");
+        }
+    }
+}
