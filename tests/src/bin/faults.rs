@@ -3,10 +3,7 @@
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use longshore_tests::faults::sum::carry_out;
-
-/// So many trials take every transition of the upload's state machine.
-const EXHAUSTIVE: u64 = 2_000;
+use longshore_tests::faults::sum::{EXHAUSTIVE, carry_out};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>());

@@ -25,7 +25,10 @@ fn is_survived(setting: Setting, side: Side, kind: Kind) -> bool {
     }
     let continues = match side {
         Side::Source => SOURCE_RESUMES && setting.ranged,
-        Side::Registry => UPLOAD_RESUMES && setting.registry != RegistryKind::Recorded(Manner::Odd),
+        Side::Registry => match setting.registry {
+            RegistryKind::Recorded(Manner::Odd(oddity)) => UPLOAD_RESUMES && oddity.is_survived(),
+            _ => UPLOAD_RESUMES,
+        },
     };
     let passes = match kind {
         // TLS notices, and ends the connection.
@@ -46,9 +49,12 @@ const IN_VAIN: [Transition; 4] =
 /// trials' disk that was sent is in memory, or the source has ranges), and nobody told either of them anything wrong.
 pub fn never_begins_again(setting: Setting, hits: &[Vec<Fault>; 2]) -> bool {
     let misled = |fault: &Fault| matches!(fault.kind, Kind::Status(404 | 416));
-    setting.registry == RegistryKind::Distribution3
-        && registry_understood(setting, hits)
-        && !hits[Side::Registry as usize].iter().any(misled)
+    let resumes = match setting.registry {
+        RegistryKind::Distribution3 => true,
+        RegistryKind::Recorded(Manner::Odd(oddity)) => oddity.resumes(),
+        _ => false,
+    };
+    resumes && registry_understood(setting, hits) && !hits[Side::Registry as usize].iter().any(misled)
 }
 
 /// How often an upload that went these ways began again in vain.

@@ -93,6 +93,8 @@ pub struct Traffic {
     pub bytes: [u64; 2],
     /// Where a direction took its turn in a conversation: requests begin there, and answers.
     pub turns: [Vec<u64>; 2],
+    /// How much had gone up when each connection began.
+    pub begins: Vec<u64>,
 }
 
 #[derive(Default)]
@@ -168,6 +170,11 @@ impl Drop for Leg {
 }
 
 impl Watch {
+    /// Another connection.
+    fn begins(&mut self) {
+        self.traffic.begins.push(self.traffic.bytes[Way::Up as usize]);
+    }
+
     /// `count` more bytes go this way. The first fault among them, and how many bytes are before it: those and, if there
     /// is a fault, its byte are counted.
     pub(super) fn pass(&mut self, way: Way, count: usize, is_turn: bool) -> Option<(usize, Kind)> {
@@ -190,6 +197,7 @@ impl Watch {
 }
 
 async fn connection(client: TcpStream, upstream: u16, acceptor: Option<TlsAcceptor>, watch: Arc<Mutex<Watch>>) {
+    watch.lock().unwrap().begins();
     let front = match acceptor {
         None => Front::Plain(client),
         Some(acceptor) => match acceptor.accept(client).await {

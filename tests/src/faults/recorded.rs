@@ -8,12 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST, LOCATION, RANGE};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST, HeaderValue, LOCATION, RANGE};
 use hyper::http::request::Parts;
 use hyper::{Method, Response};
 use rustls::ServerConfig;
 use sha2::{Digest as _, Sha256};
 
+use super::odd::Oddity;
 use crate::script::{Body, Handler, Script, broken, empty, full};
 
 /// Whose manners.
@@ -34,9 +35,8 @@ pub enum Manner {
     Acr,
     /// One that keeps what arrives, behind a proxy that takes a body of at most 1 MiB, as nginx by default.
     Capped,
-    /// What no registry is known to do: after a break, one in four claims more than it got, one never comes to rest, one
-    /// answers nothing any more, one claims less than it has. Which one is the number of the trial's.
-    Odd,
+    /// What no registry is known to do.
+    Odd(Oddity),
 }
 
 /// The body that a proxy takes.
@@ -59,6 +59,8 @@ pub struct Held {
     /// Digests by tag.
     pub tags: BTreeMap<String, String>,
     opened: u64,
+    /// Whether a clumsy one has just lost a session.
+    lost: bool,
 }
 
 /// One upload.
@@ -71,6 +73,10 @@ pub struct Session {
     state: u64,
     /// How often it was asked what it has.
     looks: u64,
+    /// Whether one of its requests broke off.
+    broke: bool,
+    /// Whether what an odd registry does once was done.
+    done: bool,
 }
 
 /// A running registry of one repository, which may have any name.
@@ -88,7 +94,11 @@ impl Recorded {
             let held = Arc::clone(&shared);
             Box::pin(async move {
                 let (parts, body) = request.into_parts();
-                answer(&At { held: &held, manner, scheme, parts: &parts }, body).await
+                let mut answer = answer(&At { held: &held, manner, scheme, parts: &parts }, body).await;
+                if manner == Manner::Odd(Oddity::Brief) {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                answer
             })
         });
         Self { script: Script::start(tls, handler), held }
@@ -136,16 +146,12 @@ impl At<'_> {
         Some(pair.replace("%3A", ":"))
     }
 
-    /// The number that ends the repository's name.
-    fn number(&self) -> u64 {
-        let name = self.parts.uri.path().split("/blobs/").next().unwrap_or_default();
-        let digits = name.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
-        digits.parse().unwrap_or(0)
-    }
-
     fn open(&self) -> Response<Body> {
         let mut held = self.held.lock().unwrap();
         held.opened += 1;
+        if std::mem::take(&mut held.lost) {
+            return broken();
+        }
         let id = format!("{:08x}", held.opened);
         held.sessions.insert(id.clone(), Session::default());
         self.located(202, &id, 0)
@@ -198,15 +204,25 @@ impl At<'_> {
         let mut held = self.held.lock().unwrap();
         let Some(session) = held.sessions.get_mut(id) else { return said(404, "BLOB_UPLOAD_UNKNOWN", "gone") };
         session.state += 1;
+        session.broke |= !whole;
         if !whole {
             match self.manner {
                 Manner::Quay => {}
                 Manner::Zot | Manner::Ghcr => drop(held.sessions.remove(id)),
-                Manner::Ecr | Manner::Acr | Manner::Capped | Manner::Odd => session.bytes.extend(bytes),
+                Manner::Odd(Oddity::Clumsy) => {
+                    held.sessions.remove(id);
+                    held.lost = true;
+                }
+                Manner::Ecr | Manner::Acr | Manner::Capped | Manner::Odd(_) => session.bytes.extend(bytes),
             }
             return said(500, "UNKNOWN", "the body broke off");
         }
         let have = session.bytes.len();
+        let goes_on = start.is_some_and(|start| start > 0);
+        let first = goes_on && !std::mem::replace(&mut session.done, true);
+        if self.manner == Manner::Odd(Oddity::Terse) && first {
+            return self.located(416, id, session.state);
+        }
         if let Some(start) = start.filter(|start| *start != have) {
             // Quay skips what it has.
             let skip = have.checked_sub(start).filter(|_| self.manner == Manner::Quay);
@@ -218,6 +234,9 @@ impl At<'_> {
             session.bytes.extend(bytes.get(skip..).unwrap_or_default());
         } else {
             session.bytes.extend(&bytes);
+        }
+        if self.manner == Manner::Odd(Oddity::Mute) && first {
+            return broken();
         }
         session.first_end.get_or_insert(session.bytes.len());
         let mut answer = self.located(if self.manner == Manner::Ecr { 201 } else { 202 }, id, session.state);
@@ -260,7 +279,7 @@ impl At<'_> {
             Manner::Zot => format!("0-{}", last(request)),
             Manner::Quay => format!("bytes=0-{}", session.bytes.len()),
             Manner::Ecr => format!("0-{}", last(session.first_end.unwrap_or(1))),
-            Manner::Ghcr | Manner::Acr | Manner::Capped | Manner::Odd => {
+            Manner::Ghcr | Manner::Acr | Manner::Capped | Manner::Odd(_) => {
                 format!("0-{}", last(session.bytes.len().max(1)))
             }
         }
@@ -274,14 +293,10 @@ impl At<'_> {
         let Some(session) = held.sessions.get_mut(id) else { return empty(404) };
         let mut answer = self.located(204, id, session.state);
         let mut told = self.told(session, session.bytes.len());
-        if self.manner == Manner::Odd {
+        if let Manner::Odd(oddity) = self.manner {
             session.looks += 1;
-            told = match self.number() % 4 {
-                0 => format!("0-{}", 1_u64 << 40),
-                1 => format!("0-{}", session.looks),
-                2 => return empty(503),
-                _ => format!("0-{}", session.bytes.len().saturating_sub(2)),
-            };
+            let Some(claims) = oddity.claims(session.bytes.len(), session.looks) else { return empty(503) };
+            told = format!("0-{}", claims.saturating_sub(1));
         }
         answer.headers_mut().insert(RANGE, told.parse().expect("a range"));
         if self.manner == Manner::Quay {
@@ -306,7 +321,10 @@ impl At<'_> {
         }
         let wanted = self.query("digest").unwrap_or_default();
         let mut held = self.held.lock().unwrap();
-        let Some(session) = held.sessions.get(id) else { return empty(404) };
+        let Some(session) = held.sessions.get_mut(id) else { return empty(404) };
+        if self.manner == Manner::Odd(Oddity::Reluctant) && std::mem::take(&mut session.broke) {
+            return said(500, "UNKNOWN", "not yet");
+        }
         let all = [&session.bytes[..], &bytes].concat();
         if digest(&all) != wanted {
             return said(400, "DIGEST_INVALID", "the content has another digest");
@@ -323,7 +341,10 @@ impl At<'_> {
         }
         let (bytes, whole) = collect(body).await;
         let own = digest(&bytes);
-        if !whole || serde_json::from_slice::<serde_json::Value>(&bytes).is_err() {
+        if !whole {
+            return said(500, "UNKNOWN", "the body broke off");
+        }
+        if serde_json::from_slice::<serde_json::Value>(&bytes).is_err() {
             return said(400, "MANIFEST_INVALID", "no manifest");
         }
         let mut held = self.held.lock().unwrap();

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use super::aim::Aim;
 use super::dice::Dice;
 use super::leg::{Carriage, Fault, Kind, Traffic, Way};
+use super::odd::Oddity;
 use super::recorded::Manner;
 use super::stage::{DISK, RegistryKind};
 
@@ -48,16 +50,20 @@ const NEAR_A_TURN: u64 = 400;
 /// Heads differ from run to run by a few bytes: dates, sessions. No fault is put closer than this to the end.
 const SLACK: u64 = 48;
 
+/// One registry in so many is an odd one.
+const ODD: u64 = 9;
+
 impl Setting {
-    fn of(dice: &mut Dice) -> Self {
+    fn of(dice: &mut Dice, aim: Option<Aim>) -> Self {
         let ranged = !dice.once_in(3);
-        Self {
+        let drawn = Self {
             ranged,
             connections: if ranged && dice.once_in(4) { 3 } else { 1 },
             source: dice.pick(&Carriage::ALL),
-            registry: dice.pick(&RegistryKind::ALL),
+            registry: registry(dice),
             upload: dice.pick(&Carriage::ALL),
-        }
+        };
+        aim.map_or(drawn, |aim| aim.setting(drawn))
     }
 
     pub const fn carriage(&self, side: Side) -> Carriage {
@@ -70,14 +76,19 @@ impl Setting {
 
 /// The setting of a seed.
 pub fn setting(seed: u64) -> Setting {
-    Setting::of(&mut Dice::new(seed))
+    Setting::of(&mut Dice::new(seed), Aim::of(seed))
 }
 
 impl Schedule {
     /// The schedule of a seed, from what an undisturbed run of its setting carried on the source's side and the registry's.
     pub fn of(seed: u64, undisturbed: [&Traffic; 2]) -> Self {
         let mut dice = Dice::new(seed);
-        let setting = Setting::of(&mut dice);
+        let aim = Aim::of(seed);
+        let setting = Setting::of(&mut dice, aim);
+        if let Some(aim) = aim {
+            let fault = aim.fault(&mut dice, undisturbed[Side::Registry as usize]);
+            return Self { seed, setting, faults: vec![(Side::Registry, fault)] };
+        }
         let count = if dice.once_in(2) { 1 } else { 1 + dice.below(MOST_FAULTS) };
         let mut faults: Vec<(Side, Fault)> = (0..count)
             .map(|_| {
@@ -109,6 +120,14 @@ impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "seed {}: {:?}", self.seed, self.setting)?;
         self.faults.iter().try_for_each(|(side, fault)| write!(f, "; {side:?} {fault:?}"))
+    }
+}
+
+fn registry(dice: &mut Dice) -> RegistryKind {
+    if dice.once_in(ODD) {
+        RegistryKind::Recorded(Manner::Odd(dice.pick(&Oddity::ALL)))
+    } else {
+        dice.pick(&RegistryKind::KNOWN)
     }
 }
 
@@ -148,7 +167,7 @@ mod tests {
     use super::*;
 
     fn traffic() -> Traffic {
-        Traffic { bytes: [5_000, 900], turns: [vec![0, 300], vec![0, 200]] }
+        Traffic { bytes: [DISK as u64 + 5_000, 900], turns: [vec![0, 300], vec![0, 200]], begins: vec![0; 3] }
     }
 
     #[test]
@@ -177,7 +196,8 @@ mod tests {
         for status in STATUSES {
             assert!(words.contains(&format!("Status({status})")), "{status}");
         }
-        for registry in RegistryKind::ALL {
+        let odd = Oddity::ALL.map(|oddity| RegistryKind::Recorded(Manner::Odd(oddity)));
+        for registry in RegistryKind::KNOWN.iter().chain(&odd) {
             assert!(words.contains(&format!("registry: {registry:?}")), "{registry:?}");
         }
     }

@@ -10,7 +10,9 @@ use longshore::registry::Transition;
 use super::trial::{Trial, Trials, Wrong};
 
 /// Trials at once: most of them wait.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
+/// So many trials take every transition of the upload's state machine, whatever their seeds are.
+pub const EXHAUSTIVE: u64 = 200;
 
 /// The counts.
 #[derive(Debug, Default)]
