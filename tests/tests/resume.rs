@@ -213,6 +213,14 @@ fn nobody_is_asked_for_ever() {
     let says = ["asked 4 times in a row", "stopped at byte"];
     read(&wire, &scratch, 4, &[]).failed(10, "source-truncated", &says);
     assert_layout_empty(&scratch.path("layout"));
+    // Nor for longer than the policy has it: the pauses grow until the next one would be too long.
+    let (scratch, wire) = (Scratch::new(), faring(&disk, &[Fate::Closes(100); 99], true));
+    let (to, policy) = (format!("oci:{}:1", scratch.text("layout")), scratch.text("policy.toml"));
+    let limits = "[limits]\nsource-attempts = 1000\nsource-back-off = \"1ms\"\ntotal = \"1s\"";
+    let plain = format!("[egress]\nplain-http = [\"{}\"]", wire.host());
+    fs::write(&policy, format!("schema = \"longshore.policy/v1\"\n{plain}\n{limits}\n")).unwrap();
+    let says = ["s in a row and was to be asked in", "(`limits.total`)", "stopped at byte"];
+    import([&*wire.url("disk.raw"), &*to, "--policy", &*policy]).failed(10, "source-truncated", &says);
     // Who gets on by a MiB each time may break as often as it likes.
     let (scratch, wire) = (Scratch::new(), faring(&scripted(9 << 20), &[Fate::Closes(1 << 20); 8], true));
     read(&wire, &scratch, 2, &["--probe", &Fixture::ProbeScript.path()]).done();

@@ -200,6 +200,21 @@ fn a_registry_that_is_killed_and_comes_back_gets_the_rest() {
 }
 
 #[test]
+fn what_keeps_failing_is_given_up_in_time() {
+    let stage = Stage::new(Arc::new(|request, _| match request.method == "PATCH" {
+        true => Turn::Answer(empty(503)),
+        false => Turn::Sink,
+    }));
+    // The pauses grow until the next one would be too long for what is left of the second.
+    let policy = stage.scratch.path("short.toml");
+    let limits = "[limits]\nattempts = 1000\nback-off = \"1ms\"\ntotal = \"1s\"";
+    fs::write(&policy, format!("schema = \"longshore.policy/v1\"\n{limits}\n[flags]\nallow = [\"--ca\"]\n")).unwrap();
+    let says = ["PATCH https://", "503", "s in a row (`limits.total`)", "left behind: nothing"];
+    stage.import(&["--policy", &policy.display().to_string()]).failed(12, "registry-failed", &says);
+    assert!((2..20).contains(&stage.seen.count("PATCH")), "{}", stage.seen.count("PATCH"));
+}
+
+#[test]
 fn nginx_in_between_with_and_without_buffering() {
     for version in VERSIONS {
         for (more, chunked) in [

@@ -1,6 +1,7 @@
 //! The disk before its first byte: what the source gives, behind the filters, with a name and a length.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::checksum::{Demanded, demanded};
 use super::components::may_be_told;
@@ -68,7 +69,7 @@ pub(super) async fn open_source(
     // A server that never answered may not be one: who mistyped its name is not to wait for long.
     let attempts = Attempts { most: attempts.most.min(MOST_OPENINGS), ..attempts };
     let open = async {
-        let mut failures = 0_u32;
+        let (mut failures, mut since) = (0_u32, None);
         loop {
             let what = (input.source.location(), input.options.clone());
             let error = match stages::open(engine, component, grant.clone(), what, scheme).await {
@@ -77,7 +78,8 @@ pub(super) async fn open_source(
             };
             failures = failures.saturating_add(1);
             let told = error.to_string();
-            let pause = attempts.again(failures, error)?;
+            let failing = since.get_or_insert_with(Instant::now).elapsed();
+            let pause = attempts.again(failures, failing, error)?;
             let seconds = pause.as_secs_f64();
             repeats.broke(format!("{told}: asking again in {seconds:.1} s"));
             tokio::time::sleep(pause).await;
@@ -93,7 +95,7 @@ fn attempts(input: &Input, net: &Net) -> Attempts {
         Source::Http(_) | Source::Other(_) => limits.source_attempts,
         Source::File(_) | Source::StandardInput => 1,
     };
-    Attempts { most, back_off: limits.source_back_off }
+    Attempts { most, back_off: limits.source_back_off, total: limits.total }
 }
 
 /// Reads SOURCE through the filters. Its length must be known before the upload opens.

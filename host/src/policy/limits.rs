@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Bounds of one run. There is no total time: a large disk over a slow line is no failure.
+/// Bounds of one run. There is no time for all of it: a large disk over a slow line is no failure.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// For name resolution, one connection attempt and one TLS handshake each.
@@ -25,6 +25,8 @@ pub struct Limits {
     pub source_attempts: u32,
     /// The pause before it is asked the second time; each later one is twice as long, up to half a minute.
     pub source_back_off: Duration,
+    /// How long something that fails is tried in a row on either side, without any progress in between.
+    pub total: Duration,
     /// CPU that a component may spend before it has delivered anything; more is earned with each byte.
     pub component_cpu: Duration,
     /// Bytes that all memories and tables of one component may take together.
@@ -44,6 +46,7 @@ impl Default for Limits {
             back_off: Duration::from_millis(400),
             source_attempts: 8,
             source_back_off: Duration::from_millis(400),
+            total: Duration::from_secs(5 * 60),
             component_cpu: Duration::from_secs(10),
             component_memory: 64 << 20,
         }
@@ -70,7 +73,7 @@ pub(super) const COMPONENT_MEMORY: (usize, usize) = (4 << 20, 4 << 30);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The limits that a document may set, by key.
-pub(super) const LIMITS: [(&str, Bounds); 12] = [
+pub(super) const LIMITS: [(&str, Bounds); 13] = [
     ("limits.connect", Bounds::Time(|limits| &mut limits.connect, SECOND, Duration::from_secs(10 * 60))),
     ("limits.answer", Bounds::Time(|limits| &mut limits.answer, SECOND, HOUR)),
     ("limits.commit", Bounds::Time(|limits| &mut limits.commit, SECOND, DAY)),
@@ -85,6 +88,7 @@ pub(super) const LIMITS: [(&str, Bounds); 12] = [
         "limits.source-back-off",
         Bounds::Time(|limits| &mut limits.source_back_off, Duration::from_millis(1), Duration::from_secs(30)),
     ),
+    ("limits.total", Bounds::Time(|limits| &mut limits.total, SECOND, DAY)),
     (
         "limits.component-memory",
         Bounds::Size(|limits| &mut limits.component_memory, COMPONENT_MEMORY.0, COMPONENT_MEMORY.1),

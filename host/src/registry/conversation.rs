@@ -9,7 +9,7 @@ use url::Url;
 use super::answer::failure;
 use super::authorizer::Authorizer;
 use super::credentials::Credentials;
-use super::retry::{BackOff, is_temporary, retry_after};
+use super::retry::{BackOff, Tries, is_temporary, retry_after};
 use super::session::{Refused, follow};
 use crate::error::{Code, Error, Result, Stage};
 use crate::net::{Client, Request, Response, redacted};
@@ -56,8 +56,7 @@ impl Conversation {
             .join(&format!("/v2/{}/", repository.path()))
             .map_err(|why| Error::internal(Stage::Upload, why.to_string()))?;
         let authorizer = Authorizer::new(registry, repository.path(), actions, credentials);
-        let limits = &client.policy().limits;
-        let back_off = BackOff::by_chance(limits.attempts, limits.back_off);
+        let back_off = BackOff::of(&client.policy().limits);
         Ok(Self { client, repository, base, authorizer, back_off, heard: false })
     }
 
@@ -72,6 +71,11 @@ impl Conversation {
     /// How often something is tried, and the pauses in between.
     pub(super) const fn back_off(&self) -> BackOff {
         self.back_off
+    }
+
+    /// Something new that is tried so often.
+    pub(super) const fn tries(&self) -> Tries {
+        Tries::new(self.back_off)
     }
 
     /// `…/v2/<name>/`.
@@ -106,9 +110,11 @@ impl Conversation {
     /// # Errors
     /// The network's and the token server's. Every answer is an answer.
     pub(super) async fn call(&mut self, stage: Stage, replay: Replay, make: impl Fn() -> Request) -> Result<Response> {
-        let (mut attempt, mut challenged) = (1, false);
+        let (mut tries, mut challenged) = (self.tries(), false);
         loop {
-            let request = make();
+            let mut request = make();
+            let answer = self.client.policy().limits.answer;
+            request.answer_within = request.answer_within.or_else(|| Some(tries.left()?.min(answer)));
             let (own, shown) = (self.authorizer.is_own(&request.url), what(&request.method, &request.url));
             let (waits, why) = match self.once(stage, request).await {
                 Ok(response) if response.status == 401 && own && !challenged => {
@@ -123,22 +129,18 @@ impl Conversation {
                         Replay::Always | Replay::Answered => is_temporary(response.status),
                         Replay::Refused => matches!(response.status, 408 | 429),
                     };
-                    let waits = self
-                        .back_off
-                        .pause(attempt, retry_after(&response.headers, SystemTime::now()))
-                        .filter(|_| again);
+                    let waits = tries.failed(retry_after(&response.headers, SystemTime::now())).filter(|_| again);
                     let Some(waits) = waits else { return Ok(response) };
                     (waits, format!("answered {}", response.status))
                 }
                 Err(error) => {
                     let broke = self.heard && replay == Replay::Always && is_broken(&error);
-                    let Some(waits) = self.back_off.pause(attempt, None).filter(|_| broke) else { return Err(error) };
+                    let Some(waits) = tries.failed(None).filter(|_| broke) else { return Err(error) };
                     (waits, error.to_string())
                 }
             };
             tracing::info!(request = shown, why, "sent again in {:.1} s", waits.as_secs_f64());
             tokio::time::sleep(waits).await;
-            attempt += 1;
         }
     }
 

@@ -48,7 +48,7 @@ impl Push {
             return Ok(());
         }
         let body = Bytes::copy_from_slice(bytes);
-        let mut attempt = 1;
+        let mut tries = self.conversation.tries();
         loop {
             let put = async {
                 let session = self.open_session(stage).await?;
@@ -57,7 +57,7 @@ impl Push {
             };
             let Err(error) = put.await else { break };
             let temporary = error.retryable() == Retryable::Yes || is_broken(&error);
-            let Some(waits) = self.conversation.back_off().pause(attempt, None).filter(|_| temporary) else {
+            let Some(waits) = tries.failed(None).filter(|_| temporary) else {
                 return Err(error);
             };
             // All of it is in memory: it is sent once more through a session of its own.
@@ -66,7 +66,6 @@ impl Push {
             }
             tracing::info!(why = %error, "a blob is put again");
             tokio::time::sleep(waits).await;
-            attempt += 1;
         }
         match self.reads_back(blob, bytes).await? {
             true => Ok(()),
@@ -149,7 +148,7 @@ impl Push {
 
     /// Gets a small document, once more if it breaks off.
     async fn fetched(&mut self, url: &Url, headers: &HeaderMap) -> Result<Fetched> {
-        let mut attempt = 1;
+        let mut tries = self.conversation.tries();
         loop {
             let response = self.conversation.get(Stage::Publish, url, headers).await?;
             if response.status != 200 {
@@ -160,12 +159,11 @@ impl Push {
                 Ok(bytes) => return Ok(Fetched::Whole(Document { digest, bytes })),
                 Err(error) => error,
             };
-            let Some(waits) = self.conversation.back_off().pause(attempt, None).filter(|_| is_broken(&error)) else {
+            let Some(waits) = tries.failed(None).filter(|_| is_broken(&error)) else {
                 return Err(error);
             };
             tracing::info!(request = what(&Method::GET, url), why = %error, "asked again in {:.1} s", waits.as_secs_f64());
             tokio::time::sleep(waits).await;
-            attempt += 1;
         }
     }
 

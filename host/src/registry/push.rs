@@ -88,7 +88,7 @@ impl Push {
     /// Whatever keeps it from opening: network, TLS, credentials, the registry.
     pub async fn open(&mut self) -> Result<()> {
         self.conversation.ping(Stage::Upload).await?;
-        let mut attempt = 1;
+        let mut tries = self.conversation.tries();
         loop {
             let error = match self.open_session(Stage::Upload).await {
                 Ok(session) => {
@@ -98,12 +98,11 @@ impl Push {
                 Err(error) => error,
             };
             // At worst an empty upload is left: the registry was there a moment ago.
-            let Some(waits) = self.conversation.back_off().pause(attempt, None).filter(|_| is_broken(&error)) else {
+            let Some(waits) = tries.failed(None).filter(|_| is_broken(&error)) else {
                 return Err(error);
             };
             tracing::info!(why = %error, "the upload is opened again in {:.1} s", waits.as_secs_f64());
             tokio::time::sleep(waits).await;
-            attempt += 1;
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(super) use crate::net::{is_temporary, retry_after};
+use crate::policy::Limits;
 
 /// The longest pause of our own.
 const LONGEST_OWN_PAUSE: Duration = Duration::from_secs(30);
@@ -17,24 +18,49 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub struct BackOff {
     attempts: u32,
     first: Duration,
+    total: Duration,
     seed: u64,
 }
 
+/// One thing that is tried, and how often and since when it has failed in a row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tries {
+    back_off: BackOff,
+    failures: u32,
+    since: Option<Instant>,
+}
+
 impl BackOff {
-    /// At most `attempts` in a row, `first` between the first two. The same `seed` gives the same pauses.
+    /// At most `attempts` in a row, `first` between the first two, and none begins later than `total` after the first has
+    /// failed. The same `seed` gives the same pauses.
     #[must_use]
-    pub const fn new(attempts: u32, first: Duration, seed: u64) -> Self {
-        Self { attempts, first, seed }
+    pub const fn new(attempts: u32, first: Duration, total: Duration, seed: u64) -> Self {
+        Self { attempts, first, total, seed }
     }
 
-    /// The same with a seed of its own.
-    pub(super) fn by_chance(attempts: u32, first: Duration) -> Self {
-        Self::new(attempts, first, RandomState::new().hash_one(attempts))
+    /// As the policy has it, with a seed of its own.
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self::new(limits.attempts, limits.back_off, limits.total, RandomState::new().hash_one(limits.attempts))
     }
 
     /// How long to wait before the attempt after `attempt` (the first is 1), if there is to be one. `asked` is what the
-    /// registry wants.
-    pub(super) fn pause(&self, attempt: u32, asked: Option<Duration>) -> Option<Duration> {
+    /// registry wants, `failing` how long ago the first one failed.
+    pub(super) fn pause(&self, attempt: u32, asked: Option<Duration>, failing: Duration) -> Option<Duration> {
+        let pause = self.wanted(attempt, asked)?;
+        (failing.saturating_add(pause) <= self.total).then_some(pause)
+    }
+
+    /// Whether it is the time alone that keeps [`Self::pause`] from giving one.
+    pub(super) fn is_out_of_time(&self, attempt: u32, asked: Option<Duration>, failing: Duration) -> bool {
+        self.wanted(attempt, asked).is_some() && self.pause(attempt, asked, failing).is_none()
+    }
+
+    /// How long may still be tried what failed first so long ago.
+    pub(super) const fn left(&self, failing: Duration) -> Duration {
+        self.total.saturating_sub(failing)
+    }
+
+    fn wanted(&self, attempt: u32, asked: Option<Duration>) -> Option<Duration> {
         if attempt >= self.attempts || asked.is_some_and(|asked| asked > LONGEST_PAUSE) {
             return None;
         }
@@ -42,6 +68,24 @@ impl BackOff {
         let spread = mixed(self.seed.wrapping_add(u64::from(attempt))) % 256;
         let own = own.saturating_add(own / 4 * u32::try_from(spread).unwrap_or(0) / 256);
         Some(asked.unwrap_or(own))
+    }
+}
+
+impl Tries {
+    pub(super) const fn new(back_off: BackOff) -> Self {
+        Self { back_off, failures: 0, since: None }
+    }
+
+    /// It failed: how long to wait before it is tried once more, if it is. `asked` is what the registry wants.
+    pub(super) fn failed(&mut self, asked: Option<Duration>) -> Option<Duration> {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        self.failures = self.failures.saturating_add(1);
+        self.back_off.pause(self.failures, asked, since.elapsed())
+    }
+
+    /// How long an attempt may take once another one has failed.
+    pub(super) fn left(&self) -> Option<Duration> {
+        self.since.map(|since| self.back_off.left(since.elapsed()))
     }
 }
 
@@ -61,8 +105,8 @@ mod tests {
     fn attempts_and_pauses_are_bounded() {
         let first = Duration::from_millis(400);
         let pauses = |attempts: u32, seed: u64| -> Vec<_> {
-            let back_off = BackOff::new(attempts, first, seed);
-            (1..100).map_while(|attempt| back_off.pause(attempt, None)).collect()
+            let back_off = BackOff::new(attempts, first, Duration::MAX, seed);
+            (1..100).map_while(|attempt| back_off.pause(attempt, None, Duration::ZERO)).collect()
         };
         for seed in 0..100 {
             let pauses = pauses(20, seed);
@@ -74,10 +118,27 @@ mod tests {
         assert_eq!(pauses(9, 7), pauses(9, 7));
         assert_ne!(pauses(9, 7), pauses(9, 8));
         assert_eq!(pauses(1, 0), []);
-        let back_off = BackOff::new(3, first, 0);
-        assert_eq!(back_off.pause(1, Some(Duration::from_secs(7))), Some(Duration::from_secs(7)));
-        assert_eq!(back_off.pause(1, Some(Duration::from_secs(61))), None);
-        assert_eq!(back_off.pause(3, Some(Duration::ZERO)), None);
+        let back_off = BackOff::new(3, first, Duration::MAX, 0);
+        let pause = |attempt, asked| back_off.pause(attempt, Some(Duration::from_secs(asked)), Duration::ZERO);
+        assert_eq!(pause(1, 7), Some(Duration::from_secs(7)));
+        assert_eq!(pause(1, 61), None);
+        assert_eq!(pause(3, 0), None);
+    }
+
+    #[test]
+    fn the_time_is_bounded_with_the_pause_that_would_follow() {
+        let seconds = Duration::from_secs;
+        let back_off = BackOff::new(3, seconds(1), seconds(60), 0);
+        let (asked, late) = (Some(seconds(20)), seconds(41));
+        assert_eq!(back_off.pause(1, asked, seconds(40)), asked);
+        assert_eq!(back_off.pause(1, asked, late), None);
+        assert!(back_off.is_out_of_time(1, asked, late));
+        assert!(!back_off.is_out_of_time(1, asked, seconds(40)) && !back_off.is_out_of_time(3, asked, late));
+        assert_eq!((back_off.left(late), back_off.left(seconds(61))), (seconds(19), Duration::ZERO));
+        let mut tries = Tries::new(BackOff::new(9, seconds(1), seconds(10), 0));
+        assert_eq!(tries.left(), None);
+        assert!(tries.failed(asked).is_none() && tries.failed(None).is_some());
+        assert!(tries.left().is_some_and(|left| left <= seconds(10)));
     }
 
     #[test]

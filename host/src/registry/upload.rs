@@ -35,6 +35,7 @@ pub(super) struct Upload {
     repeating: bool,
     /// What failed last.
     last_error: Option<Error>,
+    began: Instant,
 }
 
 /// A body and its length, if that is known.
@@ -61,7 +62,7 @@ impl Upload {
         repeats: Arc<Repeats>,
     ) -> Self {
         let supply = Supply::new(flow, total, replay);
-        Self { supply, transfer, total, repeats, sent: 0, repeating: false, last_error: None }
+        Self { supply, transfer, total, repeats, sent: 0, repeating: false, last_error: None, began: Instant::now() }
     }
 
     /// The commit failed with that error although every byte had been sent.
@@ -69,14 +70,28 @@ impl Upload {
     /// # Errors
     /// The same after the last attempt.
     pub(super) fn uncommitted(&mut self, error: Error) -> Result<Step> {
-        let step = self.transfer.uncommitted();
+        let step = self.timed().uncommitted();
         self.note();
         match step {
             Ok(step) => {
                 (self.repeating, self.last_error) = (true, Some(error));
                 Ok(step)
             }
-            Err(Hopeless) => Err(error),
+            Err(Hopeless) => Err(self.hopeless(error)),
+        }
+    }
+
+    /// The transfer, which knows what time it is.
+    fn timed(&mut self) -> &mut Transfer {
+        self.transfer.now(self.began.elapsed());
+        &mut self.transfer
+    }
+
+    /// The error that is the last one, with why nothing is tried any more if it does not say that itself.
+    fn hopeless(&self, error: Error) -> Error {
+        match self.transfer.out_of_time() {
+            Some(failing) => error.context(format!("it failed for {} s in a row (`limits.total`)", failing.as_secs())),
+            None => error,
         }
     }
 
@@ -257,7 +272,12 @@ impl Push {
         let Session::Open(session) = &mut self.session else { return Err(out_of_order(stage, "GET")) };
         let Some((method, url)) = session.status_request() else { return Err(out_of_order(stage, "GET")) };
         let what = what(&method, &url);
-        let get = || Request::new(method.clone(), url.clone());
+        let within = upload.timed().left().min(self.conversation.client().policy().limits.answer);
+        let get = || {
+            let mut request = Request::new(method.clone(), url.clone());
+            request.answer_within = Some(within);
+            request
+        };
         let (told, error) = match self.conversation.call(stage, Replay::Refused, get).await {
             Ok(response) => match session.standing(answer_of(&response)) {
                 Ok(stored) => (Told::Stored(stored), None),
@@ -271,11 +291,14 @@ impl Push {
             Err(error) => return Err(error),
         };
         tracing::debug!(?told, "asked what the registry has of the upload");
-        upload.transfer.told(told).map_err(|Hopeless| match (upload.last_error.take(), error) {
-            // What broke first says more than that it stayed broken.
-            (Some(cause), Some(error)) => cause.context(error.to_string()),
-            (Some(error), None) | (None, Some(error)) => error,
-            (None, None) => self.given_up(upload),
+        upload.timed().told(told).map_err(|Hopeless| {
+            let error = match (upload.last_error.take(), error) {
+                // What broke first says more than that it stayed broken.
+                (Some(cause), Some(error)) => cause.context(error.to_string()),
+                (Some(error), None) | (None, Some(error)) => error,
+                (None, None) => self.given_up(upload),
+            };
+            upload.hopeless(error)
         })
     }
 
@@ -296,7 +319,7 @@ impl Push {
                 Ok(upload.transfer.opened(least))
             }
             Err(error) if error.retryable() == Retryable::Yes || is_broken(&error) => {
-                upload.transfer.not_opened().map_err(|Hopeless| error)
+                upload.timed().not_opened().map_err(|Hopeless| upload.hopeless(error))
             }
             Err(error) => Err(error),
         }
@@ -336,14 +359,14 @@ impl Push {
 /// Tells the transfer of a failure; the error counts if there is nothing left to try.
 fn failed(upload: &mut Upload, sending: &Sending, how: How, error: Error) -> Result<Step> {
     let failed = Failed { how, handed: sending.clock.handed(), age: sending.began.elapsed() };
-    match upload.transfer.failed(failed) {
+    match upload.timed().failed(failed) {
         Ok(step) => {
             tracing::info!(request = sending.what, why = %error, sent = failed.handed, "the upload broke");
             upload.repeating = true;
             upload.last_error = Some(error);
             Ok(step)
         }
-        Err(Hopeless) => Err(error),
+        Err(Hopeless) => Err(upload.hopeless(error)),
     }
 }
 

@@ -18,15 +18,17 @@ pub struct Attempts {
     pub most: u32,
     /// The pause before the second; each later one is twice as long, up to 30 s.
     pub back_off: Duration,
+    /// After the first has failed, none begins later than this.
+    pub total: Duration,
 }
 
 impl Attempts {
-    /// How long to wait before the next attempt after so many failures in a row, of which `broke` is the last. The source
-    /// may ask for more, up to 5 min.
+    /// How long to wait before the next attempt after so many failures in a row, the first of them so long ago, and `broke`
+    /// the last. The source may ask for more, up to 5 min.
     ///
     /// # Errors
     /// `broke` if there is to be no other attempt: it would not help, or there were enough.
-    pub fn again(&self, failures: u32, broke: Error) -> Result<Duration> {
+    pub fn again(&self, failures: u32, failing: Duration, broke: Error) -> Result<Duration> {
         if !is_transient(&broke) {
             return Err(broke);
         }
@@ -42,7 +44,14 @@ impl Attempts {
             let hint = format!("the source wants to be left alone for {asked} s, and is waited for at most {most} s");
             return Err(broke.hint(hint));
         }
-        Ok(self.pause(failures).max(asked))
+        let pause = self.pause(failures).max(asked);
+        if failing.saturating_add(pause) > self.total {
+            let (failing, pause) = (failing.as_secs(), pause.as_secs_f64());
+            let why =
+                format!("it failed for {failing} s in a row and was to be asked in {pause:.1} s (`limits.total`)");
+            return Err(broke.context(why));
+        }
+        Ok(pause)
     }
 
     /// Our own pause after so many failures in a row.
@@ -75,7 +84,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_are_bounded() {
-        let attempts = Attempts { most: 1000, back_off: Duration::from_millis(400) };
+        let attempts = Attempts { most: 1000, back_off: Duration::from_millis(400), total: Duration::MAX };
         let pauses: Vec<_> = (1..100).map(|failures| attempts.pause(failures)).collect();
         for (pause, least) in pauses.iter().zip([400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]) {
             let least = Duration::from_millis(least);
@@ -86,19 +95,25 @@ mod tests {
 
     #[test]
     fn the_source_may_ask_for_a_longer_pause_within_bounds() {
-        let attempts = Attempts { most: 5, back_off: Duration::from_millis(1) };
+        let attempts = Attempts { most: 5, back_off: Duration::from_millis(1), total: Duration::from_secs(600) };
         let broken = |seconds| error(Code::SourceFailed).after(Some(Duration::from_secs(seconds)));
-        assert_eq!(attempts.again(1, broken(300)).unwrap(), Duration::from_secs(300));
-        assert!(attempts.again(1, broken(0)).unwrap() < Duration::from_millis(10));
-        assert!(attempts.again(1, broken(301)).unwrap_err().advice().unwrap().contains("301 s"));
+        let again = |seconds, failing| attempts.again(1, Duration::from_secs(failing), broken(seconds));
+        assert_eq!(again(300, 0).unwrap(), Duration::from_secs(300));
+        assert_eq!(again(300, 300).unwrap(), Duration::from_secs(300));
+        assert!(again(300, 301).unwrap_err().causes()[0].starts_with("it failed for 301 s in a row"));
+        assert!(again(0, 0).unwrap() < Duration::from_millis(10));
+        assert!(again(301, 0).unwrap_err().advice().unwrap().contains("301 s"));
     }
 
     #[test]
     fn only_what_may_pass_is_tried_again_and_not_for_ever() {
-        let attempts = Attempts { most: 3, back_off: Duration::from_millis(1) };
+        let attempts = Attempts { most: 3, back_off: Duration::from_millis(1), total: Duration::MAX };
         for code in [Code::SourceUnreachable, Code::SourceFailed, Code::SourceTruncated, Code::SourceStalled] {
-            assert!(attempts.again(1, error(code)).is_ok() && attempts.again(2, error(code)).is_ok());
-            let last = attempts.again(3, error(code)).unwrap_err();
+            assert!(
+                attempts.again(1, Duration::ZERO, error(code)).is_ok()
+                    && attempts.again(2, Duration::ZERO, error(code)).is_ok()
+            );
+            let last = attempts.again(3, Duration::ZERO, error(code)).unwrap_err();
             assert_eq!((last.code(), &*last.causes()), (code, &["it was asked 3 times in a row".to_owned()][..]));
         }
         for code in [
@@ -112,10 +127,10 @@ mod tests {
             Code::ComponentTrapped,
             Code::Internal,
         ] {
-            assert_eq!(attempts.again(1, error(code)).unwrap_err().code(), code);
+            assert_eq!(attempts.again(1, Duration::ZERO, error(code)).unwrap_err().code(), code);
         }
-        assert!(attempts.again(1, error(Code::SourceFailed).retryable_as(Retryable::No)).is_err());
+        assert!(attempts.again(1, Duration::ZERO, error(Code::SourceFailed).retryable_as(Retryable::No)).is_err());
         let once = Attempts { most: 1, ..attempts };
-        assert!(once.again(1, error(Code::SourceFailed)).unwrap_err().causes().is_empty());
+        assert!(once.again(1, Duration::ZERO, error(Code::SourceFailed)).unwrap_err().causes().is_empty());
     }
 }

@@ -5,7 +5,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::time::Sleep;
@@ -39,7 +39,16 @@ impl Resumable {
     }
 
     fn resumed(&self, state: State, at: u64, end: u64) -> Flow {
-        Flow::through(Resumed { of: self.clone(), state, at, end, failures: 0, stepped_at: at, resuming: false })
+        Flow::through(Resumed {
+            of: self.clone(),
+            state,
+            at,
+            end,
+            failures: 0,
+            failing_since: None,
+            stepped_at: at,
+            resuming: false,
+        })
     }
 }
 
@@ -59,6 +68,8 @@ struct Resumed {
     end: u64,
     /// Breaks in a row, since this offset.
     failures: u32,
+    /// When the first of them was.
+    failing_since: Option<Instant>,
     stepped_at: u64,
     /// Whether it broke and no byte has come since.
     resuming: bool,
@@ -122,7 +133,7 @@ impl Resumed {
             self.of.repeats.resumed();
         }
         if self.failures > 0 && self.at.saturating_sub(self.stepped_at) >= STEP_BYTES {
-            self.failures = 0;
+            (self.failures, self.failing_since) = (0, None);
         }
         if self.failures == 0 {
             self.stepped_at = self.at;
@@ -136,8 +147,9 @@ impl Resumed {
             return Err(broke);
         }
         self.failures = self.failures.saturating_add(1);
+        let failing = self.failing_since.get_or_insert_with(Instant::now).elapsed();
         let told = broke.to_string();
-        let pause = self.of.attempts.again(self.failures, broke).map_err(|error| match self.failures {
+        let pause = self.of.attempts.again(self.failures, failing, broke).map_err(|error| match self.failures {
             1 => error,
             _ => error.context(format!("it stopped at byte {}", self.at)),
         })?;
@@ -244,7 +256,7 @@ mod tests {
 
     fn resumable(disk: &Arc<Scripted>, most: u32) -> (Resumable, Arc<Repeats>) {
         let repeats = Arc::<Repeats>::default();
-        let attempts = Attempts { most, back_off: Duration::from_millis(1) };
+        let attempts = Attempts { most, back_off: Duration::from_millis(1), total: Duration::MAX };
         (Resumable::new(Arc::clone(disk) as _, attempts, Arc::clone(&repeats)), repeats)
     }
 

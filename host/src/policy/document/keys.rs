@@ -75,7 +75,7 @@ pub const KEYS: &[Key] = &[
     built("limits.back-off"),
     built("limits.source-attempts"),
     built("limits.source-back-off"),
-    not_yet("limits.total"),
+    built("limits.total"),
     built("flags"),
     built("flags.allow"),
     built("components"),

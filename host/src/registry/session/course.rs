@@ -79,8 +79,11 @@ impl Model {
 fn carry(kind: Kind, layer: &[u8], seed: u64) -> bool {
     let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let total = layer.len() as u64;
-    let mut transfer =
-        Transfer::new(Manner::of("registry.example"), BackOff::new(6, Duration::ZERO, seed), Some(total));
+    let mut transfer = Transfer::new(
+        Manner::of("registry.example"),
+        BackOff::new(6, Duration::ZERO, Duration::MAX, seed),
+        Some(total),
+    );
     let mut model = Model { kind, stored: Vec::new(), lost: false };
     let mut step = Ok(transfer.opened(None));
     for _ in 0..10_000 {

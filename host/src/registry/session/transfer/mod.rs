@@ -1,5 +1,5 @@
 //! What to do next while a layer travels: a state machine without I/O and without a clock. What happened goes in, with the
-//! times that were measured; the next step comes out, with the pause before it.
+//! times that were measured ([`Transfer::now`]); the next step comes out, with the pause before it.
 //!
 //! The registry's count is believed only where it tells the truth: in the answer to a status GET, twice the same, and in a
 //! 416. Anything else that is in doubt ends the session, and a new one begins at the first byte: distribution 2.8 appends
@@ -35,8 +35,13 @@ pub struct Transfer {
     handed: u64,
     /// The most that a registry had confirmed, in any session, when there was progress last.
     best: u64,
-    /// Failures since there was progress.
+    /// Failures since there was progress, and when the first of them was.
     failures: u32,
+    failing_since: Duration,
+    /// When it is, from any moment on.
+    now: Duration,
+    /// Whether it is over because it went on for too long.
+    out_of_time: bool,
     losses: u32,
     /// What the registry said it had when it was asked last.
     last_look: Option<u64>,
@@ -133,6 +138,9 @@ impl Transfer {
             handed: 0,
             best: 0,
             failures: 0,
+            failing_since: Duration::ZERO,
+            now: Duration::ZERO,
+            out_of_time: false,
             losses: 0,
             last_look: None,
             looks: 0,
@@ -145,6 +153,23 @@ impl Transfer {
     #[must_use]
     pub const fn taken(&mut self) -> Option<Transition> {
         self.taken.take()
+    }
+
+    /// What is told next happened so long after a moment that is the same for the whole transfer.
+    pub const fn now(&mut self, now: Duration) {
+        self.now = now;
+    }
+
+    /// How long an answer may be waited for that is needed to go on: what is tried in a row has an end.
+    #[must_use]
+    pub const fn left(&self) -> Duration {
+        self.back_off.left(self.failing())
+    }
+
+    /// How long it had failed in a row, if that is why it is over.
+    #[must_use]
+    pub fn out_of_time(&self) -> Option<Duration> {
+        self.out_of_time.then(|| self.failing())
     }
 
     /// A session is open. `least` is the `OCI-Chunk-Min-Length` of the answer.
@@ -299,14 +324,22 @@ impl Transfer {
     }
 
     fn again(&mut self, asks: Option<Duration>, next: Next) -> Result<Step, Hopeless> {
+        if self.failures == 0 {
+            self.failing_since = self.now;
+        }
         self.failures += 1;
-        match self.back_off.pause(self.failures, asks) {
+        match self.back_off.pause(self.failures, asks, self.failing()) {
             Some(after) => Ok(Step { after, next }),
             None => {
+                self.out_of_time = self.back_off.is_out_of_time(self.failures, asks, self.failing());
                 self.taken = Some(Transition::GivenUp);
                 Err(Hopeless)
             }
         }
+    }
+
+    const fn failing(&self) -> Duration {
+        if self.failures == 0 { Duration::ZERO } else { self.now.saturating_sub(self.failing_since) }
     }
 
     const fn refused(&mut self) -> Result<Step, Hopeless> {

@@ -8,7 +8,7 @@ const TOTAL: u64 = 100 * MIB;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn transfer(host: &str) -> Transfer {
-    let mut transfer = Transfer::new(Manner::of(host), BackOff::new(4, SECOND, 1), Some(TOTAL));
+    let mut transfer = Transfer::new(Manner::of(host), BackOff::new(4, SECOND, SECOND * 300, 1), Some(TOTAL));
     assert_eq!(transfer.opened(None), send(0, None));
     transfer
 }
@@ -233,6 +233,34 @@ fn attempts_are_bounded_and_count_anew_after_progress() {
         goes_on && next(transfer.told(Told::Unknown)) == Next::Open && transfer.opened(None).after.is_zero()
     });
     assert_eq!(tries.count(), 3 + 3, "and in chunks of 16, 4 and 1 MiB");
+}
+
+#[test]
+fn the_time_of_failures_in_a_row_is_bounded_and_counts_anew_after_progress() {
+    let mut transfer = generic();
+    // Of a transfer that took long, that is nothing.
+    transfer.now(SECOND * 3600);
+    assert_eq!(transfer.left(), SECOND * 300);
+    transfer.failed(broke(MIB)).unwrap();
+    transfer.now(SECOND * 3720);
+    assert_eq!(transfer.left(), SECOND * 180);
+    transfer.told(Told::Nothing).unwrap();
+    transfer.now(SECOND * 3899);
+    assert_eq!(transfer.told(Told::Nothing), Err(Hopeless), "no attempt would begin in time");
+    assert_eq!((transfer.taken(), transfer.out_of_time()), (Some(Transition::GivenUp), Some(SECOND * 299)));
+    let mut transfer = generic();
+    for minutes in 1..20 {
+        transfer.now(SECOND * 60 * minutes);
+        transfer.failed(broke(u64::from(minutes) * MIB)).unwrap();
+        let told = Told::Stored(Stored::Bytes(u64::from(minutes) * MIB));
+        transfer.told(told).unwrap();
+        transfer.told(told).unwrap();
+        assert_eq!(transfer.left(), SECOND * 300);
+    }
+    // Attempts may be at their end before.
+    let mut transfer = generic();
+    assert_eq!((0..10).take_while(|_| transfer.not_opened().is_ok()).count(), 3);
+    assert_eq!(transfer.out_of_time(), None);
 }
 
 #[test]
