@@ -14,6 +14,11 @@ use crate::scratch::{Scratch, run};
 use crate::script::{Handler, Script, empty, full};
 use crate::tls::Authority;
 
+/// Seconds that tokens live for.
+const LIFE: u64 = 300;
+/// distribution takes tokens for so many seconds after they have run out.
+const LEEWAY: u64 = 60;
+
 /// A running token server over TLS. Whoever comes with `porter:hunter2` gets what is asked for, others get 401.
 pub struct Signer {
     server: Script,
@@ -24,6 +29,11 @@ pub struct Signer {
 
 impl Signer {
     pub fn start(scratch: &Scratch, authority: &Authority) -> Self {
+        Self::living(scratch, authority, LIFE)
+    }
+
+    /// Of tokens that live for so many seconds, a part of one less, although it says more.
+    pub fn living(scratch: &Scratch, authority: &Authority, seconds: u64) -> Self {
         let folder = scratch.folder("signer");
         let (key, certificate) = (folder.join("key.pem"), folder.join("certificate.pem"));
         let mut openssl = Command::new("openssl");
@@ -43,8 +53,8 @@ impl Signer {
             let scope = query.split('&').find_map(|pair| pair.strip_prefix("scope=")).unwrap_or_default();
             let scope = scope.replace("%3A", ":").replace("%2C", ",").replace("%2F", "/");
             asked.lock().unwrap().push(scope.clone());
-            let token = sign(&folder, &chain, &scope);
-            Box::pin(async move { full(200, json!({"token": token, "expires_in": 300}).to_string()) })
+            let token = sign(&folder, &chain, &scope, seconds);
+            Box::pin(async move { full(200, json!({"token": token, "expires_in": LIFE}).to_string()) })
         });
         Self { server: Script::start(Some(authority.server_config()), handler), certificate, scopes }
     }
@@ -60,14 +70,14 @@ impl Signer {
 }
 
 /// A JSON web token for the scope, as distribution's specification of them has it.
-fn sign(folder: &std::path::Path, chain: &str, scope: &str) -> String {
+fn sign(folder: &std::path::Path, chain: &str, scope: &str, seconds: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
     let (name, actions) = scope.strip_prefix("repository:").and_then(|rest| rest.rsplit_once(':')).unwrap_or_default();
     let actions: Vec<&str> = actions.split(',').collect();
     let header = json!({"typ": "JWT", "alg": "RS256", "x5c": [chain]});
     let claims = json!({
         "iss": "signer", "sub": "porter", "aud": "registry", "jti": "1",
-        "iat": now, "nbf": now - 10, "exp": now + 300,
+        "iat": now - LEEWAY, "nbf": now - LEEWAY, "exp": now + seconds - LEEWAY,
         "access": [{"type": "repository", "name": name, "actions": actions}],
     });
     let encoded = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
