@@ -36,7 +36,8 @@ impl Ran {
     }
 }
 
-/// The text without what differs from run to run: ports, scratch folders, upload sessions, progress lines and times.
+/// The text without what differs from run to run: ports, scratch folders, upload sessions, digests of components and keys, progress
+/// lines and times.
 pub fn steady(text: &str) -> String {
     let mut out = String::new();
     // The verdict depends on the machine; its own tests look at it.
@@ -51,6 +52,8 @@ pub fn steady(text: &str) -> String {
         line = replaced(&line, "broke the body off after ", "N", |c| c.is_ascii_digit());
         line = replaced(&line, "asking again in ", "N", |c| c.is_ascii_digit() || c == '.');
         line = replaced(&line, "was spent after ", "N", |c| c.is_ascii_digit() || c == '.');
+        line = replaced(&line, " (sha256:", "HEX", |c| c.is_ascii_hexdigit());
+        line = replaced(&line, "its own is sha256:", "HEX", |c| c.is_ascii_hexdigit());
         let temporary = std::env::temp_dir().join("longshore-test-N").display().to_string();
         out.push_str(&line.replace(&temporary, "$SCRATCH"));
         out.push('\n');

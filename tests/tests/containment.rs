@@ -36,18 +36,19 @@ impl Place {
     }
 
     /// Stopped with that code and those words, to blame, and nothing is left.
-    fn stopped(filter: Fixture, code: &str, says: &str) {
+    fn stopped(filter: Fixture, code: &str, says: &str) -> Ran {
         let place = Self::new();
         let ran = place.through(filter).failed(14, code, &[says]);
         let error = &ran.report()["error"];
         assert_eq!((&error["stage"], &error["blame"]), (&json!("filter"), &json!("component")), "{filter:?}");
         assert!(!place.scratch.path("layout/index.json").exists(), "{filter:?}: nothing is tagged");
+        ran
     }
 }
 
 #[test]
 fn handles_without_end() {
-    Place::stopped(Fixture::FilterHandles, "component-trapped", "handle");
+    Place::stopped(Fixture::FilterHandles, "component-trapped", "handle").golden("filter-opens-handles-without-end");
 }
 
 #[test]
@@ -57,12 +58,12 @@ fn a_call_of_itself_without_end() {
 
 #[test]
 fn more_words_than_fit_into_a_call() {
-    Place::stopped(Fixture::FilterWords, "component-trapped", "too much data");
+    Place::stopped(Fixture::FilterWords, "component-trapped", "too much data").golden("filter-says-too-much");
 }
 
 #[test]
 fn an_output_that_is_dropped() {
-    Place::stopped(Fixture::FilterDrops, "component-failed", "dropped");
+    Place::stopped(Fixture::FilterDrops, "component-failed", "dropped").golden("filter-drops-its-output");
 }
 
 #[test]
@@ -72,7 +73,8 @@ fn tasks_without_end() {
 
 #[test]
 fn a_description_that_never_ends() {
-    Place::stopped(Fixture::FilterDescribes, "component-budget", "`filter-describes` was stopped: the CPU budget");
+    Place::stopped(Fixture::FilterDescribes, "component-budget", "`filter-describes` was stopped: the CPU budget")
+        .golden("filter-describes-itself-without-end");
 }
 
 /// It is no fault to say much. What is shown of it is bounded, and moves no cursor.

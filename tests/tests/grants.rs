@@ -71,7 +71,10 @@ fn only_components_that_are_listed_run() {
     // A file that is no component at all is not compiled to find that out.
     fs::write(bench.scratch.path("text.wasm"), "this is text").unwrap();
     let text = bench.scratch.text("text.wasm");
-    bench.import(&entry, &["--source", &text]).failed(13, "component-denied", &["does not list its digest"]);
+    bench
+        .import(&entry, &["--source", &text])
+        .failed(13, "component-denied", &["does not list its digest"])
+        .golden("component-not-listed");
     bench.nothing_was_pushed();
 
     bench.import(&entry, &[]).done();
@@ -84,7 +87,10 @@ fn built_in_components_may_have_to_be_listed_too() {
     let bench = Bench::new();
     let says =
         ["`source-file` (sha256:", "`components.built-in` (", "policy.toml:3) wants built-in components listed too"];
-    bench.import("[components]\nbuilt-in = false", &[]).failed(13, "component-denied", &says);
+    bench
+        .import("[components]\nbuilt-in = false", &[])
+        .failed(13, "component-denied", &says)
+        .golden("component-built-in-not-listed");
     bench.nothing_was_pushed();
     let entry = |name: &str, kind: &str| {
         let digest = digest_of(&built_in(name));
@@ -136,12 +142,14 @@ fn a_source_reaches_the_hosts_that_its_entry_lists_with_its_methods_and_options(
         import([&[&*url, &*to, "--policy", &*policy], more].concat())
     };
     let says = [&*format!("the component asked for http://{host}"), "`components.allow.hosts` (", "policy.toml:7)"];
-    run("hosts = [\"*.example\"]", &[]).failed(13, "egress-denied", &says);
+    run("hosts = [\"*.example\"]", &[]).failed(13, "egress-denied", &says).golden("component-host-not-granted");
     let says = [" with ", "`components.allow.methods` (", "policy.toml:7)"];
-    run("methods = [\"HEAD\"]", &[]).failed(13, "egress-denied", &says);
+    run("methods = [\"HEAD\"]", &[]).failed(13, "egress-denied", &says).golden("component-method-not-granted");
     assert_eq!(asked.load(SeqCst), 0, "refused before anything is connected to");
     let says = ["must not be told the option `b`", "`components.allow.options` (", "policy.toml:7)"];
-    run("options = [\"a\"]", &["--source-option", "b=1"]).failed(13, "component-denied", &says);
+    run("options = [\"a\"]", &["--source-option", "b=1"])
+        .failed(13, "component-denied", &says)
+        .golden("component-option-not-granted");
     assert_eq!(asked.load(SeqCst), 0);
     bench.nothing_was_pushed();
     run(&format!("hosts = [\"{host}\"]\nmethods = [\"GET\"]"), &[]).done();
@@ -164,7 +172,8 @@ fn a_component_puts_out_no_more_than_its_entry_grants() {
         ran.failed(14, "component-budget", &[&says[0], &says[1]]);
         bench.nothing_was_pushed();
     };
-    refused(bench.import(&entry(&source, DISK - 1), &[]), "the source `source-file`");
+    let ran = bench.import(&entry(&source, DISK - 1), &[]).golden("component-output-spent");
+    refused(ran, "the source `source-file`");
     let pass = Fixture::FilterPass.path();
     let size = DISK.to_string();
     let with = ["--filter", &*pass, "--size", &*size];
@@ -222,7 +231,9 @@ fn a_document_that_extends_another_has_its_values_and_its_own() {
     finish(&mut longshore(["policy", "check", &bench.scratch.text("shown.toml")]), b"").done();
     let policy = bench.policy("extends = \"absent.toml\"");
     let says = ["policy.toml:2:11: the policy `", "absent.toml` cannot be read"];
-    finish(&mut longshore(["policy", "check", &policy]), b"").failed(13, "policy-invalid", &says);
+    finish(&mut longshore(["policy", "check", &policy]), b"")
+        .failed(13, "policy-invalid", &says)
+        .golden("policy-extended-is-absent");
 }
 
 #[test]

@@ -75,7 +75,8 @@ fn a_key_of_the_verified_path_must_be_pinned() {
     let other = Authority::named(&stage.scratch, "other");
     let [leaf, ca, elsewhere] =
         [&stage.authority.certificate, &stage.authority.ca, &other.certificate].map(|at| pin(at));
-    stage.refused(stage.import(&server, &format!("pins = [\"{elsewhere}\"]")), "tls.pins", 4);
+    let ran = stage.import(&server, &format!("pins = [\"{elsewhere}\"]")).golden("certificate-not-pinned");
+    stage.refused(ran, "tls.pins", 4);
     let host = |pins: &str| format!("[[tls.host]]\nmatch = \"127.0.0.1\"\npins = {pins}");
     stage.refused(stage.import(&server, &host(&format!("[\"{elsewhere}\"]"))), "tls.host.pins", 6);
     // An entry's own pins count in the place of those for every host.
