@@ -56,7 +56,7 @@ impl Conversation {
             .join(&format!("/v2/{}/", repository.path()))
             .map_err(|why| Error::internal(Stage::Upload, why.to_string()))?;
         let authorizer = Authorizer::new(registry, repository.path(), actions, credentials);
-        let back_off = BackOff::of(&client.policy().limits);
+        let back_off = BackOff::of(&client);
         Ok(Self { client, repository, base, authorizer, back_off, heard: false })
     }
 

@@ -4,8 +4,8 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::time::{Duration, Instant};
 
+use crate::net::Client;
 pub(super) use crate::net::{is_temporary, retry_after};
-use crate::policy::Limits;
 
 /// The longest pause of our own.
 const LONGEST_OWN_PAUSE: Duration = Duration::from_secs(30);
@@ -39,7 +39,8 @@ impl BackOff {
     }
 
     /// As the policy has it, with a seed of its own.
-    pub(super) fn of(limits: &Limits) -> Self {
+    pub(super) fn of(client: &Client) -> Self {
+        let limits = &client.policy().limits;
         Self::new(limits.attempts, limits.back_off, limits.total, RandomState::new().hash_one(limits.attempts))
     }
 
