@@ -34,6 +34,10 @@ test-some name *filter: fixtures
 faults count *first: fixtures
     "${CARGO_TARGET_DIR:-target}/debug/faults" {{ count }} {{ first }}
 
+# That many kills at random moments of imports with a checkpoint, each continued; prints what was sent twice.
+kills count: fixtures
+    LONGSHORE_KILLS={{ count }} cargo test --locked --workspace --test checkpoint killed_at_random -- --nocapture
+
 # Formatting, without changing anything.
 fmt-check:
     cargo fmt --all --check

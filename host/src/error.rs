@@ -103,6 +103,8 @@ codes! {
     RegistryProtocol = "registry-protocol", 12, Registry, No;
     /// The registry has something else than what was pushed.
     RegistryMismatch = "registry-mismatch", 12, Registry, No;
+    /// The registry lost an upload that was to be continued, and the policy does not let it start over again.
+    UploadLost = "upload-lost", 12, Registry, No;
     /// The registry took nothing for too long.
     RegistryStalled = "registry-stalled", 12, Registry, Yes;
     /// The policy does not allow to connect there.
@@ -147,6 +149,8 @@ codes! {
     LocalFile = "local-file", 20, User, No;
     /// The disk is larger than the spool may become.
     SpoolFull = "spool-full", 20, User, No;
+    /// The checkpoint is none, or one of another import.
+    CheckpointRefused = "checkpoint-refused", 20, User, No;
     /// A bug in longshore.
     Internal = "internal", 70, Internal, No;
     /// SIGINT.

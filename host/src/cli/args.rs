@@ -175,6 +175,11 @@ pub(super) struct Import {
     /// The most bytes that the spool may take: a number, or one with KiB, MiB, GiB or TiB. A larger disk is refused.
     #[arg(long, value_name = "SIZE", value_parser = size::bytes, requires = "spool")]
     pub(super) spool_max: Option<u64>,
+    /// File that keeps what the same command needs to go on after a crash. It is removed once the image stands.
+    ///
+    /// Needs a source with ranges and a registry. The file is only for its owner: it says where the upload stands.
+    #[arg(long, value_name = "FILE", conflicts_with = "check")]
+    pub(super) checkpoint: Option<PathBuf>,
     /// Another tag. May be repeated.
     #[arg(long)]
     pub(super) tag: Vec<String>,

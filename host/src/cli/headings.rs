@@ -20,6 +20,7 @@ const HEADINGS: [(&str, &[&str]); 5] = [
             "probe",
             "spool",
             "spool-max",
+            "checkpoint",
         ],
     ),
     ("What the disk must be", &["checksum", "checksum-file", "format"]),

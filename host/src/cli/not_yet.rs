@@ -2,8 +2,6 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Flags of `import`.
-const FLAGS: &[&str] = &["--checkpoint"];
 /// Commands.
 const COMMANDS: &[&str] = &["export", "list", "delete", "gc", "serve"];
 
@@ -14,7 +12,6 @@ pub(super) fn named_in(why: &clap::Error) -> Option<String> {
         _ => None,
     };
     match why.kind() {
-        ErrorKind::UnknownArgument => text(ContextKind::InvalidArg).filter(|flag| FLAGS.contains(&flag.as_str())),
         ErrorKind::InvalidSubcommand => {
             text(ContextKind::InvalidSubcommand).filter(|name| COMMANDS.contains(&name.as_str()))
         }
@@ -35,11 +32,8 @@ mod tests {
 
     #[test]
     fn what_the_contract_has_is_refused_by_name() {
-        for flag in FLAGS {
-            assert_eq!(named(&["longshore", "import", "a", "b", *flag, "x"]).as_deref(), Some(*flag));
-        }
-        for command in ["export", "serve", "gc"] {
-            assert_eq!(named(&["longshore", command]).as_deref(), Some(command));
+        for command in COMMANDS {
+            assert_eq!(named(&["longshore", *command]).as_deref(), Some(*command));
         }
     }
 

@@ -19,6 +19,16 @@ const NONE: &str = "none";
 /// Filters chosen by what the bytes look like.
 const AUTO: &str = "auto";
 
+/// The file of a checkpoint, where there is an upload that could be continued.
+fn checkpoint(import: &Import, target: &Target) -> Result<Option<PathBuf>> {
+    match (&import.checkpoint, target) {
+        (Some(_), Target::Layout(_)) => {
+            Err(usage("--checkpoint continues uploads to registries, and an image layout is none".to_owned()))
+        }
+        (path, _) => Ok(path.clone()),
+    }
+}
+
 /// Resolves everything.
 pub(super) fn plan(import: &Import) -> Result<Plan> {
     let input = input(&import.from)?;
@@ -55,6 +65,7 @@ pub(super) fn plan(import: &Import) -> Result<Plan> {
         connections: import.source_connections,
         limit: import.limit_rate,
         spool: import.spool.clone().zip(import.spool_max),
+        checkpoint: checkpoint(import, &target)?,
         target,
         tags,
         name: import.name.clone(),

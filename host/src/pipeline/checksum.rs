@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::{Code, Error, Result, Stage};
 use crate::observe::Meter;
-use crate::stream::{Algorithm, Checksums, Flow, Sum, checksummed};
+use crate::stream::{Algorithm, Begun, Checksums, Flow, Sum, checksummed};
 
 /// A demanded checksum: `ALGO:HEX` or `disk:ALGO:HEX`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,12 +73,26 @@ pub(super) struct Demanded {
     computed: Checksums,
 }
 
-/// Watches a flow for the checksums demanded of it there; `meter` has what that costs. Without any, it is left alone.
-pub(super) fn demanded(flow: Flow, checksums: &[Checksum], place: Place, meter: &Arc<Meter>) -> (Flow, Demanded) {
+/// Watches a flow for the checksums demanded of it there, which begin as `begun` says; `meter` has what that costs. Without
+/// any, it is left alone.
+///
+/// # Errors
+/// `internal` if one of them cannot begin there.
+pub(super) fn demanded(
+    flow: Flow,
+    checksums: &[Checksum],
+    place: Place,
+    begun: &Begun,
+    meter: &Arc<Meter>,
+) -> Result<(Flow, Demanded)> {
     let checksums: Vec<Checksum> = checksums.iter().filter(|checksum| checksum.place == place).cloned().collect();
-    let algorithms: Vec<Algorithm> = checksums.iter().map(|checksum| checksum.sum.algorithm()).collect();
-    let (flow, computed) = checksummed(flow, &algorithms, meter);
-    (flow, Demanded { checksums, computed })
+    let (flow, computed) = checksummed(flow, &algorithms(&checksums, place), begun, meter)?;
+    Ok((flow, Demanded { checksums, computed }))
+}
+
+/// The algorithms that are demanded there.
+pub(super) fn algorithms(checksums: &[Checksum], place: Place) -> Vec<Algorithm> {
+    checksums.iter().filter(|checksum| checksum.place == place).map(|checksum| checksum.sum.algorithm()).collect()
 }
 
 impl Demanded {
@@ -145,8 +159,8 @@ mod tests {
         let (setter, outcome) = outcome(Stage::Source, "test");
         setter.set(Ok(()));
         let flow = Flow::new(Hello(Some(Bytes::from_static(b"hello"))), outcome, None);
-        let (flow, received) = demanded(flow, &checksums, Place::Received, &Arc::default());
-        let (mut flow, disk) = demanded(flow, &checksums, Place::Disk, &Arc::default());
+        let (flow, received) = demanded(flow, &checksums, Place::Received, &Begun::default(), &Arc::default()).unwrap();
+        let (mut flow, disk) = demanded(flow, &checksums, Place::Disk, &Begun::default(), &Arc::default()).unwrap();
         while flow.next().await?.is_some() {}
         verify(&[&received, &disk])
     }

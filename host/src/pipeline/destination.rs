@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::error::{Code, Error, Result, Retryable, Stage};
+use crate::error::{Blame, Code, Error, Result, Retryable, Stage};
 use crate::layout;
 use crate::net::Net;
 use crate::observe::Repeats;
 use crate::oci::{Descriptor, Digest, Image, Repository, Tag};
 use crate::policy::{Origin, Policy, Rule, Scheme, Side};
-use crate::registry;
-use crate::stream::{Flow, Replay};
+use crate::registry::{self, Travelling};
 
 use super::Target;
+use super::checkpoint::Checkpoint;
+use super::layer::SentLayer;
 
 /// Where one image is being put.
 pub(super) struct Destination {
@@ -26,6 +27,8 @@ pub(super) struct Destination {
     in_doubt: Option<String>,
     /// What the policy says about tags that are there already, if it keeps them.
     keeps_tags: Option<Rule>,
+    /// What a later run goes on with, if the user wants that.
+    checkpoint: Option<Checkpoint>,
     shown: String,
 }
 
@@ -56,6 +59,7 @@ impl Destination {
                 Target::Registry { repository, .. } => policy.destinations.keeps_tags(Some(repository)),
                 Target::Layout(_) => policy.destinations.keeps_tags(None),
             },
+            checkpoint: None,
             shown: target.shown(),
         })
     }
@@ -67,6 +71,39 @@ impl Destination {
             Place::Registry(push) => push.open().await,
             Place::Layout(push) => push.open().await,
         }
+    }
+
+    /// Goes on with the upload that an earlier run left at `location`, if it is still there.
+    pub(super) async fn resume(&mut self, location: &Url) -> Result<registry::Standing> {
+        match &mut self.place {
+            Place::Registry(push) => push.resume(location).await,
+            Place::Layout(_) => Ok(registry::Standing::Lost),
+        }
+    }
+
+    /// Whether it has a blob that an earlier run may have committed.
+    pub(super) async fn has(&mut self, blob: &Descriptor) -> Result<bool> {
+        let there = match &mut self.place {
+            Place::Registry(push) => push.has(blob).await?,
+            Place::Layout(_) => false,
+        };
+        if there {
+            self.committed.push(blob.clone());
+        }
+        Ok(there)
+    }
+
+    /// Has the checkpoint follow what happens here, until the image stands or cannot stand any more.
+    pub(super) fn keep(&mut self, checkpoint: Checkpoint) {
+        if let Place::Registry(push) = &mut self.place {
+            push.on_location(checkpoint.on_location());
+        }
+        self.checkpoint = Some(checkpoint);
+    }
+
+    /// The image stands: there is nothing to continue.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.checkpoint.take().map_or(Ok(()), Checkpoint::done)
     }
 
     /// What the open destination takes.
@@ -85,23 +122,20 @@ impl Destination {
         }
     }
 
-    /// Sends the layer, of `total_bytes` if that is known before its end. It is not committed. What `replay` can bring again
-    /// is sent again where it has to be.
-    pub(super) async fn send(
-        &mut self,
-        layer: Flow,
-        total_bytes: Option<u64>,
-        replay: Option<Arc<dyn Replay>>,
-        repeats: &Arc<Repeats>,
-    ) -> Result<()> {
+    /// Sends the layer. It is not committed.
+    pub(super) async fn send(&mut self, layer: Travelling, repeats: &Arc<Repeats>) -> Result<()> {
         match &mut self.place {
-            Place::Registry(push) => push.send(layer, total_bytes, replay, repeats).await,
-            Place::Layout(push) => push.send(layer).await,
+            Place::Registry(push) => push.send(layer, repeats).await,
+            Place::Layout(push) => push.send(layer.flow).await,
         }
     }
 
     /// Commits the layer by its digest.
-    pub(super) async fn commit(&mut self, layer: &Descriptor) -> Result<()> {
+    pub(super) async fn commit(&mut self, layer: &SentLayer) -> Result<()> {
+        if let Some(checkpoint) = &self.checkpoint {
+            checkpoint.sent(layer)?;
+        }
+        let layer = &layer.blob;
         self.in_doubt = Some(self.blob_shown(layer));
         let committed = match &mut self.place {
             Place::Registry(push) => push.commit(layer).await,
@@ -147,11 +181,21 @@ impl Destination {
 
     /// Ends a run that failed: gives the upload up and says in the error what is left.
     pub(super) async fn abandon(mut self, error: Error) -> Error {
-        let unfinished = match &mut self.place {
-            Place::Registry(push) => push.cancel().await,
-            Place::Layout(push) => push.cancel(),
+        let (kept, dropped) = match self.checkpoint.take() {
+            // What the disk is, or may be, does not change by trying again.
+            Some(checkpoint) if matches!(error.blame(), Blame::Content | Blame::Policy) => (None, Some(checkpoint)),
+            kept => (kept, None),
+        };
+        let unfinished = match (&mut self.place, kept) {
+            (Place::Registry(push), Some(checkpoint)) => {
+                push.leave();
+                Some(checkpoint.leave())
+            }
+            (Place::Registry(push), None) => push.cancel().await,
+            (Place::Layout(push), _) => push.cancel(),
         };
         let mut left: Vec<String> = unfinished.into_iter().collect();
+        left.extend(dropped.and_then(|checkpoint| checkpoint.done().err()).map(|error| error.to_string()));
         left.extend(self.committed.iter().map(|blob| self.blob_shown(blob)));
         left.extend(self.manifest.iter().map(|manifest| self.manifest_shown(manifest)));
         left.extend(self.tagged.iter().map(|tag| self.tag_shown(tag)));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::checkpoint::Course;
 use super::checksum::{Demanded, demanded};
 use super::components::may_be_told;
 use super::import::Run;
@@ -98,16 +99,25 @@ fn attempts(input: &Input, net: &Net) -> Attempts {
     Attempts { most, back_off: limits.source_back_off, total: limits.total }
 }
 
-/// Reads SOURCE through the filters. Its length must be known before the upload opens.
-pub(super) async fn open_disk(run: &Run<'_>, source: &stages::Disk, checksums: &[Checksum]) -> Result<Disk> {
+/// Reads SOURCE through the filters, from where `course` says. Its length must be known before the upload opens.
+pub(super) async fn open_disk(
+    run: &Run<'_>,
+    source: &stages::Disk,
+    checksums: &[Checksum],
+    course: &Course,
+) -> Result<Disk> {
     let (plan, facts) = (run.plan, source.facts());
     let name = named(plan, facts);
     let resumable = resumable(run, source);
     let received = async || {
-        let whole = connected(run, &resumable, source.facts(), source.read(0, None).await?);
+        let whole = match (course.disk_from, facts.size) {
+            (from, Some(size)) if from > 0 => source.ranges().read(from, size.saturating_sub(from)).await?,
+            _ => source.read(0, None).await?,
+        };
+        let whole = connected(run, &resumable, source.facts(), course.disk_from, whole);
         let whole = within_output(&run.components.source, whole);
         let flow = slowed(metered(whole, run.source_place()), plan);
-        Ok(demanded(flow, checksums, Place::Received, &run.progress.checksums))
+        demanded(flow, checksums, Place::Received, &course.received, &run.progress.checksums)
     };
     let (flow, size, name, received, seek) = if run.components.filters.is_empty() {
         // Before a byte is asked for: what cannot be pushed is not read.
@@ -121,7 +131,7 @@ pub(super) async fn open_disk(run: &Run<'_>, source: &stages::Disk, checksums: &
     };
     size.map_or(Ok(()), |size| run.wanted().size(size))?;
     let last = run.components.filters.last().map(Component::name);
-    let (flow, of_disk) = demanded(flow, checksums, Place::Disk, &run.progress.checksums);
+    let (flow, of_disk) = demanded(flow, checksums, Place::Disk, &course.disk, &run.progress.checksums)?;
     let Some(spool) = spool(plan, size)? else {
         let entry = entry(plan, size, name.as_deref(), last)?;
         return Ok(Disk { flow, entry, received, of_disk, seek, spooled: None });
@@ -167,10 +177,10 @@ fn resumable(run: &Run<'_>, source: &stages::Disk) -> Resumable {
 }
 
 /// The disk over as many connections as the user wants, going on where it breaks, if that source can be read so.
-fn connected(run: &Run<'_>, resumable: &Resumable, facts: &Facts, whole: Flow) -> Flow {
+fn connected(run: &Run<'_>, resumable: &Resumable, facts: &Facts, from: u64, whole: Flow) -> Flow {
     let connections = run.plan.connections;
     match facts.size.filter(|_| facts.access == Access::Ranged) {
-        Some(size) => abreast(resumable.whole(whole, size), Arc::new(resumable.clone()), size, connections),
+        Some(size) => abreast(resumable.whole(whole, from, size), Arc::new(resumable.clone()), from, size, connections),
         None => {
             if connections != SourceConnections::ONE {
                 let why = "the source offers no ranges of a disk it can identify: one connection brings the disk";

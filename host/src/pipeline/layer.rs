@@ -10,8 +10,11 @@ use super::process::cpus;
 use crate::error::{Code, Error, Result, Stage};
 use crate::observe::Meter;
 use crate::oci::{Descriptor, Digest, MediaTypes};
+use crate::registry::Travelling;
 use crate::stages::{Compressor, FramedLayer};
-use crate::stream::{Flow, Reframed, Replay, Seek, framed, hashed, metered, metered_into};
+use crate::stream::{
+    DigestHandle, Flow, Marks, Reframed, Replay, Seek, framed, hashed, hashed_from, metered, metered_into,
+};
 
 /// A layer that the destination has, not committed yet.
 #[derive(Clone, Debug)]
@@ -22,11 +25,12 @@ pub(super) struct SentLayer {
     pub(super) diff_id: Digest,
 }
 
-/// Sends the layer around `disk`, which can be read again as `seek` says. Each of its forms is hashed once; uncompressed there
-/// is only one, and its length is known.
+/// Sends the layer around `disk`, which begins where the course does and can be read again as its `seek` says. Each of its
+/// forms is hashed once; uncompressed there is only one, and its length is known. The one that is stored leaves `marks`.
 pub(super) async fn send(
     run: &Run<'_>,
-    (disk, seek): (Flow, Seek),
+    (disk, from, seek): (Flow, u64, Seek),
+    marks: Option<Marks>,
     frame: &FramedLayer,
     compressor: Option<Compressor>,
     media_type: String,
@@ -36,7 +40,19 @@ pub(super) async fn send(
     let (length, repeats) = (frame.layer.total_bytes(), &run.progress.repeats);
     // What was slowed where it was received is slow enough, unless a filter makes more of it.
     let disk = if run.components.filters.is_empty() { disk } else { slowed(disk, run.plan) };
-    let (layer, digest) = hashed(framed(&frame.layer, disk), Arc::clone(&run.progress.digest));
+    let (layer, from) = match from {
+        0 => (framed(&frame.layer, disk), 0),
+        from => {
+            let at = frame.layer.payload_at().saturating_add(from);
+            let rest =
+                frame.layer.from(at).ok_or_else(|| Error::internal(Stage::Upload, "the disk begins behind its end"))?;
+            (rest.framed(Some(disk)), at)
+        }
+    };
+    let meter = Arc::clone(&run.progress.digest);
+    // Compressed, another form is stored, and all of it is made again.
+    let (marks, stored) = if compressor.is_none() { (marks, None) } else { (None, marks) };
+    let (layer, digest) = hashing(layer, meter, marks, from)?;
     let whole = || digest.get().filter(|(_, bytes)| *bytes == length).ok_or_else(unfinished);
     let Some(compressor) = compressor else {
         let layer = metered_into(layer, run.framing_place(), run.upload_place());
@@ -46,7 +62,7 @@ pub(super) async fn send(
             Seek::Ranged(disk) => Some(again(disk)),
             Seek::InOrder => None,
         };
-        destination.send(layer, Some(length), replay, repeats).await?;
+        destination.send(Travelling { flow: layer, from, length: Some(length), replay }, repeats).await?;
         let (digest, size) = whole()?;
         return Ok(SentLayer { blob: Descriptor { media_type, digest, size }, diff_id: digest });
     };
@@ -59,10 +75,19 @@ pub(super) async fn send(
         Some(component) => within_output(component, compressed),
         None => compressed,
     };
-    let (compressed, digest) = hashed(compressed, meter);
-    destination.send(metered_into(compressed, place, run.upload_place()), None, None, repeats).await?;
+    let (compressed, digest) = hashing(compressed, meter, stored, 0)?;
+    let flow = metered_into(compressed, place, run.upload_place());
+    destination.send(Travelling { flow, from: 0, length: None, replay: None }, repeats).await?;
     let ((diff_id, _), (digest, size)) = (whole()?, digest.get().ok_or_else(unfinished)?);
     Ok(SentLayer { blob: Descriptor { media_type, digest, size }, diff_id })
+}
+
+/// Hashes a form of the layer whose flow begins at `from`.
+fn hashing(flow: Flow, meter: Arc<Meter>, marks: Option<Marks>, from: u64) -> Result<(Flow, DigestHandle)> {
+    match marks {
+        Some(marks) => hashed_from(flow, meter, marks, from),
+        None => Ok(hashed(flow, meter)),
+    }
 }
 
 /// What the layer is called among the image's media types (OCI image-spec, layer.md).

@@ -30,6 +30,7 @@ pub(super) struct Known {
     verdict: Option<Verdict>,
     demanded: Option<Vec<Checksum>>,
     spools: bool,
+    continued_from: Option<u64>,
     received: Vec<Sum>,
     of_disk: Vec<Sum>,
     layer: Option<Descriptor>,
@@ -110,6 +111,11 @@ impl Ledger {
     /// The disk is spooled on its way.
     pub(super) fn spools(&self) {
         self.lock().spools = true;
+    }
+
+    /// The registry had so many bytes of the layer from an earlier run.
+    pub(super) fn continued(&self, stored: u64) {
+        self.lock().continued_from = Some(stored);
     }
 
     /// All that is demanded, once the checksum files are read.
@@ -243,6 +249,7 @@ impl Known {
             restarts: progress.repeats.restarts(),
             bytes_sent_twice: progress.repeats.bytes_sent_twice(),
             upload: progress.repeats.ways(),
+            continued_from: self.continued_from,
             bytes_spooled: self.spools.then(|| progress.spool.bytes()),
         }
     }

@@ -1,6 +1,7 @@
 //! The main job: `run.rs` is its flow. `probe.rs` is the part of it that only looks. Everything else here serves them.
 
 mod accepted;
+mod checkpoint;
 mod checksum;
 mod checksum_file;
 mod components;

@@ -25,6 +25,8 @@ pub struct Plan {
     pub limit: Option<NonZeroU64>,
     /// The folder in which the disk is spooled, and the most bytes it may take there.
     pub spool: Option<(PathBuf, u64)>,
+    /// The file in which is kept what a later run needs to go on.
+    pub checkpoint: Option<PathBuf>,
     /// Where it goes.
     pub target: Target,
     /// The tags it gets, at least one.

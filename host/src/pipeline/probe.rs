@@ -121,8 +121,17 @@ async fn in_order(
     }
     let (flow, window) = windowed(flow, size, Seek::InOrder);
     let detect = stages::detect(engine, probe, &window);
-    let verdict = together(poured_away(flow), detect, &window).await;
+    let verdict = looked(flow, detect, &window).await;
     Ok((verdict, window.answered()))
+}
+
+/// What `detect` finds through `window`, while `flow` goes nowhere.
+pub(super) async fn looked(
+    flow: Flow,
+    detect: impl Future<Output = Result<Verdict>>,
+    window: &Window,
+) -> Result<Verdict> {
+    together(poured_away(flow), detect, window).await
 }
 
 /// Lets the disk flow while the probe looks, and no longer.

@@ -180,6 +180,8 @@ pub struct TransferReport {
     pub upload: BTreeMap<&'static str, u32>,
     /// Bytes that the spool took in; null without one.
     pub bytes_spooled: Option<u64>,
+    /// Bytes of the layer that the registry had from an earlier run, by a checkpoint; null if this run began with the first.
+    pub continued_from: Option<u64>,
 }
 
 /// A connection.

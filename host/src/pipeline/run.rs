@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::pin;
 
 use super::accepted::{Wanted, checksum_named};
+use super::checkpoint::{Course, course, saved};
 use super::checksum::verify;
 use super::checksum_file;
 use super::destination::Destination;
@@ -13,6 +14,7 @@ use super::disk::{Disk, open_disk, open_source};
 use super::import::Run;
 use super::layer::{SentLayer, media_type, send};
 use super::naming::created;
+use super::probe::looked;
 use super::{Checksum, Plan, Source, Target};
 use crate::error::{Error, Result, Stage};
 use crate::net::redacted;
@@ -43,19 +45,20 @@ impl Imported {
 pub(super) async fn run(run: &Run<'_>) -> Result<Imported> {
     run.interrupted.or(run.wanted().known_to(run.engine, &run.components.probe)).await?;
     let checksums = run.interrupted.or(checksums(run)).await?;
+    let saved = saved(run, &checksums)?;
     let told = (&run.interrupted, &*run.progress.repeats);
     let source = open_source(&run.plan.input, run.engine, &run.components.source, run.net, told).await?;
     run.ledger.source(source.facts(), source.described());
-    let disk = run.interrupted.or(open_disk(run, &source, &checksums)).await?;
-    run.ledger.disk(&disk.entry);
-
-    let frame = run.interrupted.or(stages::frame(run.engine, &run.components.framing, &disk.entry)).await?;
-    run.ledger.framed(&frame);
-    let compressor = run.interrupted.or(compressor(run)).await?;
-    let media_type = media_type(run.plan.image.media_types, &frame, compressor.as_ref())?;
 
     let mut destination = Destination::new(&run.plan.target, &run.plan.policy, run.net)?;
-    let carried = carry(run, source.facts(), disk, &frame, compressor, media_type, &mut destination);
+    let carried = async {
+        let course = course(run, source.facts(), &checksums, saved, &mut destination).await?;
+        let disk = open_disk(run, &source, &checksums, &course).await?;
+        run.ledger.disk(&disk.entry);
+        let frame = stages::frame(run.engine, &run.components.framing, &disk.entry).await?;
+        run.ledger.framed(&frame);
+        carry(run, source.facts(), &course, disk, &frame, &mut destination).await
+    };
     match run.interrupted.or(carried).await {
         Ok(digest) => Ok(Imported { name: run.plan.target.shown(), digest }),
         Err(error) => Err(destination.abandon(error).await),
@@ -65,35 +68,51 @@ pub(super) async fn run(run: &Run<'_>) -> Result<Imported> {
 async fn carry(
     run: &Run<'_>,
     facts: &Facts,
+    course: &Course,
     disk: Disk,
     frame: &FramedLayer,
-    compressor: Option<Compressor>,
-    media_type: String,
     destination: &mut Destination,
 ) -> Result<Digest> {
-    destination.open(&run.plan.tags).await?;
+    let compressor = compressor(run).await?;
+    let media_type = media_type(run.plan.image.media_types, frame, compressor.as_ref())?;
+    let marks = course.keep(run, &frame.layer)?.map(|(checkpoint, marks)| {
+        destination.keep(checkpoint);
+        marks
+    });
+    if course.there.is_none() && !course.continues {
+        destination.open(&run.plan.tags).await?;
+    }
     run.ledger.opened(destination.terms());
     run.progress.expect(frame.layer.total_bytes());
     run.progress.enter(Phase::Transferring);
     let Disk { flow, entry, received, of_disk, seek, spooled } = disk;
-    let (flow, window) = windowed(flow, Some(entry.size), seek.clone());
-    // What the upload needs again is in the spool, however the source can be read.
-    let again = spooled.map_or(seek, |spooled| Seek::Ranged(Arc::new(spooled)));
-
-    let send = send(run, (flow, again), frame, compressor, media_type, destination);
+    let (flow, window) = match (course.disk_from, &seek) {
+        // In front of where it begins, the disk is only there by range.
+        (from, Seek::Ranged(ranges)) if from > 0 => (flow, Window::over(Arc::clone(ranges), Some(entry.size))),
+        _ => windowed(flow, Some(entry.size), seek.clone()),
+    };
     let probe = stages::detect(run.engine, &run.components.probe, &window);
-    let together = together(send, probe, &window, run).await;
-    run.ledger.probed(window.answered());
-    run.ledger.checksums(received.computed(), of_disk.computed());
-    let (layer, verdict) = together?;
-    verify(&[&received, &of_disk])?;
 
-    run.progress.enter(Phase::Committing);
-    destination.commit(&layer.blob).await?;
+    let (layer, verdict) = if let Some(layer) = &course.there {
+        (layer.clone(), found(run, looked(flow, probe, &window).await?)?)
+    } else {
+        // What the upload needs again is in the spool, however the source can be read.
+        let again = spooled.map_or(seek, |spooled| Seek::Ranged(Arc::new(spooled)));
+        let send = send(run, (flow, course.disk_from, again), marks, frame, compressor, media_type, destination);
+        let together = together(send, probe, &window, run).await;
+        run.ledger.probed(window.answered());
+        run.ledger.checksums(received.computed(), of_disk.computed());
+        let (layer, verdict) = together?;
+        verify(&[&received, &of_disk])?;
+        run.progress.enter(Phase::Committing);
+        destination.commit(&layer).await?;
+        (layer, verdict)
+    };
     run.progress.enter(Phase::Publishing);
     let image = describe(run.plan, facts, &entry, &verdict, &layer)?;
     run.ledger.image(&layer.blob, &image);
     destination.publish(&image, &run.plan.tags).await?;
+    destination.finish()?;
     Ok(image.manifest.digest)
 }
 

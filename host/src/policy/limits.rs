@@ -27,6 +27,8 @@ pub struct Limits {
     pub source_back_off: Duration,
     /// How long something that fails is tried in a row on either side, without any progress in between.
     pub total: Duration,
+    /// How often an import may start over at the first byte because the registry lost the upload that its checkpoint names.
+    pub start_overs: u32,
     /// CPU that a component may spend before it has delivered anything; more is earned with each byte.
     pub component_cpu: Duration,
     /// Bytes that all memories and tables of one component may take together.
@@ -47,6 +49,7 @@ impl Default for Limits {
             source_attempts: 8,
             source_back_off: Duration::from_millis(400),
             total: Duration::from_secs(5 * 60),
+            start_overs: 3,
             component_cpu: Duration::from_secs(10),
             component_memory: 64 << 20,
         }
@@ -73,7 +76,7 @@ pub(super) const COMPONENT_MEMORY: (usize, usize) = (4 << 20, 4 << 30);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The limits that a document may set, by key.
-pub(super) const LIMITS: [(&str, Bounds); 13] = [
+pub(super) const LIMITS: [(&str, Bounds); 14] = [
     ("limits.connect", Bounds::Time(|limits| &mut limits.connect, SECOND, Duration::from_secs(10 * 60))),
     ("limits.answer", Bounds::Time(|limits| &mut limits.answer, SECOND, HOUR)),
     ("limits.commit", Bounds::Time(|limits| &mut limits.commit, SECOND, DAY)),
@@ -89,6 +92,7 @@ pub(super) const LIMITS: [(&str, Bounds); 13] = [
         Bounds::Time(|limits| &mut limits.source_back_off, Duration::from_millis(1), Duration::from_secs(30)),
     ),
     ("limits.total", Bounds::Time(|limits| &mut limits.total, SECOND, DAY)),
+    ("limits.start-overs", Bounds::Count(|limits| &mut limits.start_overs, 0, 1000)),
     (
         "limits.component-memory",
         Bounds::Size(|limits| &mut limits.component_memory, COMPONENT_MEMORY.0, COMPONENT_MEMORY.1),

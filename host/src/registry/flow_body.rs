@@ -170,7 +170,7 @@ mod tests {
     async fn an_answer_before_the_last_chunk_is_early() {
         for length in [Some(3), None] {
             let clock = SendClock::start(0);
-            let mut supply = Supply::new(flow(b"abc", 2), length, None);
+            let mut supply = Supply::new(flow(b"abc", 2), 0, length, None);
             let (before, lent) = supply.rest(0).await.unwrap().unwrap();
             let mut body = FlowBody::new((before, Some(lent)), length, clock.clone(), 0, Arc::default());
             let mut frame = async || body.frame().await.and_then(Result::ok).and_then(|frame| frame.into_data().ok());

@@ -10,6 +10,7 @@ mod abilities;
 mod answer;
 mod authorizer;
 mod challenge;
+mod continued;
 mod conversation;
 mod credentials;
 mod flow_body;
@@ -25,6 +26,7 @@ mod wire;
 
 pub use abilities::{Abilities, PushSession, abilities};
 pub use challenge::{Challenge, challenges};
+pub use continued::Standing;
 pub use credentials::{Credentials, HelperAnswer, Kept, credentials_from_docker_config, credentials_from_helper};
 pub use pull::{Found, Pull};
 pub use push::{Push, Terms};
@@ -33,3 +35,4 @@ pub use session::{
     Failed, Hopeless, How, Manner, Next, Piece, Refused, Step, Stored, Told, Transfer, Transition, UploadSession,
     stored,
 };
+pub use upload::Travelling;

@@ -8,6 +8,7 @@ use http::{HeaderValue, Method};
 use url::Url;
 
 use super::answer::{answer_of, failure, out_of_order, refused};
+use super::continued::ToldLocation;
 use super::conversation::{Conversation, Replay, is_broken, told_digest, what};
 use super::credentials::Credentials;
 use super::session::{Manner, UploadSession};
@@ -41,6 +42,10 @@ pub struct Push {
     pub(super) unanswered: bool,
     /// Whether the registry was asked to keep what is being put, and has not refused.
     pub(super) in_doubt: bool,
+    /// Bytes of the layer that the open session has from another process.
+    pub(super) already: u64,
+    /// Who is told where the session stands, and what it was told last.
+    pub(super) told: Option<(ToldLocation, Option<Url>)>,
 }
 
 /// In what pieces a registry takes the bytes of a layer, besides all of them in one request.
@@ -79,6 +84,8 @@ impl Push {
             lost_sessions: 0,
             unanswered: false,
             in_doubt: false,
+            already: 0,
+            told: None,
         })
     }
 
@@ -93,6 +100,8 @@ impl Push {
             let error = match self.open_session(Stage::Upload).await {
                 Ok(session) => {
                     self.session = Session::Open(session);
+                    self.already = 0;
+                    self.tell_location();
                     return Ok(());
                 }
                 Err(error) => error,

@@ -73,11 +73,33 @@ pub(super) enum Before {
 pub(super) struct Gone;
 
 impl Supply {
-    /// Of `length` bytes, if that is known.
-    pub(super) fn new(flow: Flow, length: Option<u64>, replay: Option<Arc<dyn Replay>>) -> Self {
-        let window = replay.is_none().then(Kept::default);
-        let layer = Layer { flow, left: length, held: None, ended: false, position: 0, window, failed: None, turn: 0 };
+    /// A layer of `length` bytes, if that is known, whose flow begins at the offset `from`.
+    pub(super) fn new(flow: Flow, from: u64, length: Option<u64>, replay: Option<Arc<dyn Replay>>) -> Self {
+        let window = replay.is_none().then(|| Kept { from, to: from, bytes: VecDeque::new() });
+        let left = length.map(|length| length.saturating_sub(from));
+        let layer = Layer { flow, left, held: None, ended: false, position: from, window, failed: None, turn: 0 };
         Self { layer: Arc::new(Mutex::new(layer)), replay, again: None, kept: Kept::default() }
+    }
+
+    /// Lets go of what is in front of `to`, which nobody needs. Whether the layer ends there.
+    ///
+    /// # Errors
+    /// `Gone` if it ends before, else the flow's.
+    pub(super) async fn pour_away(&mut self, to: u64) -> Result<Result<bool, Gone>> {
+        let lent = self.lend();
+        while self.position() < to {
+            match poll_fn(|cx| lent.poll_next(cx)).await.transpose() {
+                Ok(Some(chunk)) => {
+                    let position = self.position();
+                    let from = position.saturating_sub(chunk.len() as u64);
+                    self.kept = Kept { from, to: position, bytes: VecDeque::from([chunk]) };
+                }
+                Ok(None) => return Ok(Err(Gone)),
+                Err(error) => return Err(self.failure().unwrap_or(error)),
+            }
+        }
+        self.kept.drop_front(to);
+        Ok(Ok(self.position() == to && self.at_end(&lent).await?))
     }
 
     /// Takes the flow back from whoever it was lent to last: a connection may read on after the answer.
@@ -108,11 +130,14 @@ impl Supply {
     /// `Gone` if it cannot be had, else what keeps the replay from beginning.
     pub(super) async fn rest(&mut self, from: u64) -> Result<Result<(Option<Before>, Lent), Gone>> {
         self.again = None;
-        self.kept = Kept::default();
         let lent = self.lend();
         let position = self.position();
+        let kept = std::mem::take(&mut self.kept);
         if from >= position {
             return Ok(if from == position { Ok((None, lent)) } else { Err(Gone) });
+        }
+        if kept.from <= from && kept.to == position {
+            return Ok(Ok((Some(Before::Kept(kept.part(from - kept.from, position - from))), lent)));
         }
         if let Some(kept) = self.windowed(from, position - from) {
             return Ok(Ok((Some(Before::Kept(kept)), lent)));
@@ -415,8 +440,33 @@ pub(super) mod tests {
 
     const TEXT: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
 
+    #[tokio::test]
+    async fn what_the_registry_has_flows_past() {
+        for (length, size) in [(Some(26), 7), (None, 7), (Some(26), 1), (None, 26)] {
+            let mut supply = supply_of(length, size);
+            assert_eq!(supply.pour_away(10).await.unwrap().unwrap(), false);
+            let (before, lent) = supply.rest(10).await.unwrap().unwrap();
+            let mut bytes = Vec::new();
+            if let Some(Before::Kept(kept)) = before {
+                kept.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
+            }
+            while let Some(chunk) = poll_fn(|cx| lent.poll_next(cx)).await.transpose().unwrap() {
+                bytes.extend_from_slice(&chunk);
+            }
+            assert_eq!(bytes, TEXT[10..], "{length:?} in chunks of {size}");
+            let mut supply = supply_of(length, size);
+            assert!(supply.pour_away(26).await.unwrap().unwrap(), "the layer ends there");
+            assert!(supply_of(length, size).pour_away(27).await.map_or(true, |poured| poured.is_err()));
+        }
+    }
+
+    /// The text in chunks of that size, which nobody can bring again.
+    fn supply_of(length: Option<u64>, size: usize) -> Supply {
+        Supply::new(flow(TEXT, size), 0, length, None)
+    }
+
     fn supply(length: Option<u64>, replay: bool) -> Supply {
-        Supply::new(flow(TEXT, 7), length, replay.then(|| Arc::new(Whole(TEXT.to_vec())) as Arc<dyn Replay>))
+        Supply::new(flow(TEXT, 7), 0, length, replay.then(|| Arc::new(Whole(TEXT.to_vec())) as Arc<dyn Replay>))
     }
 
     fn joined(chunks: &VecDeque<Bytes>) -> Vec<u8> {
@@ -459,7 +509,7 @@ pub(super) mod tests {
         let (size, count) = (64 * 1024_usize, 200_usize);
         let all: Vec<u8> = (0..size * count).map(|at| (at / 7 % 251) as u8).collect();
         for length in [Some(all.len() as u64), None] {
-            let mut supply = Supply::new(flow(&all, size), length, None);
+            let mut supply = Supply::new(flow(&all, size), 0, length, None);
             assert!(supply.can_begin_again());
             let (_, lent) = supply.rest(0).await.unwrap().unwrap();
             for _ in 0..150 {

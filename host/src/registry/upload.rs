@@ -38,6 +38,18 @@ pub(super) struct Upload {
     began: Instant,
 }
 
+/// A layer about to be sent.
+pub struct Travelling {
+    /// Its bytes.
+    pub flow: Flow,
+    /// The offset in the layer at which they begin.
+    pub from: u64,
+    /// The layer's length, if it is known before its end.
+    pub length: Option<u64>,
+    /// What can bring it again.
+    pub replay: Option<Arc<dyn stream::Replay>>,
+}
+
 /// A body and its length, if that is known.
 struct Body {
     parts: (Option<Before>, Option<Lent>),
@@ -54,14 +66,9 @@ struct Sending {
 }
 
 impl Upload {
-    pub(super) fn new(
-        flow: Flow,
-        total: Option<u64>,
-        replay: Option<Arc<dyn stream::Replay>>,
-        transfer: Transfer,
-        repeats: Arc<Repeats>,
-    ) -> Self {
-        let supply = Supply::new(flow, total, replay);
+    pub(super) fn new(layer: Travelling, transfer: Transfer, repeats: Arc<Repeats>) -> Self {
+        let Travelling { flow, from, length: total, replay } = layer;
+        let supply = Supply::new(flow, from, total, replay);
         Self { supply, transfer, total, repeats, sent: 0, repeating: false, last_error: None, began: Instant::now() }
     }
 
@@ -118,28 +125,49 @@ impl Upload {
 }
 
 impl Push {
-    /// Streams the layer, with its `length` if it is known, in one PATCH, or in chunks where the registry takes no other.
-    /// What the registry has then is not committed. If it breaks, it goes on with what the registry says it has, in the same
-    /// session or a new one, as long as those bytes can be had from memory or by `replay`.
+    /// Streams the layer, with its length if it is known, in one PATCH, or in chunks where the registry takes no other. It
+    /// begins with what the registry does not have. What it has then is not committed. If it breaks, it goes on with what the
+    /// registry says it has, in the same session or a new one, as long as those bytes can be had from memory or once more.
     ///
     /// # Errors
     /// The flow's own, or the registry's once every attempt is spent.
-    pub async fn send(
-        &mut self,
-        flow: Flow,
-        length: Option<u64>,
-        replay: Option<Arc<dyn stream::Replay>>,
-        repeats: &Arc<Repeats>,
-    ) -> Result<()> {
+    pub async fn send(&mut self, layer: Travelling, repeats: &Arc<Repeats>) -> Result<()> {
         let Session::Open(session) = &self.session else { return Err(out_of_order(Stage::Upload, "PATCH")) };
         let least = session.least_chunk();
-        let mut transfer = Transfer::new(self.manner(), self.conversation.back_off(), length);
-        let first = transfer.opened(least);
-        let mut upload = Box::new(Upload::new(flow, length, replay, transfer, Arc::clone(repeats)));
+        let mut transfer = Transfer::new(self.manner(), self.conversation.back_off(), layer.length);
+        let first = match self.already {
+            0 => transfer.opened(least),
+            stored => transfer.continued(least, stored),
+        };
+        let mut upload = Box::new(Upload::new(layer, transfer, Arc::clone(repeats)));
         upload.note();
+        let first = match self.already {
+            0 => first,
+            stored => self.skip(&mut upload, stored).await?.unwrap_or(first),
+        };
         self.advance(&mut upload, first).await?;
         self.upload = Some(upload);
         Ok(())
+    }
+
+    /// Lets flow past what the registry has from another process of ours. Gives the step if that is all of it.
+    async fn skip(&mut self, upload: &mut Upload, stored: u64) -> Result<Option<Step>> {
+        let Ok(ends) = upload.supply.pour_away(stored).await? else {
+            let message = format!(
+                "the layer ends after {} bytes, while the upload to {} has {stored} of it from before",
+                upload.supply.position(),
+                self.conversation.repository()
+            );
+            return Err(Error::new(Code::SourceChanged, Stage::Upload, message));
+        };
+        upload.sent = stored;
+        upload.repeats.resumed();
+        tracing::info!(from = stored, "the upload of another process goes on where the registry has it");
+        if !ends {
+            return Ok(None);
+        }
+        self.complete();
+        Ok(Some(upload.transfer.took(stored, true)))
     }
 
     /// Does step after step until the registry has every byte.
@@ -156,6 +184,7 @@ impl Push {
                 Next::Open => self.reopen(upload).await,
             };
             upload.note();
+            self.tell_location();
             step = next?;
             if step.next == Next::Commit {
                 self.complete();

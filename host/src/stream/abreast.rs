@@ -55,16 +55,17 @@ impl FromStr for Connections {
     }
 }
 
-/// The `size` bytes of the disk behind `ranges`, of which `whole` is the flow from its start, over so many connections.
+/// The disk of `size` bytes behind `ranges` from the offset `from` on, of which `whole` is the flow, over so many connections.
 #[must_use]
-pub fn abreast(whole: Flow, ranges: Arc<dyn Ranges>, size: u64, connections: Connections) -> Flow {
+pub fn abreast(whole: Flow, ranges: Arc<dyn Ranges>, from: u64, size: u64, connections: Connections) -> Flow {
     let piece_bytes = connections.piece_bytes();
-    if connections == Connections::ONE || size <= piece_bytes {
+    if connections == Connections::ONE || size.saturating_sub(from) <= piece_bytes {
         return whole;
     }
     let first = Piece { state: State::Flowing(whole), left: piece_bytes, held: VecDeque::new() };
     let most = usize::from(connections.get());
-    Flow::through(Abreast { ranges, begun: piece_bytes, size, piece_bytes, most, pieces: [first].into() })
+    let begun = from.saturating_add(piece_bytes);
+    Flow::through(Abreast { ranges, begun, size, piece_bytes, most, pieces: [first].into() })
 }
 
 struct Abreast {
@@ -220,7 +221,7 @@ mod tests {
     async fn read(size: u64, connections: &str, ranges: Shuffled) -> (Result<Vec<u8>>, Vec<(u64, u64)>) {
         let ranges = Arc::new(ranges);
         let whole = flow(0, size);
-        let all = collect(abreast(whole, Arc::clone(&ranges) as _, size, connections.parse().unwrap())).await;
+        let all = collect(abreast(whole, Arc::clone(&ranges) as _, 0, size, connections.parse().unwrap())).await;
         let asked = ranges.asked.lock().unwrap().clone();
         (all, asked)
     }
@@ -250,7 +251,7 @@ mod tests {
         let connections: Connections = "4".parse().unwrap();
         let (_setter, silent) = outcome(Stage::Source, "test");
         let whole = Flow::new(Listed(VecDeque::new()), silent, None);
-        let mut flow = abreast(whole, Arc::clone(&ranges) as _, size, connections);
+        let mut flow = abreast(whole, Arc::clone(&ranges) as _, 0, size, connections);
         for _ in 0..1000 {
             let next = std::future::poll_fn(|cx| Poll::Ready(flow.poll_next(cx))).await;
             assert!(next.is_pending(), "nothing goes before its turn");

@@ -1,12 +1,16 @@
 //! Checksum algorithms as users name them, and their running hashes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use md5::Md5;
 use sha1::Sha1;
+use sha2::digest::common::hazmat::SerializableState;
 use sha2::{Digest as _, Sha256, Sha512};
 use streebog::{Streebog256, Streebog512};
+
+use super::marks::{Marks, Midstate, Midway};
 
 /// A checksum algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -140,8 +144,20 @@ impl fmt::Display for Algorithm {
     }
 }
 
+/// Where hashes over the same bytes begin, and the marks they leave. By default they begin at the first byte and leave none.
+#[derive(Clone, Debug, Default)]
+pub struct Begun {
+    /// The offset of the first byte they get. Each has a mark there, unless it is 0.
+    pub at: u64,
+    /// The marks of each.
+    pub marks: BTreeMap<Algorithm, Marks>,
+}
+
 /// Running hashes over the same bytes.
-pub(super) struct Hashes(Vec<Hash>);
+pub(super) struct Hashes {
+    hashes: Vec<(Hash, Option<Marks>)>,
+    at: u64,
+}
 
 enum Hash {
     Md5(Md5),
@@ -153,29 +169,27 @@ enum Hash {
 }
 
 impl Hashes {
-    pub(super) fn new(algorithms: &[Algorithm]) -> Self {
-        let hash = |algorithm: &Algorithm| match algorithm {
-            Algorithm::Md5 => Hash::Md5(Md5::new()),
-            Algorithm::Sha1 => Hash::Sha1(Sha1::new()),
-            Algorithm::Sha256 => Hash::Sha256(Sha256::new()),
-            Algorithm::Sha512 => Hash::Sha512(Sha512::new()),
-            Algorithm::Streebog256 => Hash::Streebog256(Streebog256::new()),
-            Algorithm::Streebog512 => Hash::Streebog512(Streebog512::new()),
+    /// Hashes that begin there; none if one of them has no mark for it.
+    pub(super) fn new(algorithms: &[Algorithm], begun: &Begun) -> Option<Self> {
+        let hash = |algorithm: &Algorithm| {
+            let marks = begun.marks.get(algorithm).cloned();
+            let hash = match begun.at {
+                0 => Hash::new(*algorithm),
+                at => Hash::known(*algorithm, &marks.as_ref()?.at(at)?)?,
+            };
+            Some((hash, marks))
         };
-        Self(algorithms.iter().map(hash).collect())
+        Some(Self { hashes: algorithms.iter().map(hash).collect::<Option<_>>()?, at: begun.at })
     }
 
     pub(super) fn update(&mut self, bytes: &[u8]) {
-        for hash in &mut self.0 {
-            match hash {
-                Hash::Md5(hash) => hash.update(bytes),
-                Hash::Sha1(hash) => hash.update(bytes),
-                Hash::Sha256(hash) => hash.update(bytes),
-                Hash::Sha512(hash) => hash.update(bytes),
-                Hash::Streebog256(hash) => hash.update(bytes),
-                Hash::Streebog512(hash) => hash.update(bytes),
+        for (hash, marks) in &mut self.hashes {
+            match marks {
+                Some(marks) => marks.pass(hash, self.at, bytes),
+                None => hash.update(bytes),
             }
         }
+        self.at = self.at.saturating_add(bytes.len() as u64);
     }
 
     pub(super) fn finish(self) -> Vec<Sum> {
@@ -187,8 +201,63 @@ impl Hashes {
             Hash::Streebog256(hash) => (Algorithm::Streebog256, hex(&hash.finalize())),
             Hash::Streebog512(hash) => (Algorithm::Streebog512, hex(&hash.finalize())),
         };
-        self.0.into_iter().map(sum).map(|(algorithm, hex)| Sum { algorithm, hex }).collect()
+        let hashes = self.hashes.into_iter().map(|(hash, _)| sum(hash));
+        hashes.map(|(algorithm, hex)| Sum { algorithm, hex }).collect()
     }
+}
+
+impl Hash {
+    fn new(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Md5 => Self::Md5(Md5::new()),
+            Algorithm::Sha1 => Self::Sha1(Sha1::new()),
+            Algorithm::Sha256 => Self::Sha256(Sha256::new()),
+            Algorithm::Sha512 => Self::Sha512(Sha512::new()),
+            Algorithm::Streebog256 => Self::Streebog256(Streebog256::new()),
+            Algorithm::Streebog512 => Self::Streebog512(Streebog512::new()),
+        }
+    }
+
+    /// The hash that knew that much; none if it is no midstate of that algorithm.
+    fn known(algorithm: Algorithm, midstate: &[u8]) -> Option<Self> {
+        Some(match algorithm {
+            Algorithm::Md5 => Self::Md5(restored(midstate)?),
+            Algorithm::Sha1 => Self::Sha1(restored(midstate)?),
+            Algorithm::Sha256 => Self::Sha256(restored(midstate)?),
+            Algorithm::Sha512 => Self::Sha512(restored(midstate)?),
+            Algorithm::Streebog256 => Self::Streebog256(restored(midstate)?),
+            Algorithm::Streebog512 => Self::Streebog512(restored(midstate)?),
+        })
+    }
+}
+
+impl Midway for Hash {
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Md5(hash) => hash.update(bytes),
+            Self::Sha1(hash) => hash.update(bytes),
+            Self::Sha256(hash) => sha2::Digest::update(hash, bytes),
+            Self::Sha512(hash) => hash.update(bytes),
+            Self::Streebog256(hash) => hash.update(bytes),
+            Self::Streebog512(hash) => hash.update(bytes),
+        }
+    }
+
+    fn midstate(&self) -> Midstate {
+        match self {
+            Self::Md5(hash) => hash.serialize().to_vec(),
+            Self::Sha1(hash) => hash.serialize().to_vec(),
+            Self::Sha256(hash) => hash.serialize().to_vec(),
+            Self::Sha512(hash) => hash.serialize().to_vec(),
+            Self::Streebog256(hash) => hash.serialize().to_vec(),
+            Self::Streebog512(hash) => hash.serialize().to_vec(),
+        }
+    }
+}
+
+/// A hash from its midstate.
+pub(super) fn restored<H: SerializableState>(midstate: &[u8]) -> Option<H> {
+    H::deserialize(midstate.try_into().ok()?).ok()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -197,10 +266,11 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::marks::MARK_EVERY;
     use super::*;
 
     fn computed(algorithm: Algorithm, bytes: &[u8]) -> String {
-        let mut hashes = Hashes::new(&[algorithm]);
+        let mut hashes = Hashes::new(&[algorithm], &Begun::default()).unwrap();
         hashes.update(bytes);
         hashes.finish().remove(0).to_string()
     }
@@ -224,6 +294,30 @@ mod tests {
         ] {
             let sum: Sum = known.parse().unwrap();
             assert_eq!(computed(sum.algorithm(), message), known);
+        }
+    }
+
+    #[test]
+    fn every_hash_goes_on_from_a_mark() {
+        let bytes: Vec<u8> = (0..2 * MARK_EVERY + 77).map(|at| (at / 251) as u8).collect();
+        for algorithm in Algorithm::ALL {
+            let marks = Marks::default();
+            let mut begun = Begun { at: 0, marks: BTreeMap::from([(algorithm, marks.clone())]) };
+            let mut whole = Hashes::new(&[algorithm], &begun).unwrap();
+            bytes.chunks(100_003).for_each(|chunk| whole.update(chunk));
+            let whole = whole.finish();
+            assert_eq!(whole[0].to_string(), computed(algorithm, &bytes));
+            for at in [MARK_EVERY, 2 * MARK_EVERY] {
+                begun.at = at;
+                let mut rest = Hashes::new(&[algorithm], &begun).unwrap();
+                bytes[usize::try_from(at).unwrap()..].chunks(65_537).for_each(|chunk| rest.update(chunk));
+                assert_eq!(rest.finish(), whole, "from {at}");
+            }
+            begun.at = MARK_EVERY + 1;
+            assert!(Hashes::new(&[algorithm], &begun).is_none(), "there is no mark");
+            let cut = BTreeMap::from([(MARK_EVERY, marks.at(MARK_EVERY).unwrap()[1..].to_vec())]);
+            begun = Begun { at: MARK_EVERY, marks: BTreeMap::from([(algorithm, Marks::new(0, cut))]) };
+            assert!(Hashes::new(&[algorithm], &begun).is_none(), "that is no midstate");
         }
     }
 

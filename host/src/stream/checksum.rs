@@ -9,10 +9,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
-use super::algorithm::{Algorithm, Hashes, Sum};
+use super::algorithm::{Algorithm, Begun, Hashes, Sum};
 use super::hasher::Hasher;
 use super::{Chunks, Flow};
-use crate::error::Result;
+use crate::error::{Error, Result, Stage};
 use crate::observe::{Meter, Waiting, WaitsFor};
 
 /// What may be hashed inline, in the unit of [`Algorithm::cost`]: as much as the layer's own digest costs.
@@ -20,12 +20,19 @@ const INLINE_COST: u32 = Algorithm::Sha256.cost();
 /// The most threads beside the flow.
 const MAX_HASHERS: usize = 3;
 
-/// Computes checksums of a flow as it passes; `meter` has what that costs. It ends only when they are there. Without
-/// algorithms it is left alone.
-#[must_use]
-pub fn checksummed(flow: Flow, algorithms: &[Algorithm], meter: &Arc<Meter>) -> (Flow, Checksums) {
+/// Computes checksums of a flow as it passes, where they begin as `begun` says; `meter` has what that costs. It ends only when
+/// they are there. Without algorithms it is left alone.
+///
+/// # Errors
+/// `internal` if one of them has no mark where they begin.
+pub fn checksummed(
+    flow: Flow,
+    algorithms: &[Algorithm],
+    begun: &Begun,
+    meter: &Arc<Meter>,
+) -> Result<(Flow, Checksums)> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    checksummed_on(cpus, flow, algorithms, meter)
+    checksummed_on(cpus, flow, algorithms, begun, meter)
 }
 
 /// The checksums of a flow, once it has ended well.
@@ -39,24 +46,34 @@ impl Checksums {
     }
 }
 
-fn checksummed_on(cpus: usize, flow: Flow, algorithms: &[Algorithm], meter: &Arc<Meter>) -> (Flow, Checksums) {
+fn checksummed_on(
+    cpus: usize,
+    flow: Flow,
+    algorithms: &[Algorithm],
+    begun: &Begun,
+    meter: &Arc<Meter>,
+) -> Result<(Flow, Checksums)> {
     let mut algorithms = algorithms.to_vec();
     algorithms.sort_unstable();
     algorithms.dedup();
     if algorithms.is_empty() {
-        return (flow, Checksums(Arc::new(Mutex::new(Some(Vec::new())))));
+        return Ok((flow, Checksums(Arc::new(Mutex::new(Some(Vec::new()))))));
     }
+    let hashes = |algorithms: &[Algorithm]| {
+        let why = || Error::internal(Stage::Checksum, "a checksum has no mark where the flow begins");
+        Hashes::new(algorithms, begun).ok_or_else(why)
+    };
     let (mut inline, beside) = placed(&algorithms, cpus);
     let mut hashers = Vec::new();
     for group in beside {
-        match Hasher::start(group.clone(), Arc::clone(meter)) {
+        match Hasher::start(hashes(&group)?, Arc::clone(meter)) {
             Ok(hasher) => hashers.push(hasher),
             // Slower, but no reason to fail.
             Err(_) => inline.extend(group),
         }
     }
     let result = Arc::new(Mutex::new(None));
-    let inline = Some(Hashes::new(&inline));
+    let inline = Some(hashes(&inline)?);
     let step = Checksummed {
         flow,
         inline,
@@ -67,7 +84,7 @@ fn checksummed_on(cpus: usize, flow: Flow, algorithms: &[Algorithm], meter: &Arc
         sums: Vec::new(),
         result: Arc::clone(&result),
     };
-    (Flow::through(step), Checksums(result))
+    Ok((Flow::through(step), Checksums(result)))
 }
 
 /// What is hashed inline, and what by each thread beside the flow: of about equal cost, dearest first.
@@ -149,12 +166,13 @@ mod tests {
     async fn every_algorithm_gives_the_same_wherever_it_is_hashed() {
         let bytes = vec![7; 3 << 20];
         let chunks: Vec<&[u8]> = bytes.chunks(100_001).collect();
-        let mut expected = Hashes::new(&Algorithm::ALL);
+        let mut expected = Hashes::new(&Algorithm::ALL, &Begun::default()).unwrap();
         expected.update(&bytes);
         let expected = expected.finish();
         for cpus in [1, 2, 3, 64] {
             let twice = [&Algorithm::ALL[..], &Algorithm::ALL[..]].concat();
-            let (flow, checksums) = checksummed_on(cpus, flow(&chunks), &twice, &Arc::default());
+            let (flow, checksums) =
+                checksummed_on(cpus, flow(&chunks), &twice, &Begun::default(), &Arc::default()).unwrap();
             assert!(checksums.get().is_none());
             assert!(collect(flow).await.unwrap() == bytes);
             assert_eq!(checksums.get().unwrap(), expected, "{cpus} CPUs");
@@ -163,10 +181,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_flow_that_fails_has_no_checksums() {
-        let (setter, outcome) = super::super::outcome(crate::error::Stage::Source, "test");
+        let (setter, outcome) = super::super::outcome(Stage::Source, "test");
         drop(setter);
         let failing = Flow::new(super::super::flow::tests::Listed([Bytes::from_static(b"abc")].into()), outcome, None);
-        let (flow, checksums) = checksummed_on(4, failing, &[Algorithm::Streebog512], &Arc::default());
+        let (flow, checksums) =
+            checksummed_on(4, failing, &[Algorithm::Streebog512], &Begun::default(), &Arc::default()).unwrap();
         assert!(collect(flow).await.is_err());
         assert!(checksums.get().is_none());
     }

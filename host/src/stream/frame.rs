@@ -77,6 +77,18 @@ impl Layer {
         self.total_bytes
     }
 
+    /// Where in the layer the payload begins.
+    #[must_use]
+    pub fn payload_at(&self) -> u64 {
+        let in_front = self.segments.iter().take_while(|segment| **segment != Segment::Payload);
+        let length = |segment: &Segment| match segment {
+            Segment::Literal(bytes) => bytes.len() as u64,
+            Segment::Zeros(count) => *count,
+            Segment::Payload => 0,
+        };
+        in_front.map(length).sum()
+    }
+
     /// What is left of the layer from `offset` on; none behind its end.
     #[must_use]
     pub fn from(&self, offset: u64) -> Option<Rest> {
@@ -217,7 +229,7 @@ mod tests {
             Layer::new(vec![literal(b"<"), literal(b""), Segment::Payload, Segment::Zeros(100_000)], 3).unwrap();
         let bytes = collect(framed(&layer, flow(&[b"a", b"bc"]))).await.unwrap();
         assert_eq!(bytes.len() as u64, layer.total_bytes());
-        assert_eq!(&bytes[..5], b"<abc\0");
+        assert_eq!((&bytes[..5], layer.payload_at()), (b"<abc\0".as_slice(), 1));
         assert!(bytes[4..].iter().all(|byte| *byte == 0));
     }
 

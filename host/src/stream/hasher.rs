@@ -8,7 +8,7 @@ use std::thread;
 
 use bytes::Bytes;
 
-use super::algorithm::{Algorithm, Hashes, Sum};
+use super::algorithm::{Hashes, Sum};
 use crate::error::{Error, Result, Stage};
 use crate::observe::{Meter, thread_cpu};
 
@@ -47,10 +47,10 @@ impl Hasher {
     ///
     /// # Errors
     /// If there can be no more threads.
-    pub(super) fn start(algorithms: Vec<Algorithm>, meter: Arc<Meter>) -> io::Result<Self> {
+    pub(super) fn start(hashes: Hashes, meter: Arc<Meter>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let gone = Gone(Arc::clone(&shared));
-        thread::Builder::new().name("checksums".to_owned()).spawn(move || hash(&gone.0, &algorithms, &meter))?;
+        thread::Builder::new().name("checksums".to_owned()).spawn(move || hash(&gone.0, hashes, &meter))?;
         Ok(Self(shared))
     }
 
@@ -149,8 +149,7 @@ impl State {
     }
 }
 
-fn hash(shared: &Shared, algorithms: &[Algorithm], meter: &Meter) {
-    let mut hashes = Hashes::new(algorithms);
+fn hash(shared: &Shared, mut hashes: Hashes, meter: &Meter) {
     let (mut before, mut unread) = (thread_cpu(), 0);
     let mut read = || {
         let now = thread_cpu();
@@ -181,11 +180,16 @@ fn gone() -> Error {
 mod tests {
     use std::future::poll_fn;
 
+    use super::super::algorithm::{Algorithm, Begun};
     use super::*;
+
+    fn hashes(algorithms: &[Algorithm]) -> Hashes {
+        Hashes::new(algorithms, &Begun::default()).unwrap()
+    }
 
     #[tokio::test]
     async fn the_flow_waits_for_room_and_gets_the_sums_at_the_end() {
-        let hasher = Hasher::start(vec![Algorithm::Md5, Algorithm::Sha1], Arc::default()).unwrap();
+        let hasher = Hasher::start(hashes(&[Algorithm::Md5, Algorithm::Sha1]), Arc::default()).unwrap();
         let bytes = vec![7; 3 * QUEUE_BYTES + 5];
         for chunk in bytes.chunks(WAKE_BYTES - 1) {
             poll_fn(|cx| hasher.poll_ready(cx)).await.unwrap();
@@ -193,14 +197,14 @@ mod tests {
             hasher.push(Bytes::copy_from_slice(chunk));
         }
         hasher.end();
-        let mut expected = Hashes::new(&[Algorithm::Md5, Algorithm::Sha1]);
+        let mut expected = hashes(&[Algorithm::Md5, Algorithm::Sha1]);
         expected.update(&bytes);
         assert_eq!(poll_fn(|cx| hasher.poll_sums(cx)).await.unwrap(), expected.finish());
     }
 
     #[tokio::test]
     async fn a_hasher_that_is_dropped_ends_its_thread() {
-        let hasher = Hasher::start(vec![Algorithm::Sha256], Arc::default()).unwrap();
+        let hasher = Hasher::start(hashes(&[Algorithm::Sha256]), Arc::default()).unwrap();
         hasher.push(Bytes::from_static(b"too little to wake it"));
         let shared = Arc::clone(&hasher.0);
         drop(hasher);

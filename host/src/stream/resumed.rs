@@ -32,10 +32,10 @@ impl Resumable {
         Self { ranges, attempts, repeats }
     }
 
-    /// `whole`, the flow of the disk of `size` bytes from its start, that goes on by ranges.
+    /// `whole`, the flow of the disk of `size` bytes from the offset `from` on, that goes on by ranges.
     #[must_use]
-    pub fn whole(&self, whole: Flow, size: u64) -> Flow {
-        self.resumed(State::Flowing(whole), 0, size)
+    pub fn whole(&self, whole: Flow, from: u64, size: u64) -> Flow {
+        self.resumed(State::Flowing(whole), from, size)
     }
 
     fn resumed(&self, state: State, at: u64, end: u64) -> Flow {
@@ -265,7 +265,7 @@ mod tests {
         let disk = Scripted::new(fates);
         let (resumable, repeats) = resumable(&disk, most);
         let whole = disk.fare(0, SIZE).unwrap();
-        let all = collect(resumable.whole(whole, SIZE)).await;
+        let all = collect(resumable.whole(whole, 0, SIZE)).await;
         (all, disk.asked(), repeats)
     }
 
@@ -336,8 +336,8 @@ mod tests {
         let broken = Fate::Breaks(100_000, Code::SourceTruncated);
         let disk = Scripted::new(&[broken; 7]);
         let (resumable, repeats) = resumable(&disk, 3);
-        let whole = resumable.whole(disk.fare(0, size).unwrap(), size);
-        let all = collect(abreast(whole, Arc::new(resumable), size, connections)).await.unwrap();
+        let whole = resumable.whole(disk.fare(0, size).unwrap(), 0, size);
+        let all = collect(abreast(whole, Arc::new(resumable), 0, size, connections)).await.unwrap();
         assert!(all.len() as u64 == size && is_the_disk(&all, 0));
         assert_eq!(repeats.resumes(), 7);
     }

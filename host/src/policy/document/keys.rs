@@ -75,6 +75,7 @@ pub const KEYS: &[Key] = &[
     built("limits.back-off"),
     built("limits.source-attempts"),
     built("limits.source-back-off"),
+    built("limits.start-overs"),
     built("limits.total"),
     built("flags"),
     built("flags.allow"),

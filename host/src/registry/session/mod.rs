@@ -76,6 +76,22 @@ impl UploadSession {
         Ok(Self { open, state: State::Closed, least_chunk: None })
     }
 
+    /// A session that is open at `location` already, as another process of ours was told by the registry.
+    ///
+    /// # Errors
+    /// If that is no location for an upload to that repository.
+    pub fn continued(repository: &Url, location: &Url) -> Result<Self, Refused> {
+        let mut session = Self::new(repository)?;
+        session.state = State::Open(follow(&session.open, location.as_str())?);
+        Ok(session)
+    }
+
+    /// Where the session stands, if there is one. It may carry the registry's state, signed: who knows it can add to it.
+    #[must_use]
+    pub const fn stands_at(&self) -> Option<&Url> {
+        self.location()
+    }
+
     /// The request that opens the session; its body is empty.
     #[must_use]
     pub fn open_request(&self) -> (Method, Url) {
@@ -266,6 +282,22 @@ mod tests {
         assert_eq!(url.query(), Some(format!("_state=c&digest=sha256%3A{}", digest.hex()).as_str()));
         session.committed(answer(201, None)).unwrap();
         assert_eq!(session.cancel_request(), None, "a committed blob is not given up");
+    }
+
+    #[test]
+    fn another_process_goes_on_at_the_location_that_it_was_told() {
+        let repository = Url::parse("https://r.example/v2/vm/disk/").unwrap();
+        let at = |location: &str| UploadSession::continued(&repository, &Url::parse(location).unwrap());
+        let mut session = at("https://r.example/v2/vm/disk/blobs/uploads/u?_state=a").unwrap();
+        assert_eq!(session.stands_at().unwrap().query(), Some("_state=a"));
+        let (method, url) = session.status_request().unwrap();
+        assert_eq!((method, url.query()), (Method::GET, Some("_state=a")));
+        let says = Answer { range: Some("0-99"), ..answer(204, Some("/v2/vm/disk/blobs/uploads/u?_state=b")) };
+        assert_eq!(session.standing(says), Ok(Stored::Bytes(100)));
+        assert_eq!(session.send_request().unwrap().1.query(), Some("_state=b"));
+        for location in ["http://r.example/u", "https://u:p@r.example/u"] {
+            assert!(matches!(at(location), Err(Refused::Location(_))), "{location}");
+        }
     }
 
     #[test]

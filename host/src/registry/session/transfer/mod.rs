@@ -182,6 +182,16 @@ impl Transfer {
         self.by(Transition::Opened).send(0)
     }
 
+    /// A session is open that has `stored` bytes of the layer, as the registry says itself, from another process of ours.
+    #[must_use]
+    pub fn continued(&mut self, least: Option<u64>, stored: u64) -> Step {
+        if let Some(least) = least {
+            self.manner.at_least(least);
+        }
+        self.handed = stored;
+        self.by(Transition::Resumed).resume(stored)
+    }
+
     /// No session could be opened, for a reason that may pass.
     ///
     /// # Errors

@@ -394,3 +394,18 @@ fn every_transition_is_taken_by_what_was_recorded() {
     }
     assert_eq!(taken.len(), Transition::ALL.len());
 }
+
+#[test]
+fn what_another_process_sent_is_not_sent_again() {
+    let fresh = || Transfer::new(Manner::of("registry.example"), BackOff::new(4, SECOND, 300 * SECOND, 1), Some(TOTAL));
+    let mut transfer = fresh();
+    assert_eq!(transfer.continued(None, 17 * MIB), send(17 * MIB, None));
+    assert_eq!(transfer.taken(), Some(Transition::Resumed));
+    // It goes on like any other that breaks.
+    assert_eq!(next(transfer.failed(broke(40 * MIB))), Next::Ask);
+    assert_eq!(next(transfer.told(has("0-31457279"))), Next::Ask);
+    assert_eq!(next(transfer.told(has("0-31457279"))), send(30 * MIB, None).next);
+    let mut transfer = fresh();
+    assert_eq!(transfer.continued(None, TOTAL).next, Next::Commit);
+    assert_eq!(transfer.taken(), Some(Transition::Complete));
+}
