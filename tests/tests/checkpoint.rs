@@ -245,6 +245,20 @@ fn a_signal_leaves_the_upload_to_the_same_command() {
 }
 
 #[test]
+fn a_run_that_fails_before_it_goes_on_leaves_the_upload_as_it_was() {
+    let stage = Stage::new(Version::V3);
+    let limit = ["--limit-rate", "48MiB"];
+    stage.killed_after(24 * MIB, &limit);
+    // Nothing can be written where the next version of the file would be.
+    let in_the_way = stage.scratch.folder("checkpoint.new");
+    let says = ["the checkpoint ", " cannot be written", "left behind: the upload in ", " as the checkpoint has it"];
+    end(&mut stage.import("1", &limit)).failed(20, "local-file", &says);
+    fs::remove_dir(in_the_way).unwrap();
+    let report = end(&mut stage.import("1", &limit)).done().report();
+    assert!(report["transfer"]["continued_from"].as_u64().unwrap() >= 16 * MIB);
+}
+
+#[test]
 fn another_disk_or_another_command_is_refused() {
     let stage = Stage::new(Version::V3);
     let limit = ["--limit-rate", "48MiB"];

@@ -419,7 +419,6 @@ fn a_disk_that_a_hypervisor_would_read_elsewhere() {
 #[test]
 fn what_is_not_built_yet_is_refused_and_never_ignored() {
     let stage = Stage::new();
-    stage.import(&stage.disk(), &["--checkpoint", "x"]).failed(2, "unsupported", &["--checkpoint"]);
     stage
         .import("docker://127.0.0.1/vm:1", &[])
         .failed(2, "unsupported", &["registry as SOURCE"])

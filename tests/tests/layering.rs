@@ -59,6 +59,7 @@ const PLACES: [(&[&str], &[&str]); 9] = [
             "oci/",
             "cli/progress/json.rs",
             "doctor/findings.rs",
+            "pipeline/checkpoint/document.rs",
             "pipeline/probed.rs",
             "pipeline/report.rs",
             "pipeline/inspection.rs",

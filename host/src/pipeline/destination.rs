@@ -29,6 +29,8 @@ pub(super) struct Destination {
     keeps_tags: Option<Rule>,
     /// What a later run goes on with, if the user wants that.
     checkpoint: Option<Checkpoint>,
+    /// Whether the open upload is that of a checkpoint that is not kept by this run yet.
+    resumed: bool,
     shown: String,
 }
 
@@ -60,6 +62,7 @@ impl Destination {
                 Target::Layout(_) => policy.destinations.keeps_tags(None),
             },
             checkpoint: None,
+            resumed: false,
             shown: target.shown(),
         })
     }
@@ -76,7 +79,11 @@ impl Destination {
     /// Goes on with the upload that an earlier run left at `location`, if it is still there.
     pub(super) async fn resume(&mut self, location: &Url) -> Result<registry::Standing> {
         match &mut self.place {
-            Place::Registry(push) => push.resume(location).await,
+            Place::Registry(push) => {
+                let standing = push.resume(location).await?;
+                self.resumed = matches!(standing, registry::Standing::Has(_));
+                Ok(standing)
+            }
             Place::Layout(_) => Ok(registry::Standing::Lost),
         }
     }
@@ -99,6 +106,7 @@ impl Destination {
             push.on_location(checkpoint.on_location());
         }
         self.checkpoint = Some(checkpoint);
+        self.resumed = false;
     }
 
     /// The image stands: there is nothing to continue.
@@ -190,6 +198,10 @@ impl Destination {
             (Place::Registry(push), Some(checkpoint)) => {
                 push.leave();
                 Some(checkpoint.leave())
+            }
+            (Place::Registry(push), None) if self.resumed => {
+                push.leave();
+                Some(format!("the upload in {} as the checkpoint has it", self.shown))
             }
             (Place::Registry(push), None) => push.cancel().await,
             (Place::Layout(push), _) => push.cancel(),

@@ -209,7 +209,7 @@ pub(super) mod tests {
         pub(in super::super) fn new() -> Self {
             static MADE: AtomicU32 = AtomicU32::new(0);
             let nth = MADE.fetch_add(1, Ordering::Relaxed);
-            let folder = std::env::temp_dir().join(format!("longshore-checkpoint-{}-{nth}", std::process::id()));
+            let folder = Path::new("/tmp").join(format!("longshore-checkpoint-{}-{nth}", std::process::id()));
             fs::create_dir(&folder).unwrap();
             Self(folder)
         }
