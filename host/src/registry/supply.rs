@@ -444,7 +444,7 @@ pub(super) mod tests {
     async fn what_the_registry_has_flows_past() {
         for (length, size) in [(Some(26), 7), (None, 7), (Some(26), 1), (None, 26)] {
             let mut supply = supply_of(length, size);
-            assert_eq!(supply.pour_away(10).await.unwrap().unwrap(), false);
+            assert!(!supply.pour_away(10).await.unwrap().unwrap(), "more follows");
             let (before, lent) = supply.rest(10).await.unwrap().unwrap();
             let mut bytes = Vec::new();
             if let Some(Before::Kept(kept)) = before {
