@@ -77,8 +77,9 @@ impl Json {
         Ok(Self { lines: Lines::start(to)?, seen: AtomicUsize::new(0) })
     }
 
-    /// The first line.
+    /// The first line: nothing that is told later is older than it.
     pub(super) fn begin(&self, plan: &Plan, at: &Position) {
+        let at = &Position { elapsed: Duration::ZERO, ..*at };
         let (source, destination) = (plan.input.source.shown(), plan.target.shown());
         let kind = Kind::Start { version: env!("CARGO_PKG_VERSION"), source: &source, destination: &destination };
         self.lines.offer(line(kind, at));
