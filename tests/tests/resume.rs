@@ -245,14 +245,26 @@ fn a_source_that_cannot_be_opened_yet_is_asked_again_and_one_that_says_no_is_not
 }
 
 #[test]
-fn a_source_without_ranges_is_told_so_before_bytes_move_and_is_not_gone_on_with() {
+fn a_source_without_ranges_is_told_so_before_bytes_move_and_is_read_again_from_its_start() {
     let disk = noise(65 << 20);
-    let (scratch, wire) = (Scratch::new(), faring(&disk, &[Fate::Closes(1_000_000)], false));
-    let ran = read(&wire, &scratch, 8, &["--progress", "plain"]).failed(10, "source-truncated", &["offers no ranges"]);
+    let from = |fates: &[Fate]| (Scratch::new(), faring(&disk, fates, false));
+    let (scratch, wire) = from(&[Fate::Closes(40 << 20), Fate::Resets(30 << 20)]);
+    let ran = read(&wire, &scratch, 8, &["--progress", "plain"]).done();
+    assert!(pulled(&scratch) == disk);
+    assert_eq!((wire.heads().len(), &ran.report()["transfer"]["attempts"]), (3, &3.into()));
+    assert!(wire.heads().iter().all(|head| field(head, "range").is_none()));
+    let (warned, broke) = (ran.stderr.find("offers no ranges").unwrap(), ran.stderr.find("going on at byte").unwrap());
+    assert!(warned < broke, "{}", ran.stderr);
+    let (scratch, wire) = from(&[Fate::Closes(1_000_000), Fate::Under(Head::AnotherTag)]);
+    read(&wire, &scratch, 8, &[]).failed(11, "source-changed", &["changed since it was opened"]);
     assert_layout_empty(&scratch.path("layout"));
+    // What nobody can tell from another disk is not.
+    let short = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\nend\n", 65 << 20);
+    let (scratch, wire) = (Scratch::new(), Wire::saying(short));
+    let says = ["no ranges of a disk it can identify"];
+    read(&wire, &scratch, 8, &[]).failed(10, "source-truncated", &says);
     assert_eq!(wire.heads().len(), 1);
-    let (warned, failed) = (ran.stderr.find("offers no ranges").unwrap(), ran.stderr.find("error[").unwrap());
-    assert!(warned < failed, "{}", ran.stderr);
+    assert_layout_empty(&scratch.path("layout"));
 }
 
 /// A transfer from nginx at 4 MiB/s, of which more than a mebibyte has arrived and much is still to come.

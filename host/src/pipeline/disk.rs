@@ -186,12 +186,26 @@ fn connected(run: &Run<'_>, resumable: &Resumable, facts: &Facts, from: u64, who
                 let why = "the source offers no ranges of a disk it can identify: one connection brings the disk";
                 run.progress.warn("one-connection", why);
             }
-            if facts.access == Access::Restart && facts.size.is_none_or(|size| size >= WORTH_A_WARNING) {
-                let why = "the source offers no ranges of a disk it can identify: if it breaks off, the import fails and \
-                           has to start over";
+            let restarts = facts.access == Access::Restart;
+            // Of another revision than before it refuses to be read; of none nobody could tell.
+            let again = facts.size.filter(|_| restarts && facts.revision.is_some());
+            if restarts && facts.size.is_none_or(|size| size >= WORTH_A_WARNING) {
+                let why = match again {
+                    Some(_) => {
+                        "the source offers no ranges: if it breaks off, it is read again from its start, up to where it \
+                         broke"
+                    }
+                    None => {
+                        "the source offers no ranges of a disk it can identify: if it breaks off, the import fails and has \
+                         to start over"
+                    }
+                };
                 run.progress.warn("no-resume", why);
             }
-            whole
+            match again {
+                Some(size) => resumable.rewound(size, run.plan.limit).whole(whole, 0, size),
+                None => whole,
+            }
         }
     }
 }

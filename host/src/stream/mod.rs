@@ -21,6 +21,7 @@ mod pipe;
 mod pulse;
 mod replay;
 mod resumed;
+mod rewound;
 mod spool;
 mod window;
 

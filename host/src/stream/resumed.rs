@@ -2,6 +2,7 @@
 //! it sees one flow. Nothing that arrived is read twice, and what the bytes have been through by then, hashes and probe, stays
 //! as it is.
 
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::Sleep;
 
+use super::rewound::Rewound;
 use super::{Attempts, Chunks, Flow, Ranges, Reading};
 use crate::error::{Error, Result};
 use crate::observe::{Repeats, Waiting, WaitsFor};
@@ -30,6 +32,14 @@ impl Resumable {
     #[must_use]
     pub const fn new(ranges: Arc<dyn Ranges>, attempts: Attempts, repeats: Arc<Repeats>) -> Self {
         Self { ranges, attempts, repeats }
+    }
+
+    /// The same of a disk of `size` bytes that can only be read from its start: it goes on by reading that once more, at no
+    /// more than `limit` bytes per second.
+    #[must_use]
+    pub fn rewound(&self, size: u64, limit: Option<NonZeroU64>) -> Self {
+        let ranges = Arc::new(Rewound { whole: Arc::clone(&self.ranges), size, limit });
+        Self { ranges, ..self.clone() }
     }
 
     /// `whole`, the flow of the disk of `size` bytes from the offset `from` on, that goes on by ranges.
@@ -285,6 +295,27 @@ mod tests {
                 assert_eq!((repeats.attempt(), repeats.resumes()), (2, 1));
             }
         }
+    }
+
+    #[tokio::test]
+    async fn what_can_only_be_read_from_its_start_is_read_again_up_to_where_it_broke() {
+        for at in [0, 1, 70_000, 123_456, SIZE - 1] {
+            let disk =
+                Scripted::new(&[Fate::Breaks(at, Code::SourceTruncated), Fate::Breaks(50_000, Code::SourceFailed)]);
+            let (resumable, repeats) = resumable(&disk, 3);
+            let whole = disk.fare(0, SIZE).unwrap();
+            let all = collect(resumable.rewound(SIZE, None).whole(whole, 0, SIZE)).await.unwrap();
+            assert!(all.len() as u64 == SIZE && is_the_disk(&all, 0), "{at}");
+            assert_eq!((disk.asked(), repeats.attempt()), (vec![(0, SIZE); 2], 3));
+        }
+        let disk = Scripted::new(&[]);
+        let part = resumable(&disk, 1).0.rewound(SIZE, None).read(70_001, 100).await.unwrap();
+        let part = collect(part).await.unwrap();
+        assert!(part.len() == 100 && is_the_disk(&part, 70_001));
+        let disk = Scripted::new(&[Fate::Breaks(10, Code::SourceTruncated), Fate::Refused(Code::SourceChanged)]);
+        let whole = disk.fare(0, SIZE).unwrap();
+        let all = collect(resumable(&disk, 3).0.rewound(SIZE, None).whole(whole, 0, SIZE)).await;
+        assert_eq!(all.unwrap_err().code(), Code::SourceChanged);
     }
 
     #[tokio::test]

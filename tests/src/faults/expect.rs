@@ -3,7 +3,7 @@
 use longshore::registry::Transition;
 use serde_json::Value;
 
-use super::leg::{Carriage, Fault, Kind};
+use super::leg::{Carriage, Fault, Kind, Way};
 use super::recorded::Manner;
 use super::schedule::{SIDES, Setting, Side};
 use super::stage::RegistryKind;
@@ -39,6 +39,12 @@ fn is_survived(setting: Setting, side: Side, kind: Kind) -> bool {
         _ => true,
     };
     continues && passes
+}
+
+/// Whether half a request was all that arrived and was answered as such: nobody can tell that from a registry's decision.
+pub fn answered_halfway(hits: &[Vec<Fault>; 2], words: &str) -> bool {
+    let halved = |fault: &Fault| fault.way == Way::Up && fault.kind == Kind::Truncate;
+    words.contains("the registry answered 400") && hits[Side::Registry as usize].iter().any(halved)
 }
 
 /// Ways of an upload on which it begins again although the registry had some of it.
