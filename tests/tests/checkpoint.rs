@@ -70,6 +70,12 @@ impl Stage {
         wait(&mut child, || self.way.sent() - before >= bytes);
         child.kill().unwrap();
         child.wait().unwrap();
+        // What it had handed to the kernel still arrives.
+        let mut sent = 0;
+        while sent != self.way.sent() {
+            sent = self.way.sent();
+            sleep(Duration::from_millis(50));
+        }
     }
 
     fn saved(&self) -> Value {
