@@ -231,7 +231,9 @@ impl Transfer {
             How::Answered { status: 416, stored, .. } => self.out_of_range(stored),
             How::Answered { status: 408 | 504, asks, .. } => {
                 // It took too long for somebody: pieces that take less.
-                self.manner.chunked();
+                if self.manner.chunked() {
+                    self.in_another_manner();
+                }
                 self.by(Transition::TookTooLong).doubt(asks)
             }
             // The registry lost the session: it restarted, or deleted what a broken request had begun.
@@ -295,10 +297,10 @@ impl Transfer {
         self.manner.chunk().is_some()
     }
 
-    /// Learns from a break. What is tried in another manner afterwards is no repetition: there is an end to manners.
+    /// Learns from a break.
     fn pattern(&mut self, sent: u64, age: Duration) {
         if self.manner.broke(sent, age) {
-            self.failures = self.failures.saturating_sub(1);
+            self.in_another_manner();
         }
     }
 
@@ -371,9 +373,14 @@ impl Transfer {
 
     const fn losing(&mut self) {
         self.losses += 1;
-        if self.losses >= LOSSES_BEFORE_CHUNKS {
-            self.manner.chunked();
+        if self.losses >= LOSSES_BEFORE_CHUNKS && self.manner.chunked() {
+            self.in_another_manner();
         }
+    }
+
+    /// What is tried in another manner is no repetition: there is an end to manners.
+    const fn in_another_manner(&mut self) {
+        self.failures = self.failures.saturating_sub(1);
     }
 
     fn resume(&mut self, stored: u64) -> Step {

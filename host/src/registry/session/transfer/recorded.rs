@@ -80,8 +80,10 @@ fn distribution_2_harbor_and_acr_lose_a_session_that_breaks() {
     assert_eq!(transfer.handed, 0, "the new session has nothing");
     // Twice: what is confirmed chunk by chunk stays.
     transfer.failed(broke(7 * MIB)).unwrap();
+    assert_eq!(transfer.failures, 2);
     assert_eq!(next(transfer.told(Told::Unknown)), Next::Open);
     assert_eq!(transfer.opened(None), send(0, Some(16 * MIB)));
+    assert_eq!(transfer.failures, 1, "chunks are no repetition");
     assert_eq!(transfer.took(16 * MIB, false), send(16 * MIB, Some(16 * MIB)));
 }
 
