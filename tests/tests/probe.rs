@@ -24,13 +24,15 @@ fn scripted(lines: &[String], size: usize) -> Bytes {
 }
 
 fn probed(url: &str, script: &Script, more: &[&str]) -> Ran {
-    probe([&[url, "--plain-http", &*script.host(), "--json"], more].concat())
+    let scratch = Scratch::new();
+    // What becomes of a request is what counts here, not what comes of asking again.
+    let policy = attempts(&scratch, &script.host(), 1);
+    probe([&[url, "--policy", &*policy, "--json"], more].concat())
 }
 
 /// `longshore import` of the same into a layout.
 fn imported(scratch: &Scratch, url: &str, script: &Script, more: &[&str]) -> Ran {
     let to = format!("oci:{}", scratch.text("layout"));
-    // What becomes of a request is what counts here, not what comes of asking again.
     let policy = attempts(scratch, &script.host(), 1);
     import([&[url, &*to, "--policy", &*policy, "--report", "-"], more].concat())
 }

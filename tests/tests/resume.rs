@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use longshore_tests::fixtures::Fixture;
 use longshore_tests::layers::{assert_layout_empty, pull};
 use longshore_tests::nginx::Nginx;
-use longshore_tests::program::{Ran, import, longshore, ran};
+use longshore_tests::program::{Ran, import, longshore, probe, ran};
 use longshore_tests::scratch::{Scratch, attempts, noise, raw};
 use longshore_tests::sink;
 use longshore_tests::tls::Authority;
@@ -156,6 +156,25 @@ fn it_goes_on_where_it_broke_and_nothing_is_read_twice() {
         assert_eq!((&transfer["resumes"], &transfer["bytes_sent_twice"]), (&resumes.into(), &0.into()), "{transfer}");
         assert!(ran.stderr.contains("going on at byte"), "{}", ran.stderr);
     }
+}
+
+#[test]
+fn a_look_goes_on_where_it_broke_too() {
+    let fates = [Fate::Closes(usize::MAX), Fate::Closes(10_000), Fate::Silent, Fate::Status(503), Fate::Resets(20_000)];
+    let (wire, scratch) = (faring(&noise(DISK), &fates, true), Scratch::new());
+    let policy = attempts(&scratch, &wire.host(), 5);
+    let ran = probe([&*wire.url("disk.raw"), "--policy", &policy, "--json"]).done();
+    assert_eq!(ran.report()["disk"]["format"], "raw");
+    let ranges: Vec<_> = wire.heads().iter().filter_map(|head| range(head)).collect();
+    let (first, last) = ranges[0];
+    assert!(ranges[1..4].iter().all(|range| *range == (first + 10_000, last)), "{ranges:?}");
+    // What had arrived in front of a reset may be lost.
+    assert!(ranges[4].0 >= first + 10_000 && ranges[4].1 == last, "{ranges:?}");
+
+    let fates = [[Fate::Closes(usize::MAX)].as_slice(), &[Fate::Status(503); 2]].concat();
+    let wire = faring(&noise(DISK), &fates, true);
+    let policy = attempts(&scratch, &wire.host(), 2);
+    probe([&*wire.url("disk.raw"), "--policy", &policy]).failed(10, "source-failed", &["503", "2 times in a row"]);
 }
 
 #[test]

@@ -90,7 +90,7 @@ pub(super) async fn open_source(
 }
 
 /// How often SOURCE is asked for what broke off. A file or device that cannot be read is not asked again.
-fn attempts(input: &Input, net: &Net) -> Attempts {
+pub(super) fn attempts(input: &Input, net: &Net) -> Attempts {
     let limits = &net.policy().limits;
     let most = match &input.source {
         Source::Http(_) | Source::Other(_) => limits.source_attempts,

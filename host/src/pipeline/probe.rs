@@ -8,7 +8,7 @@ use tokio::pin;
 
 use super::accepted::Wanted;
 use super::components::load;
-use super::disk::{known_size, open_source, within_output};
+use super::disk::{attempts, known_size, open_source, within_output};
 use super::interrupt::Interrupted;
 use super::ledger::{access, component, connection, error_report, hazards, ran};
 use super::probed::{PROBE_SCHEMA, ProbeReport, ProbedDisk, ProbedSource, Readers};
@@ -20,7 +20,7 @@ use crate::net::Net;
 use crate::observe::Repeats;
 use crate::policy::Policy;
 use crate::stages::{self, Access, Disk, Facts, Verdict};
-use crate::stream::{Flow, Seek, Window, exactly, windowed};
+use crate::stream::{Flow, Resumable, Seek, Window, exactly, windowed};
 
 /// One look.
 #[derive(Clone, Debug)]
@@ -82,14 +82,18 @@ async fn look(plan: &ProbePlan, net: &Net, interrupted: &Interrupted, known: &mu
     let probe = load(&engine, &plan.probe, Kind::Probe, allowed, &plan.program).await?;
     (known.source, known.probe) = (Some(component(&source)), Some(component(&probe)));
 
-    let disk = open_source(&plan.input, &engine, &source, net, (interrupted, &Repeats::default())).await?;
+    let repeats = Arc::<Repeats>::default();
+    let disk = open_source(&plan.input, &engine, &source, net, (interrupted, &*repeats)).await?;
     ran(&mut known.source, disk.described());
     known.facts = Some(disk.facts().clone());
     known.size = known_size(&plan.input, disk.facts())?;
     known.size.map_or(Ok(()), |size| plan.wanted().size(size))?;
 
     let (verdict, bytes) = match disk.facts().access {
-        Access::Ranged => by_range(&engine, &probe, &disk, known.size).await,
+        Access::Ranged => {
+            let ranges = Resumable::new(disk.ranges(), attempts(&plan.input, net), repeats);
+            by_range(&engine, &probe, ranges, known.size).await
+        }
         Access::Once | Access::Restart => in_order(&engine, (&source, &probe), &disk, known.size).await?,
     };
     known.bytes_probed = Some(bytes);
@@ -98,9 +102,9 @@ async fn look(plan: &ProbePlan, net: &Net, interrupted: &Interrupted, known: &mu
     Ok(verdict)
 }
 
-/// Nothing flows: every request is answered by range.
-async fn by_range(engine: &Engine, probe: &Component, disk: &Disk, size: Option<u64>) -> (Result<Verdict>, u64) {
-    let window = Window::over(disk.ranges(), size);
+/// Nothing flows: every request is answered by range, each going on where it breaks.
+async fn by_range(engine: &Engine, probe: &Component, ranges: Resumable, size: Option<u64>) -> (Result<Verdict>, u64) {
+    let window = Window::over(Arc::new(ranges), size);
     (stages::detect(engine, probe, &window).await, window.answered())
 }
 
