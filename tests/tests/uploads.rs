@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use longshore_tests::layers::assert_layout_empty;
 use longshore_tests::nginx::Nginx;
-use longshore_tests::program::{Ran, hasty, import, longshore, ran};
+use longshore_tests::program::{Ran, hasty, import, import_from, longshore, ran};
+use longshore_tests::proxy::{Fault, Proxy};
 use longshore_tests::ranges::{self, Content};
 use longshore_tests::registry::{Registry, Setup, VERSIONS, Version};
 use longshore_tests::scratch::{Scratch, raw};
@@ -119,6 +120,9 @@ fn a_check_tells_how_a_registry_takes_chunks() {
     let report = stage.import(&["--check", "--report", "-"]).done().report();
     assert_eq!(report["preflight"]["least_chunk_bytes"], 20 * MIB);
     assert_eq!(report["preflight"]["chunk_bytes"], 20 * MIB);
+    // What is compressed cannot be brought again, and so much is not held.
+    let report = stage.import(&["--check", "--compressor", "gzip", "--report", "-"]).done().report();
+    assert_eq!(report["preflight"]["chunk_bytes"], serde_json::Value::Null);
 }
 
 #[test]
@@ -212,6 +216,59 @@ fn what_keeps_failing_is_given_up_in_time() {
     let says = ["PATCH https://", "503", "s in a row (`limits.total`)", "left behind: nothing"];
     stage.import(&["--policy", &policy.display().to_string()]).failed(12, "registry-failed", &says);
     assert!((2..20).contains(&stage.seen.count("PATCH")), "{}", stage.seen.count("PATCH"));
+}
+
+#[test]
+fn chunks_larger_than_memory_come_from_the_source_or_the_spool_again() {
+    let (size, least) = (45_000_000_usize, 20 * MIB);
+    for version in VERSIONS {
+        let scratch = Scratch::new();
+        let authority = Authority::new(&scratch);
+        let disk = raw(&scratch.path("disk.raw"), size);
+        let policy = patient(&scratch, Some(&authority));
+        let setup = Setup { version, more: "  relativeurls: true\n", ..Setup::default() };
+        let registry = Registry::start(&scratch, "registry", setup);
+        // It takes no request larger than the least that it takes, and the first one of those that passes breaks.
+        let broken = || {
+            let proxy = Proxy::start(registry.port(), Fault::After("PATCH", 5_000_000));
+            let location = format!(
+                "location /v2/ {{ proxy_pass http://{}; client_max_body_size {least}; \
+                 add_header OCI-Chunk-Min-Length {least} always; }}",
+                proxy.host()
+            );
+            (Nginx::with(&scratch, &authority, &location), proxy)
+        };
+        let flags = |host: &str, tag: &str| {
+            [format!("docker://{host}/vm:{tag}"), "--policy".into(), policy.clone(), "--report".into(), "-".into()]
+        };
+        let (layout, source) = (format!("oci:{}:1", scratch.text("layout")), scratch.text("disk.raw"));
+        let expected = import([&*source, &*layout, "--report", "-"]).done().report()["image"]["digest"].clone();
+
+        let (nginx, proxy) = broken();
+        let mut all = vec![source];
+        all.extend(flags(&nginx.host(), "file"));
+        let report = import(&all).done().report();
+        assert_eq!(report["image"]["digest"], expected, "{version:?}");
+        assert_eq!(report["preflight"]["chunk_bytes"], least);
+        assert!(proxy.failed());
+        let upload = &report["transfer"]["upload"];
+        assert!(upload["too-large"] == 1 && upload["chunk-taken"].as_u64() >= Some(2), "{version:?}: {upload}");
+
+        // Standard input cannot be brought again, so there are no chunks larger than memory.
+        let (nginx, _proxy) = broken();
+        let mut all = vec!["-".to_owned()];
+        all.extend(flags(&nginx.host(), "once"));
+        all.extend(["--size".to_owned(), size.to_string()]);
+        import_from(&all, &disk).failed(12, "registry-failed", &["PATCH https://", "413"]);
+
+        let (nginx, proxy) = broken();
+        let mut all = vec!["-".to_owned()];
+        all.extend(flags(&nginx.host(), "spooled"));
+        all.extend(["--spool".to_owned(), scratch.text(""), "--spool-max".to_owned(), "64MiB".to_owned()]);
+        let report = import_from(&all, &disk).done().report();
+        assert_eq!(report["preflight"]["chunk_bytes"], least);
+        assert!(proxy.failed() && registry.has_tag("vm", "spooled"));
+    }
 }
 
 #[test]

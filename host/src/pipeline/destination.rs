@@ -114,10 +114,10 @@ impl Destination {
         self.checkpoint.take().map_or(Ok(()), Checkpoint::done)
     }
 
-    /// What the open destination takes.
-    pub(super) fn terms(&self) -> registry::Terms {
+    /// What the open destination takes of a layer that can be brought again from any offset, or of another one.
+    pub(super) fn terms(&self, brought_again: bool) -> registry::Terms {
         match &self.place {
-            Place::Registry(push) => push.terms(),
+            Place::Registry(push) => push.terms(brought_again),
             Place::Layout(_) => registry::Terms::default(),
         }
     }

@@ -7,7 +7,7 @@ use super::import::Run;
 use super::layer::media_type;
 use super::run::{checksums, compressor};
 use crate::error::Result;
-use crate::stages;
+use crate::stages::{self, Access};
 
 /// checksum files → source → its length → framing → upload session, which is given up again.
 pub(super) async fn preflight(run: &Run<'_>) -> Result<()> {
@@ -18,6 +18,8 @@ pub(super) async fn preflight(run: &Run<'_>) -> Result<()> {
     run.ledger.source(source.facts(), source.described());
     // How long a disk is behind a filter, or without a length, only its bytes tell.
     let filtered = !run.components.filters.is_empty();
+    let ranged = source.facts().access == Access::Ranged && !filtered;
+    let brought_again = (ranged || run.plan.spool.is_some()) && run.components.compressor.is_none();
     let entry = if filtered { None } else { announced(run.plan, source.facts())? };
     if let Some(entry) = entry {
         run.ledger.disk(&entry);
@@ -28,7 +30,7 @@ pub(super) async fn preflight(run: &Run<'_>) -> Result<()> {
     }
     let mut destination = Destination::new(&run.plan.target, &run.plan.policy, run.net)?;
     match run.interrupted.or(destination.open(&run.plan.tags)).await {
-        Ok(()) => run.ledger.opened(destination.terms()),
+        Ok(()) => run.ledger.opened(destination.terms(brought_again)),
         Err(error) => return Err(destination.abandon(error).await),
     }
     if let Some(left) = destination.give_up().await {

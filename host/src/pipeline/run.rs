@@ -82,10 +82,11 @@ async fn carry(
     if course.there.is_none() && !course.continues {
         destination.open(&run.plan.tags).await?;
     }
-    run.ledger.opened(destination.terms());
     run.progress.expect(frame.layer.total_bytes());
     run.progress.enter(Phase::Transferring);
     let Disk { flow, entry, received, of_disk, seek, spooled } = disk;
+    let brought_again = (spooled.is_some() || matches!(seek, Seek::Ranged(_))) && compressor.is_none();
+    run.ledger.opened(destination.terms(brought_again));
     let (flow, window) = match (course.disk_from, &seek) {
         // In front of where it begins, the disk is only there by range.
         (from, Seek::Ranged(ranges)) if from > 0 => (flow, Window::over(Arc::clone(ranges), Some(entry.size))),

@@ -95,17 +95,25 @@ impl FlowBody {
         Self { before, lent, left: length, clock, sent_before, repeats }
     }
 
+    /// The next bytes, no more than are still to come.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<crate::error::Result<Bytes>>> {
+        let most = self.left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
+        if most == 0 {
+            return Poll::Ready(None);
+        }
         let before = match &mut self.before {
             Some(Before::Kept(bytes)) => Poll::Ready(bytes.pop_front().map(Ok)),
             Some(Before::Again(again)) => again.poll_next(cx),
             None => Poll::Ready(None),
         };
         if !matches!(before, Poll::Ready(None)) {
-            return before;
+            return before.map_ok(|mut chunk| {
+                chunk.truncate(most);
+                chunk
+            });
         }
         self.before = None;
-        self.lent.as_ref().map_or(Poll::Ready(None), |lent| lent.poll_next(cx))
+        self.lent.as_ref().map_or(Poll::Ready(None), |lent| lent.poll_at_most(most, cx))
     }
 
     /// Whether all of it has been given out.
@@ -194,6 +202,32 @@ mod tests {
         }
         assert_eq!((repeats.bytes_sent_twice(), clock.handed()), (6, 108));
         assert!(clock.all_taken());
+    }
+
+    #[tokio::test]
+    async fn a_body_ends_where_its_piece_does_and_the_next_one_has_the_rest() {
+        let mut supply = Supply::new(flow(b"abcdefghij", 4), 0, Some(10), None);
+        let mut all = Vec::new();
+        for (from, length) in [(0, 3), (3, 3), (6, 4)] {
+            let parts = supply.rest(from).await.unwrap().unwrap();
+            let clock = SendClock::start(from);
+            let mut body = FlowBody::new((parts.0, Some(parts.1)), Some(length), clock.clone(), from, Arc::default());
+            let before = all.len();
+            while let Some(frame) = body.frame().await {
+                all.extend(frame.unwrap().into_data().unwrap());
+            }
+            assert_eq!((all.len() - before) as u64, length);
+            assert!(clock.all_taken() && clock.handed() == from + length && supply.position() == from + length);
+        }
+        assert_eq!(all, b"abcdefghij");
+        // What flowed already has its end too.
+        let (before, lent) = supply.rest(2).await.unwrap().unwrap();
+        let mut body = FlowBody::new((before, Some(lent)), Some(3), SendClock::start(2), 10, Arc::default());
+        let mut again = Vec::new();
+        while let Some(frame) = body.frame().await {
+            again.extend(frame.unwrap().into_data().unwrap());
+        }
+        assert_eq!(again, b"cde");
     }
 
     #[tokio::test]

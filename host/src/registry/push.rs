@@ -115,10 +115,11 @@ impl Push {
         }
     }
 
-    /// In what pieces the registry takes the layer, once the session is open.
+    /// In what pieces the registry takes the layer, once the session is open. `brought_again` if its length is known and it
+    /// can be brought again from any offset.
     #[must_use]
-    pub fn terms(&self) -> Terms {
-        let mut manner = self.manner();
+    pub fn terms(&self, brought_again: bool) -> Terms {
+        let mut manner = self.manner(brought_again);
         let Session::Open(session) = &self.session else { return Terms { chunk: manner.size(), least_chunk: None } };
         let least_chunk = session.least_chunk();
         if let Some(least) = least_chunk {
@@ -128,8 +129,9 @@ impl Push {
     }
 
     /// How the registry is known to take bytes.
-    pub(super) fn manner(&self) -> Manner {
-        Manner::of(self.conversation.base().host_str().unwrap_or_default())
+    pub(super) fn manner(&self, brought_again: bool) -> Manner {
+        let manner = Manner::of(self.conversation.base().host_str().unwrap_or_default());
+        if brought_again { manner.brought_again() } else { manner }
     }
 
     /// Commits the layer and checks that the registry has it.

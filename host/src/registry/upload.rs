@@ -13,7 +13,7 @@ use super::conversation::{Replay, is_broken, what};
 use super::flow_body::{FlowBody, SendClock};
 use super::push::Session;
 use super::retry::{is_temporary, retry_after};
-use super::session::{Failed, Hopeless, How, Next, Piece, Refused, Step, Stored, Told, Transfer, stored};
+use super::session::{Failed, HELD_CHUNK, Hopeless, How, Next, Piece, Refused, Step, Stored, Told, Transfer, stored};
 use super::supply::{Before, Gone, Lent, Supply};
 use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::net::{Request, Response};
@@ -116,6 +116,14 @@ impl Upload {
             let rest = self.supply.rest(piece.from).await?;
             return Ok(rest.map(|(before, lent)| Body { parts: (before, Some(lent)), length, last: true }));
         };
+        // A larger one is not held: it comes again as it came.
+        if let Some(total) = self.total.filter(|_| size > HELD_CHUNK) {
+            let left = total.saturating_sub(piece.from);
+            let rest = self.supply.rest(piece.from).await?;
+            let body =
+                |(before, lent)| Body { parts: (before, Some(lent)), length: Some(size.min(left)), last: left <= size };
+            return Ok(rest.map(body));
+        }
         let chunk = self.supply.chunk(piece.from, size).await?;
         Ok(chunk.map(|(chunk, last)| {
             let length = chunk.iter().map(|bytes| bytes.len() as u64).sum();
@@ -134,7 +142,8 @@ impl Push {
     pub async fn send(&mut self, layer: Travelling, repeats: &Arc<Repeats>) -> Result<()> {
         let Session::Open(session) = &self.session else { return Err(out_of_order(Stage::Upload, "PATCH")) };
         let least = session.least_chunk();
-        let mut transfer = Transfer::new(self.manner(), self.conversation.back_off(), layer.length);
+        let manner = self.manner(layer.replay.is_some() && layer.length.is_some());
+        let mut transfer = Transfer::new(manner, self.conversation.back_off(), layer.length);
         let first = match self.already {
             0 => transfer.opened(least),
             stored => transfer.continued(least, stored),

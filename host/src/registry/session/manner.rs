@@ -4,10 +4,10 @@ use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
-/// The usual chunk: one is held in memory.
-pub(super) const USUAL_CHUNK: u64 = 16 * MIB;
-/// The largest chunk that is held because a registry wants no smaller one.
-pub(super) const LARGEST_CHUNK: u64 = 32 * MIB;
+/// The usual chunk, and the largest one that is held in memory.
+pub(in crate::registry) const HELD_CHUNK: u64 = 16 * MIB;
+/// The largest chunk of a layer that can be brought again from any offset, for a registry that wants no smaller one.
+const LARGEST_CHUNK: u64 = 1024 * MIB;
 /// The smallest chunk we try.
 const SMALLEST_CHUNK: u64 = MIB;
 /// Breaks of requests of about that age or more have a pattern; younger ones just fail.
@@ -24,6 +24,8 @@ pub struct Manner {
     least: u64,
     /// Whether the registry takes several requests at all.
     chunks: bool,
+    /// The largest chunk that we can send.
+    most: u64,
     /// Whether a chunk of this size was taken.
     proven: bool,
     last_break: Option<Broken>,
@@ -48,11 +50,18 @@ impl Manner {
             (10 * MIB, 5 * MIB, true)
         } else if under("pkg.dev") || under("gcr.io") {
             // "Does not support chunked uploads".
-            (USUAL_CHUNK, SMALLEST_CHUNK, false)
+            (HELD_CHUNK, SMALLEST_CHUNK, false)
         } else {
-            (USUAL_CHUNK, SMALLEST_CHUNK, true)
+            (HELD_CHUNK, SMALLEST_CHUNK, true)
         };
-        Self { chunk: None, size, least, chunks, proven: false, last_break: None }
+        Self { chunk: None, size, least, chunks, most: HELD_CHUNK, proven: false, last_break: None }
+    }
+
+    /// The same for a layer of known length that can be brought again from any offset: its chunks need not be held.
+    #[must_use]
+    pub(in crate::registry) const fn brought_again(mut self) -> Self {
+        self.most = LARGEST_CHUNK;
+        self
     }
 
     /// The size of the next chunk in bytes; none for all that is left in one request.
@@ -67,10 +76,10 @@ impl Manner {
         self.chunks.then_some(self.size)
     }
 
-    /// The registry wants chunks of at least so many bytes (`OCI-Chunk-Min-Length`). One that wants more than is held gets
-    /// no chunks.
+    /// The registry wants chunks of at least so many bytes (`OCI-Chunk-Min-Length`). One that wants more than we can
+    /// send gets no chunks.
     pub(in crate::registry) fn at_least(&mut self, bytes: u64) {
-        if bytes > LARGEST_CHUNK {
+        if bytes > self.most {
             self.chunks = false;
             self.chunk = None;
             return;
@@ -175,8 +184,11 @@ mod tests {
     }
 
     #[test]
-    fn the_least_that_a_registry_takes_is_honoured_up_to_what_is_held() {
+    fn the_least_that_a_registry_takes_is_honoured_up_to_what_can_be_sent() {
         let mut manner = generic();
+        manner.at_least(HELD_CHUNK + 1);
+        assert!(!manner.smaller() && manner.chunk().is_none(), "more than is held");
+        let mut manner = generic().brought_again();
         manner.at_least(20 * MIB);
         assert_eq!(manner.chunk(), None, "no reason to send chunks at all");
         assert!(manner.smaller());

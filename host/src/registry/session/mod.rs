@@ -16,6 +16,7 @@ use url::Url;
 
 use crate::oci::Digest;
 
+pub(super) use manner::HELD_CHUNK;
 pub use manner::Manner;
 pub use range::{Stored, stored};
 pub use transfer::{Failed, Hopeless, How, Next, Piece, Step, Told, Transfer};

@@ -1,6 +1,9 @@
 //! The bytes of the layer, as often as they are needed: the flow itself once, the chunk at hand from memory, and what has
 //! flowed past from whoever can bring it again.
 
+mod kept;
+mod layer;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,12 +11,11 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use kept::Kept;
+use layer::Layer;
+
 use crate::error::{Error, Result, Stage};
 use crate::stream::{Flow, Replay};
-
-/// The most bytes that are kept of a flow that nobody can bring again. What a registry answers early, and what was on its way
-/// when a connection broke, is within.
-const WINDOW_BYTES: u64 = 8 << 20;
 
 /// The layer of one push. Its flow is read once and hashed once, whatever is sent how often.
 pub(super) struct Supply {
@@ -36,30 +38,6 @@ pub(super) struct Again {
     left: u64,
 }
 
-struct Layer {
-    flow: Flow,
-    /// What is still to come; none if nobody knows before the end.
-    left: Option<u64>,
-    /// The chunk that waits for the next one, or for the end.
-    held: Option<Bytes>,
-    ended: bool,
-    /// Bytes given out.
-    position: u64,
-    /// The last of them, if nobody can bring them again.
-    window: Option<Kept>,
-    /// Why the flow ended early; whoever was reading it may have been given up since.
-    failed: Option<Error>,
-    turn: u64,
-}
-
-/// The last chunk: bytes of the layer in a row, as they flowed.
-#[derive(Default)]
-struct Kept {
-    from: u64,
-    to: u64,
-    bytes: VecDeque<Bytes>,
-}
-
 /// What a request brings that has flowed already.
 pub(super) enum Before {
     /// From memory.
@@ -76,8 +54,7 @@ impl Supply {
     /// A layer of `length` bytes, if that is known, whose flow begins at the offset `from`.
     pub(super) fn new(flow: Flow, from: u64, length: Option<u64>, replay: Option<Arc<dyn Replay>>) -> Self {
         let window = replay.is_none().then(|| Kept { from, to: from, bytes: VecDeque::new() });
-        let left = length.map(|length| length.saturating_sub(from));
-        let layer = Layer { flow, left, held: None, ended: false, position: from, window, failed: None, turn: 0 };
+        let layer = Layer::new(flow, from, length, window);
         Self { layer: Arc::new(Mutex::new(layer)), replay, again: None, kept: Kept::default() }
     }
 
@@ -216,8 +193,7 @@ impl Supply {
     /// Whether nothing follows what was given out. Waits for the next bytes if nobody knows how many there are.
     async fn at_end(&self, lent: &Lent) -> Result<bool> {
         poll_fn(|cx| lock(&lent.layer).poll_hold(cx)).await?;
-        let layer = lock(&self.layer);
-        Ok(layer.ended && layer.held.is_none())
+        Ok(lock(&self.layer).is_spent())
     }
 
     fn lend(&self) -> Lent {
@@ -228,15 +204,20 @@ impl Supply {
 }
 
 impl Lent {
-    /// The next bytes of the flow. The last ones come only once the flow has ended well: a registry never has all bytes of a
-    /// flow that failed at its very end.
+    /// The next bytes of the flow.
     pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        self.poll_at_most(usize::MAX, cx)
+    }
+
+    /// The next bytes of the flow, at most so many. The last ones come only once the flow has ended well: a registry never has
+    /// all bytes of a flow that failed at its very end.
+    pub(super) fn poll_at_most(&self, most: usize, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         let mut layer = lock(&self.layer);
         if layer.turn != self.turn {
             let why = "a request asked for bytes that were lent to the next one";
             return Poll::Ready(Some(Err(Error::internal(Stage::Upload, why))));
         }
-        let next = layer.poll_next(cx);
+        let next = layer.poll_at_most(most, cx);
         if let Poll::Ready(Some(Err(error))) = next {
             let told = Error::internal(Stage::Upload, "a request asked for bytes of a layer that has failed");
             // The first failure is the cause of every other.
@@ -248,8 +229,7 @@ impl Lent {
 
     /// Whether the flow has ended and all of it was given out.
     pub(super) fn is_spent(&self) -> bool {
-        let layer = lock(&self.layer);
-        layer.ended && layer.held.is_none()
+        lock(&self.layer).is_spent()
     }
 }
 
@@ -272,145 +252,13 @@ impl Again {
     }
 }
 
-impl Layer {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        loop {
-            if self.ended {
-                let last = self.held.take();
-                last.iter().for_each(|last| self.gives(last));
-                return Poll::Ready(last.map(Ok));
-            }
-            let chunk = match self.flow.poll_next(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
-                Poll::Ready(None) if self.left.is_none_or(|left| left == 0) => {
-                    self.ended = true;
-                    continue;
-                }
-                Poll::Ready(None) => return Poll::Ready(Some(Err(wrong_length()))),
-                Poll::Ready(Some(Ok(chunk))) => chunk,
-            };
-            let given = match self.left {
-                None => self.held.replace(chunk),
-                Some(left) => match left.checked_sub(chunk.len() as u64) {
-                    None => return Poll::Ready(Some(Err(wrong_length()))),
-                    Some(0) => {
-                        (self.left, self.held) = (Some(0), Some(chunk));
-                        None
-                    }
-                    left => {
-                        self.left = left;
-                        Some(chunk)
-                    }
-                },
-            };
-            if let Some(given) = given {
-                self.gives(&given);
-                return Poll::Ready(Some(Ok(given)));
-            }
-        }
-    }
-
-    fn gives(&mut self, chunk: &Bytes) {
-        self.position += chunk.len() as u64;
-        if let Some(window) = &mut self.window {
-            window.push(chunk.clone());
-            window.forget_all_but(WINDOW_BYTES);
-        }
-    }
-
-    /// Ready once it is known whether anything follows: something is held, the flow has ended, or bytes of known number are
-    /// still to come.
-    fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.ended || self.held.is_some() || self.left.is_some_and(|left| left > 0) {
-            return Poll::Ready(Ok(()));
-        }
-        match self.flow.poll_next(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Err(error)),
-            Poll::Ready(Some(Ok(_))) if self.left == Some(0) => Poll::Ready(Err(wrong_length())),
-            Poll::Ready(Some(Ok(chunk))) => {
-                self.held = Some(chunk);
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(None) => {
-                self.ended = true;
-                Poll::Ready(Ok(()))
-            }
-        }
-    }
-}
-
-impl Kept {
-    fn push(&mut self, chunk: Bytes) {
-        self.to += chunk.len() as u64;
-        self.bytes.push_back(chunk);
-    }
-
-    /// Forgets what stands in front of `from`.
-    fn drop_front(&mut self, from: u64) {
-        while let Some(first) = self.bytes.front_mut() {
-            let gone = from.saturating_sub(self.from);
-            if gone == 0 {
-                return;
-            }
-            let gone = usize::try_from(gone).unwrap_or(usize::MAX).min(first.len());
-            drop(first.split_to(gone));
-            self.from += gone as u64;
-            if first.is_empty() {
-                self.bytes.pop_front();
-            }
-        }
-        self.from = from;
-    }
-
-    /// Forgets whole chunks in front as long as so many bytes are left.
-    fn forget_all_but(&mut self, bytes: u64) {
-        while let Some(first) = self.bytes.front().map(|first| first.len() as u64) {
-            if self.to - self.from - first < bytes {
-                return;
-            }
-            self.from += first;
-            self.bytes.pop_front();
-        }
-    }
-
-    /// The first so many bytes; the same memory, not a copy.
-    fn first(&self, bytes: u64) -> VecDeque<Bytes> {
-        self.part(0, bytes)
-    }
-
-    /// So many bytes behind the first `skip`.
-    fn part(&self, skip: u64, bytes: u64) -> VecDeque<Bytes> {
-        let (mut skip, mut left) =
-            (usize::try_from(skip).unwrap_or(usize::MAX), usize::try_from(bytes).unwrap_or(usize::MAX));
-        let mut part = VecDeque::new();
-        for chunk in &self.bytes {
-            if left == 0 {
-                break;
-            }
-            let from = chunk.len().min(skip);
-            skip -= from;
-            let to = chunk.len().min(from.saturating_add(left));
-            left -= to - from;
-            if to > from {
-                part.push_back(chunk.slice(from..to));
-            }
-        }
-        part
-    }
-}
-
 fn lock(layer: &Arc<Mutex<Layer>>) -> MutexGuard<'_, Layer> {
     layer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn wrong_length() -> Error {
-    Error::internal(Stage::Upload, "the layer has another length than was computed for it")
-}
-
 #[cfg(test)]
 pub(super) mod tests {
+    use super::layer::WINDOW_BYTES;
     use super::*;
     use crate::stream::{Chunks, Reading, outcome};
 
