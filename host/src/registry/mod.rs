@@ -10,6 +10,7 @@ mod abilities;
 mod answer;
 mod authorizer;
 mod challenge;
+mod commit;
 mod continued;
 mod conversation;
 mod credentials;

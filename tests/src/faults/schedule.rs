@@ -98,10 +98,13 @@ impl Schedule {
                 let varies = side == Side::Source && setting.connections > 1;
                 // How soon it is seen what is too large is chance too; the disk flows in any case.
                 let capped = side == Side::Registry && setting.registry == RegistryKind::Recorded(Manner::Capped);
-                let slack = match (varies, capped) {
-                    (true, _) => traffic.bytes.map(|bytes| bytes / 4),
-                    (_, true) => [traffic.bytes[0].saturating_sub(DISK as u64).max(SLACK), traffic.bytes[1] * 3 / 4],
-                    _ => [SLACK; 2],
+                let [up, down] = traffic.bytes;
+                let slack = match side {
+                    _ if varies => [up / 4, down / 4],
+                    _ if capped => [up.saturating_sub(DISK as u64).max(SLACK), down * 3 / 4],
+                    // How much flows before the disk is asked for by range, and in how many TLS records, is chance.
+                    Side::Source => [SLACK, down.saturating_sub(DISK as u64).max(SLACK)],
+                    Side::Registry => [SLACK; 2],
                 };
                 (side, fault(&mut dice, setting.carriage(side), traffic, slack))
             })
