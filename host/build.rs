@@ -13,9 +13,10 @@ mod config;
 
 /// Package and kind of every built-in component, and the schemes that a source declares: a test compares. So SOURCE finds its
 /// component without an instance of each.
-const COMPONENTS: [(&str, &str, &[&str]); 6] = [
+const COMPONENTS: [(&str, &str, &[&str]); 7] = [
     ("source-http", "Source", &["http", "https"]),
     ("source-file", "Source", &["file"]),
+    ("source-registry", "Source", &["docker"]),
     ("probe-disk", "Probe", &[]),
     ("framing-tar", "Framing", &[]),
     ("compressor-gzip", "Compressor", &[]),

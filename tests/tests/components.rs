@@ -97,14 +97,17 @@ fn the_reported_digests_are_those_of_components_built_from_the_sources() {
         assert!(listed.lines().any(|line| line.starts_with(&format!("{name} 0.1.0 {stage} {digest} "))), "{listed}");
         assert!(version.contains(&format!("{name} {digest}")), "{version}");
     }
-    for (kind, name) in
-        [("compressor", "compressor-gzip"), ("compressor", "compressor-zstd"), ("source", "source-http")]
-    {
+    for (kind, name) in [
+        ("compressor", "compressor-gzip"),
+        ("compressor", "compressor-zstd"),
+        ("source", "source-http"),
+        ("source", "source-registry"),
+    ] {
         let digest = digest_of(&folder().join("built-in").join(name).with_extension("wasm").display().to_string());
         assert!(listed.lines().any(|line| line.starts_with(&format!("{name} 0.1.0 {kind} {digest} "))), "{listed}");
         assert!(version.contains(&format!("{name} {digest}")), "{version}");
     }
-    assert_eq!(listed.lines().count(), 6);
+    assert_eq!(listed.lines().count(), 7);
 }
 
 #[test]

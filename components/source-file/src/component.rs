@@ -45,6 +45,7 @@ impl Source for Component {
             revision: local::revision(),
             modified: None,
             access,
+            enclosure: None,
         };
         Ok(Disk::new(LocalDisk { facts }))
     }

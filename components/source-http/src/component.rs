@@ -61,6 +61,7 @@ impl Source for Component {
             } else {
                 Access::Restart
             },
+            enclosure: None,
         };
         Ok(Disk::new(HttpDisk { location, url, facts, revision, opening: RefCell::new(Some(body)) }))
     }

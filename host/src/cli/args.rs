@@ -229,6 +229,9 @@ pub(super) struct Probe {
     /// As JSON for programs, on failure too; docs/probe.md has its fields.
     #[arg(long)]
     pub(super) json: bool,
+    /// Credentials for the registry, in docker's config.json format. Credential helpers that it names are asked.
+    #[arg(long, value_name = "FILE")]
+    pub(super) auth_file: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -263,7 +266,8 @@ pub(super) struct Doctor {
 /// SOURCE and how it is read and looked at: the same for every command that does.
 #[derive(Debug, ClapArgs)]
 pub(super) struct From {
-    /// https://… or http://…, a path or file://… (a regular file or a block device), or - for standard input.
+    /// https://… or http://…, a path or file://… (a regular file or a block device), - for standard input, or docker://… (the
+    /// disk of a container disk).
     #[arg(value_name = "SOURCE")]
     pub(super) location: String,
     /// Size of the disk, behind the filters, if nobody says it; a source or filter that says otherwise is refused.

@@ -6,8 +6,8 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::error::{Code, Error, Result, Stage};
-use crate::oci::{Reference, Tag, as_typed};
-use crate::pipeline::{ChecksumFile, Location, MalformedLocation, Source, SourceCredentials};
+use crate::oci::{Reference, Repository, Tag, as_typed};
+use crate::pipeline::{ChecksumFile, Location, MalformedLocation, REGISTRY_SCHEME, Source, SourceCredentials};
 
 /// DESTINATION.
 #[derive(Debug)]
@@ -45,7 +45,12 @@ pub(super) fn source(text: &str) -> Result<(Source, Option<SourceCredentials>)> 
             let path = path.ok_or_else(|| usage(format!("`{}` names no file on this machine", as_typed(text))))?;
             Ok((Source::File(path), None))
         }
-        "docker" => Err(unsupported(format!("a registry as SOURCE is not supported yet: `{}`", as_typed(text)))),
+        REGISTRY_SCHEME => {
+            let reference = reference(text, "expected docker://host[:port]/repository[:tag|@digest]")?;
+            let location =
+                Location::parse(&api(&reference)).map_err(|why| usage(format!("SOURCE cannot be used: {why}")))?;
+            Ok((Source::Other(location), None))
+        }
         _ => match Location::parse(text) {
             Ok(location) => Ok((Source::Other(location), None)),
             Err(MalformedLocation::UserInformation) => {
@@ -127,6 +132,23 @@ pub(super) fn image(text: &str) -> Result<Destination> {
     Ok(Destination::Registry(reference(text, expected)?))
 }
 
+/// The repository that SOURCE is in, if that is a registry.
+pub(super) fn source_repository(text: &str) -> Result<Option<Repository>> {
+    let is_registry = text.split_once("://").is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case(REGISTRY_SCHEME));
+    if !is_registry {
+        return Ok(None);
+    }
+    reference(text, "").map(|reference| Some(reference.repository))
+}
+
+/// A reference as a source component is told: with the host that is asked.
+fn api(reference: &Reference) -> String {
+    let Reference { repository, tag, digest } = reference;
+    let tag = tag.as_ref().map_or_else(String::new, |tag| format!(":{}", tag.as_str()));
+    let digest = digest.map_or_else(String::new, |digest| format!("@{digest}"));
+    format!("docker://{}/{}{tag}{digest}", repository.api(), repository.path())
+}
+
 fn reference(text: &str, expected: &str) -> Result<Reference> {
     let reference = text.strip_prefix("docker://").unwrap_or(text).parse();
     reference.map_err(|why| usage(format!("{why}")).hint(expected))
@@ -159,6 +181,14 @@ mod tests {
         assert!(matches!(source("-"), Source::StandardInput));
         let Source::Other(location) = source("FOO://a.example/x?y") else { panic!("another scheme") };
         assert_eq!((location.scheme(), location.as_typed()), ("foo", "FOO://a.example/x?y"));
+        for (text, location) in [
+            ("docker://r.example:5000/vm/disk:1", "docker://r.example:5000/vm/disk:1"),
+            ("docker://docker.io/alpine", "docker://registry-1.docker.io/library/alpine"),
+        ] {
+            let Source::Other(found) = source(text) else { panic!("{text}") };
+            assert_eq!((found.scheme(), found.as_typed()), ("docker", location));
+            assert!(source_repository(text).unwrap().is_some());
+        }
         for (text, path) in [("a/b.raw", "a/b.raw"), ("/x:y", "/x:y"), ("x:y", "x:y"), ("file:///a%20b", "/a b")] {
             let Source::File(found) = source(text) else { panic!("{text}") };
             assert_eq!(found, PathBuf::from(path));
@@ -186,9 +216,7 @@ mod tests {
         for text in ["", "1tp://a/x", "foo://[a/x", "https://", "file://host/x", "https:a", "https:/a/x", "HTTP:/a"] {
             assert_eq!(refused(text).code(), Code::Usage, "{text}");
         }
-        for text in ["docker://r.example/x", "foo://u:p@a.example/"] {
-            assert_eq!(refused(text).code(), Code::Unsupported, "{text}");
-        }
+        assert_eq!(refused("foo://u:p@a.example/").code(), Code::Unsupported);
         for text in [
             "https://u:hunter2@",
             "https:u:hunter2@a.example/x",

@@ -10,7 +10,8 @@ use super::{auth, env, image, policy};
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Tag;
 use crate::pipeline::{
-    Choice, Chosen, ImageAt, Input, InspectPlan, Plan, ProbePlan, Source, Target, built_in_schemes, source_for,
+    Choice, Chosen, Credentials, ImageAt, Input, InspectPlan, Plan, ProbePlan, Source, SourceRegistry, Target,
+    built_in_schemes, source_for,
 };
 use crate::policy::ProbeName;
 
@@ -31,7 +32,7 @@ fn checkpoint(import: &Import, target: &Target) -> Result<Option<PathBuf>> {
 
 /// Resolves everything.
 pub(super) fn plan(import: &Import) -> Result<Plan> {
-    let input = input(&import.from)?;
+    let input = input(&import.from, import.auth_file.as_deref())?;
     let (target, tag) = target(import)?;
     let mut tags: Vec<Tag> = tag.into_iter().collect();
     for tag in &import.tag {
@@ -81,7 +82,7 @@ pub(super) fn plan(import: &Import) -> Result<Plan> {
 
 /// The same for a command that only looks.
 pub(super) fn probe_plan(probe: &Probe) -> Result<ProbePlan> {
-    let input = input(&probe.from)?;
+    let input = input(&probe.from, probe.auth_file.as_deref())?;
     let policy = policy::effective(&probe.from.policy, None)?;
     let (source, probe) = readers(&probe.from, &input.source)?;
     Ok(ProbePlan { input, source, probe, policy, program: program()? })
@@ -95,14 +96,20 @@ fn usage(message: String) -> Error {
     Error::new(Code::Usage, Stage::Plan, message)
 }
 
-fn input(from: &From) -> Result<Input> {
+fn input(from: &From, auth_file: Option<&Path>) -> Result<Input> {
     let (source, in_url) = locate::source(&from.location)?;
-    Ok(Input {
-        size: from.size,
-        fields: source_fields(from, &source, in_url)?,
-        options: source_options(&from.source_option)?,
-        source,
-    })
+    let (fields, given) = source_fields(from, &source, in_url)?;
+    let registry = match (locate::source_repository(&from.location)?, given) {
+        (None, _) => None,
+        (Some(repository), Some(basic)) => {
+            Some(SourceRegistry { repository, credentials: Some(Credentials::Basic(basic)) })
+        }
+        (Some(repository), None) => {
+            let credentials = auth::credentials(auth_file, &repository)?;
+            Some(SourceRegistry { repository, credentials })
+        }
+    };
+    Ok(Input { size: from.size, fields, options: source_options(&from.source_option)?, registry, source })
 }
 
 /// What is to be looked at.

@@ -6,7 +6,7 @@ use super::args::From;
 use super::auth::read;
 use super::env;
 use crate::error::{Code, Error, Result, Stage};
-use crate::pipeline::{Source, SourceCredentials, SourceFields};
+use crate::pipeline::{REGISTRY_SCHEME, Source, SourceCredentials, SourceFields};
 
 /// The most bytes of a file of credentials or header fields.
 const MAX_FILE: u64 = 64 * 1024;
@@ -19,11 +19,17 @@ fn usage(message: impl Into<String>) -> Error {
 
 /// The header fields for SOURCE's own origin. `in_url` are the credentials that stood in its URL. What is on the command
 /// line goes before the environment; what is said twice on it is refused, as one of the two would be ignored.
-pub(super) fn source_fields(from: &From, source: &Source, in_url: Option<SourceCredentials>) -> Result<SourceFields> {
+///
+/// The credentials come beside the fields for a registry, which says itself what it makes of them.
+pub(super) fn source_fields(
+    from: &From,
+    source: &Source,
+    in_url: Option<SourceCredentials>,
+) -> Result<(SourceFields, Option<SourceCredentials>)> {
     let (credentials, header) = (from.source_credentials.as_deref(), from.source_header_file.as_deref());
     if !matches!(source, Source::Http(_) | Source::Other(_)) {
         return match (credentials, header) {
-            (None, None) => Ok(SourceFields::default()),
+            (None, None) => Ok((SourceFields::default(), None)),
             (Some(_), _) => Err(usage("--source-credentials is for a SOURCE that is reached over http or https")),
             (None, Some(_)) => Err(usage("--source-header-file is for a SOURCE that is reached over http or https")),
         };
@@ -39,8 +45,8 @@ pub(super) fn source_fields(from: &From, source: &Source, in_url: Option<SourceC
         (None, None, false) => env::source_credentials()?,
     };
     Ok(match credentials {
-        Some(credentials) => fields.authorized(&credentials),
-        None => fields,
+        Some(credentials) if source.scheme() != REGISTRY_SCHEME => (fields.authorized(&credentials), None),
+        credentials => (fields, credentials),
     })
 }
 

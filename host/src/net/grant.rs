@@ -9,7 +9,7 @@ use http::header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHO
 use url::Url;
 
 use super::fields::without_secrets;
-use super::{Client, Request, Response, SourceFields, redacted};
+use super::{Answering, Client, Request, Response, SourceFields, redacted};
 use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::policy::{Grant, Origin, RequestDenied};
 
@@ -17,6 +17,8 @@ use crate::policy::{Grant, Origin, RequestDenied};
 #[derive(Clone)]
 pub struct GrantedClient {
     client: Client,
+    /// Whoever answers for the user, and the one origin that is answered.
+    answering: Option<(Arc<dyn Answering>, Origin)>,
     /// The user's fields, and the one origin they are for.
     presented: Option<(SourceFields, Origin)>,
     origins: Arc<Mutex<Origins>>,
@@ -36,7 +38,7 @@ impl GrantedClient {
     #[must_use]
     pub fn new(client: Client, granted: Option<Origin>) -> Self {
         let origins = Origins { granted: granted.into_iter().collect(), hops: 0 };
-        Self { client, presented: None, origins: Arc::new(Mutex::new(origins)), grant: Arc::default() }
+        Self { client, answering: None, presented: None, origins: Arc::new(Mutex::new(origins)), grant: Arc::default() }
     }
 
     /// The same that adds these fields to each request to SOURCE's own origin. Nothing is granted by that.
@@ -44,6 +46,12 @@ impl GrantedClient {
     pub fn presenting(self, fields: SourceFields, source: Option<Origin>) -> Self {
         let presented = source.filter(|_| !fields.is_empty()).map(|source| (fields, source));
         Self { presented, ..self }
+    }
+
+    /// The same with somebody who answers the challenges of SOURCE's own origin. Nothing is granted by that.
+    #[must_use]
+    pub fn answering(self, who: Arc<dyn Answering>, source: Option<Origin>) -> Self {
+        Self { answering: source.map(|source| (who, source)), ..self }
     }
 
     /// The same that sends nothing but what the component's grant has.
@@ -55,6 +63,12 @@ impl GrantedClient {
     /// A new `open` or `read` begins: it has all its hops before it.
     pub fn begin(&self) {
         self.lock().hops = 0;
+    }
+
+    /// Whether a URL's origin was granted.
+    #[must_use]
+    pub fn has(&self, url: &Url) -> bool {
+        Origin::of(url).is_ok_and(|origin| self.lock().granted.contains(&origin))
     }
 
     /// Sends a request to a granted origin, with the user's fields if that is SOURCE's own. The origin that a redirect names
@@ -89,7 +103,7 @@ impl GrantedClient {
         // Nobody else watches for a head: a component that waits for one is not idle.
         let limit = self.client.policy().limits.answer;
         request.answer_within = Some(request.answer_within.map_or(limit, |asked| asked.min(limit)));
-        let mut response = self.client.send(request).await?;
+        let mut response = self.answered(request, &origin).await?;
         let location = response.headers.get(LOCATION).and_then(|value| value.to_str().ok());
         if let (300..=399, Some(location)) = (response.status, location) {
             let target = url.join(location).ok().and_then(|target| Origin::of(&target).ok());
@@ -107,9 +121,33 @@ impl GrantedClient {
         Ok(response)
     }
 
+    /// Sends a request, and once more if its origin's own challenge can be answered. Requests have no body.
+    async fn answered(&self, mut request: Request, origin: &Origin) -> Result<Response> {
+        let own = |(who, source): &(Arc<dyn Answering>, Origin)| (source == origin).then(|| Arc::clone(who));
+        let Some(who) = self.answering.as_ref().and_then(own) else { return self.client.send(request).await };
+        let again = || {
+            let mut again = Request::new(request.method.clone(), request.url.clone());
+            (again.headers, again.answer_within) = (request.headers.clone(), request.answer_within);
+            again
+        };
+        let mut again = again();
+        who.authorize(&self.client, &mut request).await?;
+        let response = self.client.send(request).await?;
+        if response.status != 401 || !who.challenged(&self.client, &response.headers).await? {
+            return Ok(response);
+        }
+        who.authorize(&self.client, &mut again).await?;
+        self.client.send(again).await
+    }
+
     /// What a user can do about a 401 or 403 from `url`.
     #[must_use]
     pub fn advice(&self, url: &Url) -> String {
+        if let Some((who, source)) = &self.answering
+            && Origin::of(url).is_ok_and(|origin| origin == *source)
+        {
+            return who.advice();
+        }
         let presented = Origin::of(url).is_ok_and(|origin| self.fields_for(&origin).is_some());
         match &self.presented {
             Some((_, source)) if !presented => {

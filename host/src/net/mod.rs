@@ -3,6 +3,7 @@
 //! `hyper` speaks the protocol and keeps connections; dialling is ours, so that every attempt is checked against the policy
 //! between resolving and connecting, and every TLS session is on record.
 
+mod answering;
 mod body;
 mod carried;
 mod client;
@@ -17,6 +18,7 @@ mod redact;
 mod secret;
 mod temporary;
 
+pub use answering::{Answer, Answering};
 pub use body::Body;
 pub(crate) use carried::carried;
 pub use client::{Client, Net, Request, RequestBody, Response};

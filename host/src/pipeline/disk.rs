@@ -6,18 +6,20 @@ use std::time::Instant;
 use super::checkpoint::Course;
 use super::checksum::{Demanded, demanded};
 use super::components::may_be_told;
+use super::destination::registry_at;
 use super::import::Run;
 use super::interrupt::Interrupted;
 use super::naming::{announced_name, disk_name};
-use super::{Checksum, Input, Place, Plan, Source, SourceConnections};
+use super::{Checksum, Input, Place, Plan, Source, SourceConnections, SourceRegistry};
 use crate::engine::{Component, Engine};
 use crate::error::{Code, Error, Result, Stage};
 use crate::net::{GrantedClient, Net};
 use crate::observe::{Meter, Repeats};
 use crate::policy::Side;
+use crate::registry::Reader;
 use crate::stages::{self, Access, Entry, Facts, FetchGrant, LocalGrant, SourceGrant};
 use crate::stream::{
-    Attempts, Flow, Resumable, Seek, Spool, Spooled, abreast, exactly, limited, metered, no_more_than,
+    Attempts, Flow, Resumable, Seek, Spool, Spooled, abreast, enclosed, exactly, limited, metered, no_more_than,
 };
 
 /// The largest disk: it still has to fit into a layer, whose length has 63 bits. Nobody has one of an exbibyte.
@@ -58,7 +60,14 @@ pub(super) async fn open_source(
         Source::Http(_) | Source::Other(_) => {
             let origin = input.source.origin(&net.policy().egress)?;
             let client = net.client(Side::Source, origin.iter().cloned().collect());
-            let granted = GrantedClient::new(client, origin.clone()).presenting(input.fields.clone(), origin);
+            let granted = GrantedClient::new(client, origin.clone()).presenting(input.fields.clone(), origin.clone());
+            let granted = match &input.registry {
+                Some(SourceRegistry { repository, credentials }) => {
+                    let (_, at) = registry_at(repository, net.policy())?;
+                    granted.answering(Arc::new(Reader::new(&at, repository, credentials.clone())), origin)
+                }
+                None => granted,
+            };
             let granted = granted.within(Arc::clone(component.grant()));
             SourceGrant { fetch: Some(FetchGrant::new(granted)), local: None }
         }
@@ -117,6 +126,7 @@ pub(super) async fn open_disk(
         let whole = connected(run, &resumable, source.facts(), course.disk_from, whole);
         let whole = within_output(&run.components.source, whole);
         let flow = slowed(metered(whole, run.source_place()), plan);
+        let flow = within_its_layer(run, flow, source.facts());
         demanded(flow, checksums, Place::Received, &course.received, &run.progress.checksums)
     };
     let (flow, size, name, received, seek) = if run.components.filters.is_empty() {
@@ -145,6 +155,16 @@ pub(super) async fn open_disk(
     run.wanted().size(size)?;
     let entry = entry(plan, agreed(Some(size), None, last)?, name.as_deref(), last)?;
     Ok(Disk { flow: spooled.flow(), entry, received, of_disk, seek, spooled: Some(spooled) })
+}
+
+/// Verifies the digest of what the disk stands in, if the source knows one. Such a disk is read from its first byte.
+fn within_its_layer(run: &Run<'_>, flow: Flow, facts: &Facts) -> Flow {
+    let Some(enclosure) = &facts.enclosure else { return flow };
+    let (shown, expected) = (run.plan.input.source.shown(), enclosure.digest);
+    enclosed(flow, enclosure.clone(), Arc::clone(&run.progress.checksums), move |got| {
+        let message = format!("{shown}: the disk and what it stands in have the digest {got}, expected {expected}");
+        Error::new(Code::ChecksumMismatch, Stage::Source, message)
+    })
 }
 
 /// The spool that the user wants for a disk of that size. Without a size, it finds out.

@@ -42,7 +42,7 @@ pub use inspection::{Blob, DiskFound, INSPECTION_SCHEMA, InspectedImage, Inspect
 pub use interrupt::{Interrupt, Interrupted, interrupt};
 pub use ledger::unplanned;
 pub use location::{Location, MalformedLocation};
-pub use plan::{Choice, Chosen, ImageWishes, Input, Plan, Source, Target};
+pub use plan::{Choice, Chosen, ImageWishes, Input, Plan, REGISTRY_SCHEME, Source, SourceRegistry, Target};
 pub use probe::{ProbePlan, Probed, probe};
 pub use probed::{PROBE_SCHEMA, ProbeReport, ProbedDisk, ProbedSource, Readers};
 pub use report::{Report, SCHEMA};

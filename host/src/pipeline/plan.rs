@@ -62,6 +62,17 @@ pub struct Input {
     pub fields: SourceFields,
     /// What the source component is told besides the location.
     pub options: Vec<(String, String)>,
+    /// The registry that it is in, if it is in one.
+    pub registry: Option<SourceRegistry>,
+}
+
+/// A registry as SOURCE.
+#[derive(Clone, Debug)]
+pub struct SourceRegistry {
+    /// The repository.
+    pub repository: Repository,
+    /// Credentials for its registry.
+    pub credentials: Option<Credentials>,
 }
 
 /// What the user wants of the image.
@@ -78,6 +89,9 @@ pub struct ImageWishes {
     /// What the image is for.
     pub platform: Platform,
 }
+
+/// The scheme of a registry as SOURCE.
+pub const REGISTRY_SCHEME: &str = "docker";
 
 /// Where the disk is.
 #[derive(Clone, Debug)]

@@ -20,6 +20,7 @@ mod pull;
 mod push;
 mod retry;
 mod session;
+mod source;
 mod supply;
 mod token;
 mod upload;
@@ -36,4 +37,5 @@ pub use session::{
     Failed, Hopeless, How, Manner, Next, Piece, Refused, Step, Stored, Told, Transfer, Transition, UploadSession,
     stored,
 };
+pub use source::Reader;
 pub use upload::Travelling;

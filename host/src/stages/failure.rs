@@ -2,7 +2,7 @@
 
 use crate::bindings::Failure;
 use crate::engine::{Kind, cleaned};
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Retryable};
 
 /// The most bytes of a failure's words.
 const MAX_WORDS: usize = 4096;
@@ -31,7 +31,12 @@ pub(super) fn error(failure: &Failure, kind: Kind, name: &str) -> Error {
         (Kind::Filter | Kind::Probe, Failure::Invalid(_) | Failure::Limit(_)) => Code::DiskInvalid,
         _ => Code::ComponentFailed,
     };
-    Error::new(code, kind.stage(), format!("{name}: {}", words(failure)))
+    let error = Error::new(code, kind.stage(), format!("{name}: {}", words(failure)));
+    match failure {
+        // Of what it cannot do it says the same the next time.
+        Failure::Unsupported(_) | Failure::Denied(_) | Failure::Limit(_) => error.retryable_as(Retryable::No),
+        _ => error,
+    }
 }
 
 /// What a component is told of an error of the host's: the class and the words, which hold no secrets.

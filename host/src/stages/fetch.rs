@@ -46,7 +46,11 @@ impl HasData for SourceView {
     type Data<'a> = &'a mut StoreState<SourceState>;
 }
 
-impl fetch::Host for StoreState<SourceState> {}
+impl fetch::Host for StoreState<SourceState> {
+    fn granted(&mut self, url: String) -> wasmtime::Result<bool> {
+        Ok(self.stage.grant.fetch.as_ref().is_some_and(|grant| grant.has(&url)))
+    }
+}
 
 impl fetch::HostWithStore<StoreState<SourceState>> for SourceView {
     fn send(

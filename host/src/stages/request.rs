@@ -96,6 +96,11 @@ impl FetchGrant {
         Self { client, shared: Arc::default(), account: Account::default() }
     }
 
+    /// Whether a URL's origin was granted.
+    pub(super) fn has(&self, url: &str) -> bool {
+        url.len() <= MAX_URL && Url::parse(url).is_ok_and(|url| self.client.has(&url))
+    }
+
     /// `open` begins.
     pub(super) fn begin(&self) {
         self.client.begin();

@@ -13,7 +13,7 @@ use super::{Described, FetchGrant, LocalGrant};
 use crate::bindings::{describe, fetch, local, source};
 use crate::engine::{Component, Engine, Guest, Linking, StoreState, cleaned};
 use crate::error::{Code, Error, Result, Stage};
-use crate::stream::{Flow, Pulse, Ranges, Reading, exactly};
+use crate::stream::{Enclosure, Flow, Pulse, Ranges, Reading, exactly};
 use actor::{Actor, Read};
 
 /// What one source component was granted; by default nothing.
@@ -55,6 +55,8 @@ pub struct Facts {
     pub modified: Option<String>,
     /// How it can be read.
     pub access: Access,
+    /// What it stands in, if the digest of that is known.
+    pub enclosure: Option<Enclosure>,
 }
 
 /// An open disk. The component lives as long as this or a flow read from it.

@@ -139,8 +139,11 @@ fn start_over(run: &Run<'_>, path: &Path, saved: Document, algorithms: &[Vec<Alg
 /// From the last mark in front of what the registry has, where the disk can be read from there.
 fn from_mark(run: &Run<'_>, facts: &Facts, saved: Document, stored: u64, algorithms: &[Vec<Algorithm>; 2]) -> Course {
     let components = run.components;
-    let flows_as_it_comes =
-        components.filters.is_empty() && components.compressor.is_none() && run.plan.spool.is_none();
+    // What a disk stands in is verified from the first byte on.
+    let flows_as_it_comes = components.filters.is_empty()
+        && components.compressor.is_none()
+        && run.plan.spool.is_none()
+        && facts.enclosure.is_none();
     let (received, disk) = (begun(&saved.received, &algorithms[0]), begun(&saved.disk, &algorithms[1]));
     let (layer, payload_at) = (known(&saved.hashed), saved.layer.payload_at);
     let size = facts.size.or(run.plan.input.size).unwrap_or(0);

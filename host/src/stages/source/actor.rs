@@ -19,10 +19,12 @@ use super::{Access, Facts, Location, SourceGrant, SourceState, Store};
 use crate::bindings::{Failure, source};
 use crate::engine::{Guest, HostStream, Kind, LINGER, bytes_into, outcome_into};
 use crate::error::{Code, Error, Result, Stage};
-use crate::stream::{Chunks, Flow, MAX_CONNECTIONS, OutcomeSetter, Pulse, outcome, pipe};
+use crate::stream::{Chunks, Enclosure, Flow, MAX_CONNECTIONS, OutcomeSetter, Pulse, outcome, pipe};
 
 /// The longest revision that is kept.
 const MAX_REVISION: usize = 1024;
+/// The most bytes of what a disk stands in, on either side of it.
+const MAX_AROUND: usize = 1 << 20;
 /// The most reads of one disk that may be under way: its flow over as many connections as there may be, what a probe asks
 /// for beside it, and what was given up but has yet to end.
 const MAX_READS: usize = MAX_CONNECTIONS as usize + 8;
@@ -181,7 +183,7 @@ impl Actor {
         let facts = self.interface.disk().func_facts().call_concurrent(accessor, (disk,)).await?.0;
         self.pulse.settled();
         if let Some(Waiting::Open(reply)) = self.waiters.take(opener) {
-            let _ = reply.send(Ok(self.known(facts)));
+            let _ = reply.send(self.known(facts));
         }
         Ok(Some(disk))
     }
@@ -272,13 +274,13 @@ impl Actor {
     }
 
     /// The facts as the host takes them.
-    fn known(&self, facts: source::Facts) -> Facts {
-        let mut facts = convert(facts);
+    fn known(&self, facts: source::Facts) -> Result<Facts> {
+        let mut facts = convert(facts).map_err(|how| self.broke(&how))?;
         if self.grant.local.as_ref().is_some_and(LocalGrant::is_device) {
             // A device's path says where the disk is attached, not what it is.
             facts.name = None;
         }
-        facts
+        Ok(facts)
     }
 
     fn begin(&self, pulse: &Pulse) {
@@ -319,9 +321,12 @@ impl<C: Chunks> Chunks for Kept<C> {
     }
 }
 
-fn convert(facts: source::Facts) -> Facts {
+/// The facts, or how they break the contract.
+fn convert(facts: source::Facts) -> Result<Facts, String> {
     let cut = |text: String| text.get(..text.floor_char_boundary(MAX_REVISION)).unwrap_or_default().to_owned();
-    Facts {
+    let enclosure = facts.enclosure.map(enclosure).transpose()?;
+    Ok(Facts {
+        enclosure,
         name: facts.name.map(cut),
         size: facts.size,
         revision: facts.revision.map(cut),
@@ -331,5 +336,14 @@ fn convert(facts: source::Facts) -> Facts {
             source::Access::Restart => Access::Restart,
             source::Access::Ranged => Access::Ranged,
         },
+    })
+}
+
+fn enclosure(told: source::Enclosure) -> Result<Enclosure, String> {
+    let around = told.before.len().max(told.after.len());
+    if around > MAX_AROUND {
+        return Err(format!("says that its disk stands in {around} bytes on one side, expected at most {MAX_AROUND}"));
     }
+    let digest = told.digest.parse().map_err(|why| format!("says what its disk stands in: {why}"))?;
+    Ok(Enclosure { before: told.before.into(), after: told.after.into(), digest })
 }

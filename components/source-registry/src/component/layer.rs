@@ -1,0 +1,185 @@
+//! Where in a layer the disk is, and how it is read there.
+
+use wit_bindgen::rt::async_support::{StreamReader, StreamWriter};
+use wit_bindgen::{StreamResult, spawn_local};
+
+use super::asking::{Answered, Asking, Body, collected};
+use super::bindings::{wit_future, wit_stream};
+use super::{Failure, failure, other_digest};
+use crate::{Blob, Disk, Hashing, Seen, Walk};
+
+/// How much of a layer is asked for at once, in search of its disk.
+const LOOK: u64 = 64 * 1024;
+/// The most looks into one layer: what has more in front of its disk is read in order.
+const MAX_LOOKS: u32 = 32;
+/// The most bytes around the disk that the host is told.
+const MAX_AROUND: u64 = 1 << 20;
+/// The most bytes of a layer without ranges that are read in search of its disk.
+const MAX_SEARCHED: u64 = 1 << 30;
+/// How much is handed on at once.
+const PIECE: usize = 256 * 1024;
+
+/// A disk, and where it stands.
+pub(super) struct Found {
+    pub(super) disk: Disk,
+    pub(super) stands: Stands,
+}
+
+/// How a disk can be read.
+pub(super) enum Stands {
+    /// By range, from `at` on, with this around it.
+    Ranged { at: u64, before: Vec<u8>, after: Vec<u8> },
+    /// Only with everything in front of it.
+    InOrder,
+}
+
+/// Looks for the disk in a layer that is stored as it is.
+pub(super) async fn find(asking: &Asking, layer: &Blob) -> Result<Option<Found>, Failure> {
+    let (mut walk, mut position) = (Walk::default(), 0_u64);
+    for _ in 0..MAX_LOOKS {
+        if position >= layer.size {
+            return Ok(None);
+        }
+        let look = LOOK.min(layer.size - position);
+        let bytes = match asking.blob(layer, Some((position, look))).await? {
+            (Answered::Part, body) => collected(body, usize::try_from(look).unwrap_or(usize::MAX)).await?,
+            (Answered::Whole, body) => return searched(layer, body).await,
+        };
+        let mut rest = bytes.as_slice();
+        let seen = walk.take(&mut rest).map_err(failure)?;
+        position = position.saturating_add((bytes.len() - rest.len()) as u64);
+        match seen {
+            Seen::End => return Ok(None),
+            Seen::More => {}
+            Seen::Skip(left) => {
+                walk.skipped(left);
+                position = position.saturating_add(left);
+            }
+            Seen::Disk(disk) => return ranged(asking, layer, disk, position).await.map(Some),
+        }
+    }
+    let (_, body) = asking.blob(layer, None).await?;
+    searched(layer, body).await
+}
+
+/// The disk at `at`, by range if there is not too much around it.
+async fn ranged(asking: &Asking, layer: &Blob, disk: Disk, at: u64) -> Result<Found, Failure> {
+    let end = at.saturating_add(disk.size);
+    let Some(behind) = layer.size.checked_sub(end) else {
+        return Err(cut_short(layer, &disk));
+    };
+    if disk.size == 0 || at > MAX_AROUND || behind > MAX_AROUND {
+        return Ok(Found { disk, stands: Stands::InOrder });
+    }
+    let around = async |offset, length| {
+        if length == 0 {
+            return Ok(Vec::new());
+        }
+        collected(asking.part(layer, offset, length).await?, MAX_AROUND as usize).await
+    };
+    let (before, after) = (around(0, at).await?, around(end, behind).await?);
+    Ok(Found { disk, stands: Stands::Ranged { at, before, after } })
+}
+
+/// The same in a body that comes in order.
+async fn searched(layer: &Blob, (mut stream, outcome): Body) -> Result<Option<Found>, Failure> {
+    let (mut walk, mut taken, mut buffer) = (Walk::default(), 0_u64, Vec::with_capacity(PIECE));
+    loop {
+        let result;
+        (result, buffer) = stream.read(buffer).await;
+        let mut rest = buffer.as_slice();
+        match walk.take(&mut rest).map_err(failure)? {
+            Seen::End => return Ok(None),
+            Seen::Disk(disk) => {
+                let at = taken.saturating_add((buffer.len() - rest.len()) as u64);
+                if at.saturating_add(disk.size) > layer.size {
+                    return Err(cut_short(layer, &disk));
+                }
+                return Ok(Some(Found { disk, stands: Stands::InOrder }));
+            }
+            Seen::More | Seen::Skip(_) => {}
+        }
+        taken = taken.saturating_add(buffer.len() as u64);
+        if matches!(result, StreamResult::Dropped) {
+            return outcome.await.map(|()| None);
+        }
+        if taken > MAX_SEARCHED {
+            let message = format!("the first {MAX_SEARCHED} bytes of the layer {} have no disk", layer.digest);
+            return Err(Failure::Limit(message));
+        }
+        buffer.clear();
+    }
+}
+
+fn cut_short(layer: &Blob, disk: &Disk) -> Failure {
+    let message = format!(
+        "the layer {} has {} bytes, less than its disk of {} bytes ends at",
+        layer.digest, layer.size, disk.size
+    );
+    Failure::Invalid(message)
+}
+
+/// The disk of a layer that is read from its start to its end, and verified on the way.
+pub(super) async fn in_order(asking: &Asking, layer: &Blob) -> Result<Body, Failure> {
+    let (_, body) = asking.blob(layer, None).await?;
+    let (mut writer, stream) = wit_stream::new();
+    let (told, ended) = wit_future::new(|| Err(Failure::Other("the disk was given up".to_owned())));
+    let layer = *layer;
+    spawn_local(async move {
+        let carried = carry(&layer, body, &mut writer).await;
+        drop(writer);
+        // A host that does not want to know is gone.
+        let _ = told.write(carried).await;
+    });
+    Ok((stream, ended))
+}
+
+async fn carry(layer: &Blob, (stream, outcome): Body, writer: &mut StreamWriter<u8>) -> Result<(), Failure> {
+    let mut reading = Reading { stream, hashing: Hashing::default(), bytes: 0, ended: false };
+    let mut walk = Walk::default();
+    let mut left = 0_u64;
+    let mut found = false;
+    while !reading.ended {
+        let piece = reading.next().await;
+        let mut rest = piece.as_slice();
+        if !found && let Seen::Disk(disk) = walk.take(&mut rest).map_err(failure)? {
+            (found, left) = (true, disk.size);
+        }
+        if found && left > 0 && !rest.is_empty() {
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+            left -= most as u64;
+            let bytes = rest.get(..most).unwrap_or_default().to_vec();
+            if !writer.write_all(bytes).await.is_empty() {
+                return Err(Failure::Other("nobody reads the disk".to_owned()));
+            }
+        }
+    }
+    outcome.await?;
+    let Reading { hashing, bytes, .. } = reading;
+    let got = hashing.digest();
+    if bytes != layer.size || got != layer.digest {
+        return Err(other_digest(&format!("the layer of {bytes} bytes"), got, layer.digest));
+    }
+    if left > 0 || !found {
+        return Err(Failure::Invalid("the layer ends in front of its disk's end".to_owned()));
+    }
+    Ok(())
+}
+
+/// A body that is hashed as it is read.
+struct Reading {
+    stream: StreamReader<u8>,
+    hashing: Hashing,
+    bytes: u64,
+    ended: bool,
+}
+
+impl Reading {
+    async fn next(&mut self) -> Vec<u8> {
+        let (result, piece) = self.stream.read(Vec::with_capacity(PIECE)).await;
+        self.hashing.take(&piece);
+        self.bytes = self.bytes.saturating_add(piece.len() as u64);
+        self.ended = matches!(result, StreamResult::Dropped);
+        piece
+    }
+}

@@ -1,0 +1,392 @@
+//! The entries of a tar layer, one after the other, up to the disk (POSIX.1-2017, pax "ustar Interchange Format"; GNU tar
+//! "Basic Tar Format"; OCI image-spec, layer.md).
+
+use crate::Refusal;
+use crate::pax::Pax;
+
+/// The size of a block.
+const BLOCK: usize = 512;
+/// Where container disks have their disk.
+const FOLDER: &[u8] = b"disk/";
+/// The most bytes of an extended header or a long name.
+const MAX_EXTENDED: u64 = 64 * 1024;
+/// The most entries in front of the disk.
+const MAX_ENTRIES: u32 = 100_000;
+/// The largest file: its layer's length still has to have 63 bits.
+const MAX_SIZE: u64 = 1 << 62;
+
+/// A walk through a tar.
+#[derive(Default)]
+pub struct Walk {
+    state: State,
+    /// The beginning of a block that is not there yet.
+    block: Vec<u8>,
+    /// What stands in front of the next entry.
+    long_name: Option<Vec<u8>>,
+    extended: Pax,
+    global: Pax,
+    entries: u32,
+    zeros: bool,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Header,
+    /// An extended header or a long name.
+    Body {
+        kind: u8,
+        left: u64,
+        padding: u64,
+        bytes: Vec<u8>,
+    },
+    /// Bytes that nobody wants.
+    Skipping(u64),
+    Over,
+}
+
+/// What comes next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// More bytes are needed.
+    More,
+    /// So many bytes are of no interest; they may be passed by [`Walk::skipped`], or taken.
+    Skip(u64),
+    /// The disk: its first byte is next.
+    Disk(Disk),
+    /// The tar ends without a disk.
+    End,
+}
+
+/// The first file in `disk/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Its name, without folders.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Walk {
+    /// Takes bytes, up to where something is seen.
+    ///
+    /// # Errors
+    /// `Invalid` if it is no tar, `Unsupported` for a disk without its holes, `Limit` for too many entries.
+    pub fn take(&mut self, bytes: &mut &[u8]) -> Result<Seen, Refusal> {
+        loop {
+            match &mut self.state {
+                State::Over => return Ok(Seen::End),
+                State::Skipping(0) => self.state = State::Header,
+                State::Skipping(left) => {
+                    let taken = cut(bytes, *left);
+                    *left -= taken.len() as u64;
+                    if *left > 0 {
+                        return Ok(Seen::Skip(*left));
+                    }
+                }
+                State::Body { left: 0, padding, kind, bytes: body } => {
+                    let (kind, padding, body) = (*kind, *padding, std::mem::take(body));
+                    self.state = State::Skipping(padding);
+                    self.extended_by(kind, body)?;
+                }
+                State::Body { left, bytes: body, .. } => {
+                    let taken = cut(bytes, *left);
+                    if taken.is_empty() {
+                        return Ok(Seen::More);
+                    }
+                    *left -= taken.len() as u64;
+                    body.extend_from_slice(taken);
+                }
+                State::Header => {
+                    let wanted = BLOCK.saturating_sub(self.block.len()) as u64;
+                    self.block.extend_from_slice(cut(bytes, wanted));
+                    if self.block.len() < BLOCK {
+                        return Ok(Seen::More);
+                    }
+                    let block = std::mem::take(&mut self.block);
+                    if let Some(disk) = self.header(&block)? {
+                        return Ok(Seen::Disk(disk));
+                    }
+                }
+            }
+        }
+    }
+
+    /// So many bytes of what [`Seen::Skip`] said were passed.
+    pub const fn skipped(&mut self, bytes: u64) {
+        if let State::Skipping(left) = &mut self.state {
+            *left = left.saturating_sub(bytes);
+        }
+    }
+
+    fn header(&mut self, block: &[u8]) -> Result<Option<Disk>, Refusal> {
+        if block.iter().all(|byte| *byte == 0) {
+            // Two of them are the end; readers differ about a single one.
+            if std::mem::replace(&mut self.zeros, true) {
+                self.state = State::Over;
+            }
+            return Ok(None);
+        }
+        self.zeros = false;
+        self.entries += 1;
+        if self.entries > MAX_ENTRIES {
+            return Err(Refusal::Limit(format!("the layer has more than {MAX_ENTRIES} entries in front of its disk")));
+        }
+        let header = Header { block };
+        if !header.is_sound() {
+            return Err(Refusal::Invalid("the layer is no tar: a header's checksum is wrong".to_owned()));
+        }
+        let stated =
+            header.size().ok_or_else(|| Refusal::Invalid("the layer has an entry without a size".to_owned()))?;
+        let kind = header.kind();
+        if matches!(kind, b'x' | b'g' | b'L' | b'K') {
+            if stated > MAX_EXTENDED {
+                let message =
+                    format!("the layer has an extended header of {stated} bytes, expected at most {MAX_EXTENDED}");
+                return Err(Refusal::Limit(message));
+            }
+            self.state = State::Body { kind, left: stated, padding: padding(stated), bytes: Vec::new() };
+            return Ok(None);
+        }
+        let pax = std::mem::take(&mut self.extended).over(&self.global);
+        let long_name = self.long_name.take();
+        let size = pax.size.unwrap_or(stated);
+        if size > MAX_SIZE {
+            return Err(Refusal::Invalid(format!("the layer has an entry of {size} bytes")));
+        }
+        let path = pax.path.or(long_name).unwrap_or_else(|| header.path());
+        let name = disk_name(&path).filter(|_| matches!(kind, b'0' | 0 | b'7' | b'S'));
+        let Some(name) = name else {
+            // Links, folders and devices have no bytes, whatever their size says.
+            let content = if matches!(kind, b'1'..=b'6') { 0 } else { size };
+            self.state = State::Skipping(content.saturating_add(padding(content)));
+            return Ok(None);
+        };
+        if pax.sparse || kind == b'S' {
+            let message = format!("`{name}` is stored without its holes (GNU sparse), which is not supported");
+            return Err(Refusal::Unsupported(message));
+        }
+        self.state = State::Skipping(size.saturating_add(padding(size)));
+        Ok(Some(Disk { name, size }))
+    }
+
+    fn extended_by(&mut self, kind: u8, body: Vec<u8>) -> Result<(), Refusal> {
+        match kind {
+            b'x' => self.extended.read(&body).map_err(Refusal::Invalid),
+            b'g' => self.global.read(&body).map_err(Refusal::Invalid),
+            b'L' => {
+                let end = body.iter().position(|byte| *byte == 0).unwrap_or(body.len());
+                self.long_name = Some(body.get(..end).unwrap_or_default().to_vec());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The name of a disk at that path, if it is one and no whiteout.
+fn disk_name(path: &[u8]) -> Option<String> {
+    let path = path.strip_prefix(b"./").unwrap_or(path);
+    let rest = path.strip_prefix(FOLDER)?;
+    let name = rest.rsplit(|byte| *byte == b'/').next()?;
+    let is_one = !name.is_empty() && !name.starts_with(b".wh.");
+    is_one.then(|| String::from_utf8_lossy(name).into_owned())
+}
+
+/// Takes at most `most` bytes off the front.
+fn cut<'a>(bytes: &mut &'a [u8], most: u64) -> &'a [u8] {
+    let most = usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len());
+    let (taken, rest) = bytes.split_at_checked(most).unwrap_or_default();
+    *bytes = rest;
+    taken
+}
+
+/// What follows content of that size up to the next block.
+const fn padding(size: u64) -> u64 {
+    size.wrapping_neg() % BLOCK as u64
+}
+
+/// The header of an entry.
+struct Header<'a> {
+    block: &'a [u8],
+}
+
+impl Header<'_> {
+    fn field(&self, from: usize, length: usize) -> &[u8] {
+        self.block.get(from..from.saturating_add(length)).unwrap_or_default()
+    }
+
+    /// A field up to its first zero byte.
+    fn text(&self, from: usize, length: usize) -> &[u8] {
+        self.field(from, length).split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+
+    fn kind(&self) -> u8 {
+        self.field(156, 1).first().copied().unwrap_or_default()
+    }
+
+    /// The checksum is over the header with blanks in its own place; some old writers added signed bytes.
+    fn is_sound(&self) -> bool {
+        let counted = |at: usize, byte: u8| if (148..156).contains(&at) { b' ' } else { byte };
+        let bytes = || self.block.iter().enumerate().map(|(at, byte)| counted(at, *byte));
+        let unsigned: i64 = bytes().map(i64::from).sum();
+        let signed: i64 = bytes().map(|byte| i64::from(byte.cast_signed())).sum();
+        let stated = octal(self.field(148, 8)).and_then(|sum| i64::try_from(sum).ok());
+        stated.is_some_and(|stated| stated == unsigned || stated == signed)
+    }
+
+    /// Octal, or in base 256 (GNU) where the first bit is set.
+    fn size(&self) -> Option<u64> {
+        let field = self.field(124, 12);
+        match field.first() {
+            Some(0x80) => {
+                let (high, low) = field.get(1..)?.split_at_checked(3)?;
+                high.iter().all(|byte| *byte == 0).then(|| low.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+            }
+            Some(first) if *first > 0x80 => None,
+            _ => octal(field),
+        }
+    }
+
+    fn path(&self) -> Vec<u8> {
+        let (name, prefix) = (self.text(0, 100), self.text(345, 155));
+        // GNU's own format has other things there.
+        let ustar = self.field(257, 6) == b"ustar\0";
+        if ustar && !prefix.is_empty() { [prefix, b"/", name].concat() } else { name.to_vec() }
+    }
+}
+
+/// A number in octal digits, with blanks or zeros around it.
+fn octal(field: &[u8]) -> Option<u64> {
+    let digits: Vec<u8> = field.iter().copied().skip_while(|byte| *byte == b' ').collect();
+    let end = digits.iter().position(|byte| matches!(byte, 0 | b' ')).unwrap_or(digits.len());
+    let digits = digits.get(..end).filter(|digits| !digits.is_empty())?;
+    digits.iter().try_fold(0_u64, |sum, digit| match digit {
+        b'0'..=b'7' => sum.checked_mul(8)?.checked_add(u64::from(digit - b'0')),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tar::{Builder, EntryType, Header as Written};
+
+    use super::*;
+
+    fn entry(builder: &mut Builder<Vec<u8>>, kind: EntryType, path: &str, size: usize) {
+        let mut header = Written::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(0o644);
+        header.set_size(if kind.is_file() { size as u64 } else { 0 });
+        let content = vec![7; if kind.is_file() { size } else { 0 }];
+        if kind.is_symlink() || kind.is_hard_link() {
+            builder.append_link(&mut header, path, "elsewhere").unwrap();
+        } else {
+            builder.append_data(&mut header, path, &content[..]).unwrap();
+        }
+    }
+
+    fn layer(entries: &[(EntryType, &str, usize)]) -> Vec<u8> {
+        let mut builder = Builder::new(Vec::new());
+        entries.iter().for_each(|(kind, path, size)| entry(&mut builder, *kind, path, *size));
+        builder.into_inner().unwrap()
+    }
+
+    /// What a walk in pieces of that size sees, and how many bytes it took; what may be skipped is, if `skips`.
+    fn walk(tar: &[u8], piece: usize, skips: bool) -> Result<(Option<Disk>, usize), Refusal> {
+        let (mut walk, mut at) = (Walk::default(), 0);
+        while at < tar.len() {
+            let mut bytes = &tar[at..tar.len().min(at + piece)];
+            let given = bytes.len();
+            let seen = walk.take(&mut bytes)?;
+            at += given - bytes.len();
+            match seen {
+                Seen::Disk(disk) => return Ok((Some(disk), at)),
+                Seen::End => return Ok((None, at)),
+                Seen::Skip(left) if skips => {
+                    walk.skipped(left);
+                    at += left as usize;
+                }
+                Seen::Skip(_) | Seen::More => assert!(given > bytes.len(), "it goes on"),
+            }
+        }
+        Ok((None, at))
+    }
+
+    fn found(entries: &[(EntryType, &str, usize)]) -> Option<(String, u64)> {
+        let tar = layer(entries);
+        let whole = walk(&tar, tar.len(), false).unwrap();
+        for piece in [1, 7, 511, 512, 513, 4096] {
+            for skips in [false, true] {
+                assert_eq!(walk(&tar, piece, skips).unwrap(), whole, "{piece}");
+            }
+        }
+        if let (Some(disk), at) = &whole {
+            assert!(tar[*at..*at + disk.size as usize].iter().all(|byte| *byte == 7));
+        }
+        whole.0.map(|disk| (disk.name, disk.size))
+    }
+
+    #[test]
+    fn the_first_file_in_disk_is_it() {
+        use EntryType::{Directory, Link, Regular, Symlink};
+        let named = |name: &str, size| Some((name.to_owned(), size));
+        assert_eq!(found(&[(Directory, "disk/", 0), (Regular, "disk/vm.raw", 513)]), named("vm.raw", 513));
+        assert_eq!(found(&[(Regular, "etc/x", 700), (Regular, "./disk/vm.raw", 0)]), named("vm.raw", 0));
+        assert_eq!(found(&[(Regular, "disk/a/b/vm.raw", 3)]), named("vm.raw", 3));
+        assert_eq!(found(&[(Regular, "disk/.wh.vm", 1), (Regular, "disks/x", 1), (Regular, "x/disk/y", 1)]), None);
+        assert_eq!(found(&[(Symlink, "disk/a", 0), (Link, "disk/b", 0), (Regular, "disk/c", 9)]), named("c", 9));
+        let long = "x".repeat(200);
+        assert_eq!(found(&[(Regular, &format!("disk/{long}"), 5)]), named(&long, 5));
+        assert_eq!(found(&[]), None);
+    }
+
+    fn pax(path: &str, size: u64, keys: &[(&str, &str)]) -> Vec<u8> {
+        let mut builder = Builder::new(Vec::new());
+        builder.append_pax_extensions(keys.iter().map(|(key, value)| (*key, value.as_bytes()))).unwrap();
+        entry(&mut builder, EntryType::Regular, path, size as usize);
+        builder.into_inner().unwrap()
+    }
+
+    #[test]
+    fn an_extended_header_counts_more() {
+        let tar = pax("disk/a", 0, &[("path", "disk/other"), ("size", "9000000000")]);
+        let expected = Disk { name: "other".to_owned(), size: 9_000_000_000 };
+        assert_eq!(walk(&tar, 512, true).unwrap().0, Some(expected));
+        let sparse = pax("disk/a", 3, &[("GNU.sparse.major", "1")]);
+        assert!(matches!(walk(&sparse, 512, false), Err(Refusal::Unsupported(_))));
+        let elsewhere = pax("disk/a", 3, &[("path", "etc/a")]);
+        assert_eq!(walk(&elsewhere, 512, false).unwrap().0, None);
+    }
+
+    #[test]
+    fn sizes_are_octal_or_in_base_256() {
+        let mut header = Written::new_gnu();
+        for size in [0, 1, 0o77_777_777_777, 8 << 30, MAX_SIZE] {
+            header.set_size(size);
+            assert_eq!(Header { block: header.as_bytes() }.size(), Some(size));
+        }
+        for field in [*b"\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF", *b"9           ", *b"            "] {
+            header.as_mut_bytes()[124..136].copy_from_slice(&field);
+            assert_eq!(Header { block: header.as_bytes() }.size(), None);
+        }
+    }
+
+    #[test]
+    fn what_is_no_tar_is_refused() {
+        assert!(matches!(walk(&[7; 1024], 512, false), Err(Refusal::Invalid(_))));
+        let mut tar = layer(&[(EntryType::Regular, "disk/a", 3)]);
+        tar[0] ^= 1;
+        assert!(matches!(walk(&tar, 512, false), Err(Refusal::Invalid(_))));
+        let cut = &layer(&[(EntryType::Regular, "etc/a", 3000)])[..600];
+        assert_eq!(walk(cut, 512, false).unwrap().0, None, "its reader knows that it was cut");
+        let many = layer(&[(EntryType::Directory, "a/", 0); 1]);
+        let many: Vec<u8> = many[..512].repeat(MAX_ENTRIES as usize + 1);
+        assert!(matches!(walk(&many, 1 << 20, false), Err(Refusal::Limit(_))));
+        let mut long = Written::new_gnu();
+        long.set_entry_type(EntryType::XHeader);
+        long.set_size(MAX_EXTENDED + 1);
+        long.set_cksum();
+        assert!(matches!(walk(long.as_bytes(), 512, false), Err(Refusal::Limit(_))));
+    }
+}
