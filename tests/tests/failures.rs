@@ -186,8 +186,13 @@ fn a_registry_that_answers_500_at_any_step() {
             _ => ran.golden("registry-500-behind-the-commit"),
         };
         assert_eq!(seen.committed(), committed, "{method}");
-        // The sink knows no status of an upload: each of five attempts has a session of its own.
-        let opened = if matches!(method, "PATCH" | "PUT") { 5 } else { 0 };
+        // The sink knows no status of an upload: each of five attempts has a session of its own. Chunks after the second lost
+        // one are no repetition; a PATCH that fails twice at the same place gets there by itself.
+        let opened = match method {
+            "PATCH" => 5,
+            "PUT" => 5 + 1,
+            _ => 0,
+        };
         assert_eq!(seen.count("DELETE"), opened, "an open session is cancelled after {method}");
     }
 }
@@ -419,10 +424,8 @@ fn a_disk_that_a_hypervisor_would_read_elsewhere() {
 #[test]
 fn what_is_not_built_yet_is_refused_and_never_ignored() {
     let stage = Stage::new();
-    stage
-        .import("docker://127.0.0.1/vm:1", &[])
-        .failed(2, "unsupported", &["registry as SOURCE"])
-        .golden("source-not-supported-yet");
+    let export = finish(&mut longshore(["export", &stage.to(), "disk.raw"]), b"");
+    export.failed(2, "unsupported", &["`export`"]).golden("command-not-supported-yet");
     let mut named = longshore(["import", &stage.disk(), &stage.to()]);
     finish(named.env("LONGSHORE_POLICY", "/etc/passwd"), b"").failed(13, "policy-invalid", &["/etc/passwd"]);
     stage.assert_clean();
