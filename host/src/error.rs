@@ -143,6 +143,8 @@ codes! {
     SourceDenied = "source-denied", 16, Source, No;
     /// The registry wants other credentials.
     RegistryDenied = "registry-denied", 16, Registry, No;
+    /// The proxy wants other credentials.
+    ProxyDenied = "proxy-denied", 16, Network, No;
     /// The credentials cannot be read.
     CredentialsUnreadable = "credentials-unreadable", 16, User, No;
     /// A local file other than the source cannot be read or written.

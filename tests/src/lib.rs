@@ -6,6 +6,7 @@ pub mod counted;
 pub mod faults;
 pub mod fixtures;
 pub mod golden;
+pub mod http_proxy;
 pub mod layers;
 pub mod memory;
 pub mod nginx;

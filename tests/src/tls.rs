@@ -13,7 +13,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::scratch::Scratch;
 
-/// A CA with one server certificate for 127.0.0.1 and localhost, as files and as a server's configuration.
+/// A CA with one server certificate for 127.0.0.1, localhost and two names that only proxies and tests resolve, as files and as a server's configuration.
 pub struct Authority {
     pub ca: PathBuf,
     pub certificate: PathBuf,
@@ -137,5 +137,6 @@ impl Authority {
 }
 
 fn server() -> CertificateParams {
-    CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).expect("parameters")
+    let names = ["127.0.0.1", "localhost", "images.example", "registry.example"];
+    CertificateParams::new(names.map(str::to_owned)).expect("parameters")
 }

@@ -77,6 +77,7 @@ fn shown(findings: &Findings) -> String {
     if let Some(peer) = &findings.peer {
         let address = peer.address.as_ref().map_or_else(String::new, |address| format!(" at {address}"));
         rows.push(("peer", format!("{}{address}", peer.origin)));
+        rows.extend(peer.proxy.clone().map(|proxy| ("proxy", proxy)));
         if let Some(tls) = &peer.tls {
             let group = or_none(tls.key_exchange_group.clone());
             let took = tls.handshake_seconds * 1e3;

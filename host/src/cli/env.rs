@@ -1,9 +1,11 @@
 //! The environment: every variable longshore reads, in one place.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::error::{Code, Error, Result, Stage};
 use crate::pipeline::SourceCredentials;
+use crate::policy::{NoProxy, Proxies, Proxy};
 
 /// A variable, as the manual has it.
 #[derive(Debug)]
@@ -13,7 +15,7 @@ pub(super) struct Variable {
 }
 
 /// Every variable, in the order of the manual.
-pub(super) const VARIABLES: [Variable; 10] = [
+pub(super) const VARIABLES: [Variable; 14] = [
     POLICY,
     SOURCE_USERNAME,
     SOURCE_PASSWORD,
@@ -22,6 +24,10 @@ pub(super) const VARIABLES: [Variable; 10] = [
     DOCKER_CONFIG,
     HOME,
     SSL_CERT_FILE,
+    HTTPS_PROXY,
+    HTTP_PROXY,
+    ALL_PROXY,
+    NO_PROXY,
     NO_COLOR,
     TERM,
 ];
@@ -52,6 +58,15 @@ const SSL_CERT_FILE: Variable = Variable {
     name: "SSL_CERT_FILE",
     meaning: "Certificates to trust instead of the system's; so does SSL_CERT_DIR for a folder of them.",
 };
+const HTTPS_PROXY: Variable = Variable {
+    name: "HTTPS_PROXY",
+    meaning: "The proxy for https, where the policy's egress.proxy takes it from the environment. Also in lower case.",
+};
+const HTTP_PROXY: Variable =
+    Variable { name: "HTTP_PROXY", meaning: "The same for http. Refused where REQUEST_METHOD says that this is CGI." };
+const ALL_PROXY: Variable = Variable { name: "ALL_PROXY", meaning: "The proxy for a scheme that has none of its own." };
+const NO_PROXY: Variable =
+    Variable { name: "NO_PROXY", meaning: "Hosts, domains, addresses and ranges that are connected to directly." };
 const NO_COLOR: Variable =
     Variable { name: "NO_COLOR", meaning: "With any value, nothing is coloured unless --color always is given." };
 const TERM: Variable =
@@ -113,6 +128,52 @@ pub(super) fn auth_file() -> Option<(PathBuf, bool)> {
     path(&HOME).map(|home| (home.join(".docker").join("config.json"), false))
 }
 
+/// The proxies that the environment names. Lower case goes before upper case, and empty is not set.
+///
+/// # Errors
+/// `usage` for what names no proxy, SOCKS among it, and for a list that cannot be understood. No value is quoted.
+pub(super) fn proxies() -> Result<Proxies> {
+    proxies_of(|name| std::env::var_os(name))
+}
+
+/// The variable that makes of a request's field `Proxy` a variable `HTTP_PROXY` (RFC 3875 §4.1.18).
+const CGI: &str = "REQUEST_METHOD";
+
+fn proxies_of(value: impl Fn(&str) -> Option<OsString>) -> Result<Proxies> {
+    let usage = |message: String| Error::new(Code::Usage, Stage::Plan, message);
+    let set = |names: [&'static str; 2]| {
+        let found = names.into_iter().find_map(|name| Some((name, value(name).filter(|value| !value.is_empty())?)));
+        let text = |(name, value): (&'static str, OsString)| match value.into_string() {
+            Ok(text) => Ok((name, text)),
+            Err(_) => Err(usage(format!("{name} is not UTF-8"))),
+        };
+        found.map(text).transpose()
+    };
+    let proxy = |own: [&'static str; 2]| -> Result<Option<Proxy>> {
+        let found = match set(own)? {
+            Some(own) => Some(own),
+            None => set(["all_proxy", ALL_PROXY.name])?,
+        };
+        let parse = |(name, text): (&'static str, String)| {
+            if name == HTTP_PROXY.name && value(CGI).is_some() {
+                return Err(usage(format!("{name} may be what a client sent, since {CGI} is set: it is not used"))
+                    .hint("http_proxy in lower case cannot come from a client"));
+            }
+            Proxy::parse(&text, name).map_err(|why| usage(why.to_string()))
+        };
+        found.map(parse).transpose()
+    };
+    let no_proxy = match set(["no_proxy", NO_PROXY.name])? {
+        None => NoProxy::default(),
+        Some((name, text)) => text.parse().map_err(|why| usage(format!("{name}: {why}")))?,
+    };
+    Ok(Proxies {
+        http: proxy(["http_proxy", HTTP_PROXY.name])?,
+        https: proxy(["https_proxy", HTTPS_PROXY.name])?,
+        no_proxy,
+    })
+}
+
 /// This program.
 pub(super) fn program() -> std::io::Result<PathBuf> {
     std::env::current_exe()
@@ -121,6 +182,44 @@ pub(super) fn program() -> std::io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn proxies(set: &[(&str, &str)]) -> std::result::Result<(Option<String>, Option<String>), String> {
+        let value = |name: &str| set.iter().find(|(set, _)| *set == name).map(|(_, value)| value.into());
+        let shown = |proxy: Option<Proxy>| proxy.map(|proxy| proxy.to_string());
+        proxies_of(value).map(|found| (shown(found.http), shown(found.https))).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn proxies_are_those_of_the_environment() {
+        let both = |one: &str, two: &str| {
+            let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            Ok((some(one), some(two)))
+        };
+        assert_eq!(proxies(&[]), both("", ""));
+        assert_eq!(proxies(&[("HTTPS_PROXY", "u:p@a:1")]), both("", "http://a:1 (HTTPS_PROXY)"));
+        let lower = [("HTTPS_PROXY", "a:1"), ("https_proxy", "b:2"), ("http_proxy", "c:3")];
+        assert_eq!(proxies(&lower), both("http://c:3 (http_proxy)", "http://b:2 (https_proxy)"));
+        let all = [("ALL_PROXY", "a:1"), ("HTTP_PROXY", "b:2"), ("https_proxy", "")];
+        assert_eq!(proxies(&all), both("http://b:2 (HTTP_PROXY)", "http://a:1 (ALL_PROXY)"));
+        assert_eq!(
+            proxies(&[("all_proxy", "https://a:1"), ("ALL_PROXY", "b:2")]).unwrap().1.unwrap(),
+            "https://a:1 (all_proxy)"
+        );
+    }
+
+    #[test]
+    fn what_the_environment_must_not_say_is_refused_without_quoting_it() {
+        for (set, says) in [
+            (vec![("HTTPS_PROXY", "socks5://u:hunter2@a:1")], "speaks no SOCKS"),
+            (vec![("ALL_PROXY", "http://u:hunter2@a:1/x")], "ALL_PROXY names no proxy"),
+            (vec![("NO_PROXY", "a,hunter2/x")], "NO_PROXY: entry 2"),
+            (vec![("HTTP_PROXY", "u:hunter2@a:1"), (CGI, "GET")], "since REQUEST_METHOD is set"),
+        ] {
+            let why = proxies(&set).unwrap_err();
+            assert!(why.contains(says) && !why.contains("hunter2"), "{why}");
+        }
+        assert!(proxies(&[("http_proxy", "a:1"), ("HTTP_PROXY", "b:1"), (CGI, "GET")]).is_ok());
+    }
 
     #[test]
     fn the_manual_has_every_variable() {

@@ -9,7 +9,7 @@ use super::{auth, env, messages, plan};
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Repository;
 use crate::pipeline::{self, Answer, Answered};
-use crate::policy::{Authority, Flags, Policy};
+use crate::policy::{Authority, Flags, Policy, Proxies};
 
 /// Where a policy lies that nobody named.
 const SYSTEM_POLICY: &str = "/etc/longshore/policy.toml";
@@ -24,8 +24,14 @@ pub(super) fn run(command: &PolicyCommand, verbosity: Verbosity) -> Result<()> {
             }
         }
         PolicyCommand::Show(flags) => {
-            let shown = effective(flags, None)?.show();
-            messages::data(shown.trim_end())?;
+            let policy = effective(flags, None)?;
+            messages::data(policy.show().trim_end())?;
+            let Proxies { http, https, no_proxy: _ } = &policy.egress.proxies;
+            for (scheme, proxy) in [("http", http), ("https", https)] {
+                if let Some(proxy) = proxy {
+                    messages::data(&messages::harmless(&format!("# {scheme} over the proxy {proxy}")))?;
+                }
+            }
         }
         PolicyCommand::Explain(import) => explain(import)?,
     }
@@ -56,10 +62,13 @@ fn explain(import: &Import) -> Result<()> {
 /// # Errors
 /// `policy-invalid` for the document, `flag-denied` where it forbids a flag, and those of the files that flags name.
 pub(super) fn effective(flags: &PolicyFlags, destination: Option<&Repository>) -> Result<Policy> {
-    let policy = match document(flags) {
+    let mut policy = match document(flags) {
         Some(path) => read(&path)?,
         None => Policy::default(),
     };
+    if policy.egress.wants_proxies() {
+        policy.egress.proxies = env::proxies()?;
+    }
     let plain_http = |host: &String| -> Result<Authority> {
         host.parse().map_err(|why| Error::new(Code::Usage, Stage::Plan, format!("--plain-http: {why}")))
     };

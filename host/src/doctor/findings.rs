@@ -55,8 +55,10 @@ pub struct Speed {
 pub struct PeerFound {
     /// Scheme, host and port.
     pub origin: String,
-    /// The address that answered.
+    /// The address that answered: the proxy's, if there is one.
     pub address: Option<String>,
+    /// The proxy that leads there: scheme, host and port; null if the connection is direct.
+    pub proxy: Option<String>,
     /// What TLS settles on under the policy; null on plain HTTP.
     pub tls: Option<TlsFound>,
     /// What it picks where everything is offered; null on plain HTTP.

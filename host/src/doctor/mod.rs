@@ -66,8 +66,10 @@ async fn look(peer: &Peer, net: &Net) -> (Option<PeerFound>, Result<()>) {
         Ok(whom) => whom,
         Err(error) => return (None, Err(error)),
     };
+    let proxy = net.policy().egress.proxy_to(side, &origin).map(|proxy| proxy.origin.to_string());
+    let origin_shown = origin.to_string();
     let mut found =
-        PeerFound { origin: origin.to_string(), address: None, tls: None, of_everything: None, registry: None };
+        PeerFound { origin: origin_shown, address: None, proxy, tls: None, of_everything: None, registry: None };
     let mut outcome = Ok(());
     match net.greet(side, &origin).await {
         Ok(connection) => {

@@ -75,6 +75,7 @@ mod tests {
         PeerFound {
             origin: "https://r.example:443".to_owned(),
             address: Some("192.0.2.1:443".to_owned()),
+            proxy: None,
             tls: suite.map(|suite| TlsFound {
                 version: "TLSv1.3".to_owned(),
                 cipher_suite: suite.to_owned(),

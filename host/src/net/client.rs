@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
+use http::header::{CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -18,10 +18,11 @@ use super::body::waits_for;
 use super::carried::Carried;
 use super::connector::Connector;
 use super::dial::Dialer;
+use super::proxy::{NoTunnel, authorization};
 use super::{Body, Connections, redacted};
 use crate::error::{Code, Error, Result, Stage};
 use crate::observe::waiting_for;
-use crate::policy::{Origin, Policy, Side};
+use crate::policy::{Origin, Policy, Proxy, Scheme, Side};
 use crate::tls::{self, ClientCertificate, TlsClient};
 
 /// How long an idle connection is kept for the next request to the same origin.
@@ -179,19 +180,27 @@ impl Client {
         // A kept connection does not pass the dialler again; the URL itself is checked every time.
         self.dialer.check(&origin)?;
         let whose = redacted(&request.url);
+        // Over TLS the proxy has had its say before; what a peer in a tunnel answers is the peer's own.
+        let proxy = match origin.scheme() {
+            Scheme::Http => self.dialer.policy.egress.proxy_to(self.dialer.side, &origin),
+            Scheme::Https => None,
+        };
         let answer_within = match (request.answer_within, self.dialer.side) {
             (Some(within), _) => within,
             (None, Side::Source) => self.dialer.policy.limits.answer,
             (None, Side::Registry) => Duration::MAX,
         };
         let method = request.method.clone();
-        let answer = waiting_for(waits_for(self.dialer.side), self.pooled.request(self.prepare(request)?));
+        let answer = waiting_for(waits_for(self.dialer.side), self.pooled.request(self.prepare(request, proxy)?));
         let answer = match tokio::time::timeout(answer_within, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(why)) => return Err(self.error(&method, &whose, why)),
             Err(_) => return Err(self.silent(&method, &whose, answer_within)),
         };
         let (head, incoming) = answer.into_parts();
+        if let (407, Some(proxy)) = (head.status.as_u16(), proxy) {
+            return Err(self.dialer.no_tunnel(proxy, &origin, NoTunnel::Credentials));
+        }
         unambiguous(&head.headers).map_err(|why| self.improper(&method, &whose, why))?;
         let length =
             http_body::Body::size_hint(&incoming).exact().filter(|_| head.headers.contains_key(CONTENT_LENGTH));
@@ -206,7 +215,8 @@ impl Client {
         &self.dialer.policy
     }
 
-    fn prepare(&self, request: Request) -> Result<http::Request<RequestBody>> {
+    /// The request as hyper takes it. `proxy` is whom it is sent to, if that is not the origin itself.
+    fn prepare(&self, request: Request, proxy: Option<&Proxy>) -> Result<http::Request<RequestBody>> {
         let internal = |why: &str| Error::internal(self.stage(), format!("a request cannot be made: {why}"));
         let mut url = request.url;
         url.set_fragment(None);
@@ -216,6 +226,10 @@ impl Client {
         *prepared.headers_mut() = request.headers;
         prepared.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
         prepared.headers_mut().remove(HOST);
+        prepared.headers_mut().remove(PROXY_AUTHORIZATION);
+        if let Some(credentials) = proxy.and_then(|proxy| proxy.credentials.as_ref()) {
+            prepared.headers_mut().insert(PROXY_AUTHORIZATION, authorization(credentials));
+        }
         Ok(prepared)
     }
 

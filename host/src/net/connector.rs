@@ -14,7 +14,7 @@ use url::Url;
 use super::carried::Carried;
 use super::dial::Dialer;
 use crate::error::Error;
-use crate::policy::Origin;
+use crate::policy::{Origin, Scheme};
 
 /// A byte connection, plain or TLS.
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -25,7 +25,11 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 pub(super) struct Connector(pub(super) Dialer);
 
 /// A connection as hyper wants it.
-pub(super) struct Conn(TokioIo<Box<dyn Io>>);
+pub(super) struct Conn {
+    io: TokioIo<Box<dyn Io>>,
+    /// Whether requests go to a proxy, with whole URLs.
+    proxied: bool,
+}
 
 impl Service<Uri> for Connector {
     type Response = Conn;
@@ -43,14 +47,16 @@ impl Service<Uri> for Connector {
             let origin =
                 origin.ok_or_else(|| Carried::new(Error::internal(dialer.stage, "a request without an origin")))?;
             let io = dialer.dial(&origin).await.map_err(Carried::new)?;
-            Ok(Conn(TokioIo::new(io)))
+            let proxied =
+                origin.scheme() == Scheme::Http && dialer.policy.egress.proxy_to(dialer.side, &origin).is_some();
+            Ok(Conn { io: TokioIo::new(io), proxied })
         })
     }
 }
 
 impl Connection for Conn {
     fn connected(&self) -> Connected {
-        Connected::new()
+        Connected::new().proxy(self.proxied)
     }
 }
 
@@ -60,25 +66,25 @@ impl Read for Conn {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        Pin::new(&mut self.io).poll_read(cx, buffer)
     }
 }
 
 impl Write for Conn {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.io.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -86,6 +92,6 @@ impl Write for Conn {
         cx: &mut Context<'_>,
         slices: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
     }
 }

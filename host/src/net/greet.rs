@@ -22,7 +22,7 @@ impl Net {
         opened.ok_or_else(|| Error::internal(client.dialer.stage, "a connection that is not on record"))
     }
 
-    /// Sends `bytes` to `origin` over TCP as they are, under the egress policy like everything, and gives what comes back, as
+    /// Sends `bytes` to `origin` as they are, over TCP or the proxy that leads there, under the egress policy like everything, and gives what comes back, as
     /// soon as `enough` says so, the peer ends, or there are `most` bytes.
     ///
     /// # Errors
@@ -38,12 +38,12 @@ impl Net {
     ) -> Result<Vec<u8>> {
         let dialer = self.client(side, vec![origin.clone()]).dialer;
         dialer.check(origin)?;
-        let (mut tcp, _) = dialer.connect(origin).await?;
+        let mut io = dialer.way(origin).await?;
         let talk = async {
-            tcp.write_all(bytes).await?;
+            io.write_all(bytes).await?;
             let (mut answer, mut part) = (Vec::new(), [0; READ]);
             while answer.len() < most && !enough(&answer) {
-                let count = tcp.read(&mut part).await?;
+                let count = io.read(&mut part).await?;
                 if count == 0 {
                     break;
                 }

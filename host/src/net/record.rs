@@ -18,11 +18,24 @@ pub struct Connection {
     pub side: Side,
     /// Whom it was for.
     pub origin: Origin,
-    /// The address that was dialled.
+    /// The address that was dialled: the proxy's, if there is one.
     pub address: SocketAddr,
+    /// The proxy it goes over; none if it is direct.
+    pub via: Option<Via>,
     /// What TLS settled on; none on plain HTTP.
     pub tls: Option<Negotiated>,
     /// How long the handshake took; none on plain HTTP.
+    pub handshake: Option<Duration>,
+}
+
+/// The proxy of a connection.
+#[derive(Clone, Debug)]
+pub struct Via {
+    /// Where it listens.
+    pub origin: Origin,
+    /// What TLS with the proxy itself settled on; none for an `http` proxy.
+    pub tls: Option<Negotiated>,
+    /// How long that handshake took.
     pub handshake: Option<Duration>,
 }
 

@@ -103,8 +103,15 @@ fn connection(plan: &Plan, net: &Net, side: Side, origin: &Origin, answers: &mut
         let rule = egress.allowing_plain_http(origin);
         answers.push(Answer { subject: format!("speak to {origin} without TLS"), verdict: Answered::Allowed(rule) });
     }
-    if connected && origin.address().is_none() {
-        let subject = format!("connect to the addresses of {}", origin.host());
+    let proxy = egress.proxy_to(side, origin);
+    if let (true, Some(proxy)) = (connected, proxy) {
+        let verdict = Answered::Allowed(egress.proxy_rule(side));
+        answers.push(Answer { subject: format!("connect to it over the proxy {proxy}"), verdict });
+    }
+    // Names of proxies and of peers that are connected to directly are resolved here, all others by the proxy.
+    let dialled = proxy.map_or(origin, |proxy| &proxy.origin);
+    if connected && dialled.address().is_none() {
+        let subject = format!("connect to the addresses of {}", dialled.host());
         answers.push(Answer { subject, verdict: Answered::Open(egress.addresses_rule(side)) });
     }
 }

@@ -1,17 +1,18 @@
 //! What is known so far, written down as the flow learns it: a report needs it on failure too.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::process::Process;
 use super::report::{
     ChecksumsReport, ComponentReport, ConnectionReport, DiskReport, ErrorReport, HazardReport, ImageReport,
-    PreflightReport, Report, SCHEMA, SourceReport, TlsReport, TransferReport,
+    PreflightReport, ProxyReport, Report, SCHEMA, SourceReport, TlsReport, TransferReport,
 };
 use super::spent::{bottleneck, waits, work};
 use super::{Checksum, Components, Place, Plan};
 use crate::engine::Component;
 use crate::error::{Error, Result, Retryable};
-use crate::net::{ClientCertificate, Connection, Net};
+use crate::net::{ClientCertificate, Connection, Negotiated, Net};
 use crate::observe::{Figures, Place as Measured, Progress};
 use crate::oci::{Descriptor, Image};
 use crate::policy::Side;
@@ -323,19 +324,27 @@ pub(super) fn connection(connection: &Connection) -> ConnectionReport {
         },
         origin: connection.origin.to_string(),
         address: connection.address.to_string(),
-        tls: connection.tls.as_ref().map(|tls| TlsReport {
-            version: tls.version.clone(),
-            cipher_suite: tls.suite.clone(),
-            key_exchange_group: tls.group.clone(),
-            resumed: tls.resumed,
-            verified: tls.verified,
-            client_certificate: tls.client_certificate.map(|state| match state {
-                ClientCertificate::NotAsked => "not-asked",
-                ClientCertificate::NotPresented => "not-presented",
-                ClientCertificate::Presented => "presented",
-            }),
-            handshake_seconds: connection.handshake.map(|time| time.as_secs_f64()),
+        proxy: connection.via.as_ref().map(|via| ProxyReport {
+            origin: via.origin.to_string(),
+            tls: via.tls.as_ref().map(|tls| session(tls, via.handshake)),
         }),
+        tls: connection.tls.as_ref().map(|tls| session(tls, connection.handshake)),
+    }
+}
+
+fn session(tls: &Negotiated, handshake: Option<Duration>) -> TlsReport {
+    TlsReport {
+        version: tls.version.clone(),
+        cipher_suite: tls.suite.clone(),
+        key_exchange_group: tls.group.clone(),
+        resumed: tls.resumed,
+        verified: tls.verified,
+        client_certificate: tls.client_certificate.map(|state| match state {
+            ClientCertificate::NotAsked => "not-asked",
+            ClientCertificate::NotPresented => "not-presented",
+            ClientCertificate::Presented => "presented",
+        }),
+        handshake_seconds: handshake.map(|time| time.as_secs_f64()),
     }
 }
 

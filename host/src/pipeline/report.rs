@@ -191,9 +191,20 @@ pub struct ConnectionReport {
     pub side: &'static str,
     /// Scheme, host and port.
     pub origin: String,
-    /// The address dialled.
+    /// The address dialled: the proxy's, if there is one.
     pub address: String,
+    /// The proxy it went over; null if it was direct.
+    pub proxy: Option<ProxyReport>,
     /// What TLS settled on; null on plain HTTP.
+    pub tls: Option<TlsReport>,
+}
+
+/// The proxy of a connection.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProxyReport {
+    /// Scheme, host and port.
+    pub origin: String,
+    /// What TLS with the proxy itself settled on; null for an `http` proxy.
     pub tls: Option<TlsReport>,
 }
 

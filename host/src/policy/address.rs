@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Metadata services outside link-local: AWS, Google Cloud and Oracle Cloud over IPv6, Alibaba Cloud, Oracle
-/// Cloud, Azure's wire server.
-const METADATA: [IpAddr; 6] = [
+/// Metadata services outside link-local: AWS, its credentials for pods, Google Cloud, Oracle Cloud and Scaleway over IPv6,
+/// Alibaba Cloud, Oracle Cloud, Azure's wire server.
+const METADATA: [IpAddr; 8] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
@@ -13,16 +15,20 @@ const METADATA: [IpAddr; 6] = [
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
 ];
 
-/// The IPv4 address inside an IPv6 one that only wraps it: mapped (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056).
+/// The IPv4 address inside an IPv6 one that only wraps it: mapped and compatible (RFC 4291 §2.5.5), translated (RFC 2765 §2.1),
+/// NAT64 under the well-known prefix (RFC 6052) and at the end of the local one (RFC 8215), 6to4 (RFC 3056).
 pub(super) fn embedded(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
-    if let Some(v4) = v6.to_ipv4_mapped() {
-        return v4.into();
+    if v6.is_unspecified() || v6.is_loopback() {
+        return address;
     }
     match v6.octets() {
-        [0x00, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] | [0x20, 0x02, a, b, c, d, ..] => {
-            Ipv4Addr::new(a, b, c, d).into()
-        }
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+        | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d]
+        | [0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, a, b, c, d]
+        | [0x00, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d]
+        | [0x00, 0x64, 0xff, 0x9b, 0, 1, _, _, _, _, _, _, a, b, c, d]
+        | [0x20, 0x02, a, b, c, d, ..] => Ipv4Addr::new(a, b, c, d).into(),
         _ => address,
     }
 }

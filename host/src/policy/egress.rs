@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::address::{embedded, is_link_local, is_metadata, is_nobodys, is_public};
-use super::{AddressRange, Authority, HostPattern, Origin, Rule, Scheme, Site, Sited};
+use super::{AddressRange, Authority, HostPattern, Origin, Proxies, Proxy, ProxyUse, Rule, Scheme, Site, Sited, names};
 
 /// Which end of the flow a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +31,10 @@ pub struct Egress {
     pub plain_http: Vec<Sited<Authority>>,
     /// The most redirects of one `open` or `read` of a source.
     pub redirects: usize,
+    /// Where proxies come from, for a side that says nothing else.
+    pub proxy: Sited<ProxyUse>,
+    /// The proxies that the environment names; none unless a side takes them from there.
+    pub proxies: Proxies,
     /// Rules for the source's side.
     pub source: Rules,
     /// Rules for the registry's side.
@@ -48,6 +52,8 @@ pub struct Rules {
     pub addresses: Vec<Sited<AddressRange>>,
     /// Addresses that may not.
     pub denied_addresses: Vec<Sited<AddressRange>>,
+    /// Where this side's proxies come from; none is as for both.
+    pub proxy: Option<Sited<ProxyUse>>,
 }
 
 /// Why an origin is not spoken to.
@@ -57,6 +63,8 @@ pub enum OriginDenied {
     NotListed(Rule),
     /// A pattern of the policy denies it.
     Denied(HostPattern, Rule),
+    /// It is the proxy: what asks there in our name would have our credentials.
+    Proxy(&'static str),
 }
 
 /// Why an address is not connected to.
@@ -91,6 +99,9 @@ impl Egress {
     /// # Errors
     /// With the rule of the document that forbids it; what is denied is denied even where it is allowed too.
     pub fn check_origin(&self, side: Side, origin: &Origin) -> Result<(), OriginDenied> {
+        if let Some(proxy) = self.proxies.at(origin) {
+            return Err(OriginDenied::Proxy(proxy.variable));
+        }
         let rules = self.rules(side);
         if let Some(denied) = rules.denied_hosts.iter().find(|pattern| pattern.value.covers(origin)) {
             let key = side.key("egress.source.denied-hosts", "egress.registry.denied-hosts");
@@ -143,11 +154,52 @@ impl Egress {
         }
         // A range like 0.0.0.0/0 does not mean that a peer may send us into the private networks.
         let opened = covering.iter().any(AddressRange::is_not_public);
-        let named = rules.hosts.iter().any(|pattern| pattern.value.names_one_host() && pattern.value.covers(origin));
-        if provenance == Provenance::Typed || opened || named || is_public(address) {
+        if provenance == Provenance::Typed || opened || self.names(side, origin) || is_public(address) {
             Ok(())
         } else {
             Err(AddressDenied::NotPublic)
+        }
+    }
+
+    /// Whether `origin` may be named to a proxy, which resolves it where we cannot look on. Metadata services, and what cannot be
+    /// public and was named by a peer, may only where the policy names the host.
+    ///
+    /// # Errors
+    /// With the reason why not.
+    pub fn check_unresolved(&self, side: Side, origin: &Origin, provenance: Provenance) -> Result<(), AddressDenied> {
+        if origin.address().is_some() || self.names(side, origin) {
+            return Ok(());
+        }
+        let name = origin.host().to_string();
+        if names::is_metadata(&name) {
+            Err(AddressDenied::Metadata)
+        } else if provenance == Provenance::Learned && names::is_local(&name) {
+            Err(AddressDenied::NotPublic)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The proxy over which that side connects to `origin`; none for a direct connection.
+    #[must_use]
+    pub fn proxy_to(&self, side: Side, origin: &Origin) -> Option<&Proxy> {
+        let used = self.rules(side).proxy.as_ref().map_or(self.proxy.value, |own| own.value);
+        self.proxies.to(origin).filter(|_| used == ProxyUse::Environment)
+    }
+
+    /// Whether any side takes its proxies from the environment.
+    #[must_use]
+    pub fn wants_proxies(&self) -> bool {
+        let own = |rules: &Rules| rules.proxy.as_ref().map_or(self.proxy.value, |own| own.value);
+        [own(&self.source), own(&self.registry)].contains(&ProxyUse::Environment)
+    }
+
+    /// The rule that says where that side's proxies come from.
+    #[must_use]
+    pub fn proxy_rule(&self, side: Side) -> Rule {
+        match &self.rules(side).proxy {
+            Some(own) => Rule { key: side.key("egress.source.proxy", "egress.registry.proxy"), site: own.site.clone() },
+            None => Rule { key: "egress.proxy", site: self.proxy.site.clone() },
         }
     }
 
@@ -183,6 +235,12 @@ impl Egress {
         }
     }
 
+    /// Whether the policy names the host itself, not by a pattern.
+    fn names(&self, side: Side, origin: &Origin) -> bool {
+        let named = |pattern: &Sited<HostPattern>| pattern.value.names_one_host() && pattern.value.covers(origin);
+        self.rules(side).hosts.iter().any(named)
+    }
+
     const fn rules(&self, side: Side) -> &Rules {
         match side {
             Side::Source => &self.source,
@@ -196,6 +254,8 @@ impl Default for Egress {
         Self {
             plain_http: Vec::new(),
             redirects: DEFAULT_REDIRECTS,
+            proxy: Sited::new(ProxyUse::None, Site::BuiltIn),
+            proxies: Proxies::default(),
             source: Rules::default(),
             registry: Rules::default(),
         }
@@ -216,6 +276,7 @@ impl fmt::Display for OriginDenied {
         match self {
             Self::NotListed(rule) => write!(f, "the policy's {rule} does not list it"),
             Self::Denied(pattern, rule) => write!(f, "the policy's {rule} denies `{pattern}`"),
+            Self::Proxy(variable) => write!(f, "it is the proxy that {variable} names, which is for longshore alone"),
         }
     }
 }
@@ -256,9 +317,16 @@ mod tests {
         for address in ["127.0.0.1", "10.0.0.1", "192.168.1.1", "8.8.8.8", "::1", "fd00::1", "::ffff:10.0.0.1"] {
             assert_eq!(check(address, Provenance::Typed), Ok(()), "{address}");
         }
-        for address in
-            ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::"]
-        {
+        for address in [
+            "169.254.169.254",
+            "fe80::1",
+            "::ffff:169.254.169.254",
+            "::169.254.169.254",
+            "::ffff:0:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::a9fe:a9fe",
+            "2002:a9fe:a9fe::",
+        ] {
             assert_eq!(check(address, Provenance::Typed), Err(AddressDenied::LinkLocal), "{address}");
         }
         for address in
@@ -300,6 +368,47 @@ mod tests {
         ] {
             assert_eq!(check(address, Provenance::Learned), Err(AddressDenied::NotPublic), "{address}");
         }
+    }
+
+    #[test]
+    fn a_proxy_is_used_only_by_a_side_that_may_and_is_no_peer_itself() {
+        let proxy = Proxy::parse("http://u:p@10.0.0.9:3128", "HTTPS_PROXY").unwrap();
+        let proxies = Proxies { https: Some(proxy), ..Proxies::default() };
+        let own = Rules { proxy: Some(Sited::new(ProxyUse::Environment, Site::BuiltIn)), ..Rules::default() };
+        let egress = Egress { proxies, source: own, ..Egress::default() };
+        let to = |side, url| egress.proxy_to(side, &origin(url)).is_some();
+        assert!(egress.wants_proxies() && !Egress::default().wants_proxies());
+        assert!(to(Side::Source, "https://a.example/") && !to(Side::Registry, "https://a.example/"));
+        assert!(!to(Side::Source, "http://a.example/"));
+        for side in [Side::Source, Side::Registry] {
+            for own in ["http://10.0.0.9:3128/", "https://10.0.0.9:3128/", "http://[::ffff:10.0.0.9]:3128/"] {
+                let denied = egress.check_origin(side, &origin(own));
+                assert_eq!(denied, Err(OriginDenied::Proxy("HTTPS_PROXY")), "{own}");
+            }
+            assert_eq!(egress.check_origin(side, &origin("http://10.0.0.9/")), Ok(()));
+        }
+        assert_eq!(egress.proxy_rule(Side::Source).key, "egress.source.proxy");
+        assert_eq!(egress.proxy_rule(Side::Registry).key, "egress.proxy");
+    }
+
+    #[test]
+    fn names_that_a_proxy_would_resolve_are_judged_by_what_they_say() {
+        let egress = Egress::default();
+        let check = |url, provenance| egress.check_unresolved(Side::Source, &origin(url), provenance);
+        for provenance in [Provenance::Typed, Provenance::Learned] {
+            for url in ["http://metadata.google.internal/", "http://METADATA./", "http://instance-data/"] {
+                assert_eq!(check(url, provenance), Err(AddressDenied::Metadata), "{url}");
+            }
+            assert_eq!(check("https://a.example/", provenance), Ok(()));
+        }
+        for url in ["https://intranet/", "https://r.ns.svc.cluster.local/"] {
+            assert_eq!(check(url, Provenance::Typed), Ok(()), "{url}");
+            assert_eq!(check(url, Provenance::Learned), Err(AddressDenied::NotPublic), "{url}");
+        }
+        let named = Rules { hosts: sited(&["metadata.google.internal"]), ..Rules::default() };
+        let egress = Egress { source: named, ..Egress::default() };
+        let own = origin("http://metadata.google.internal/");
+        assert_eq!(egress.check_unresolved(Side::Source, &own, Provenance::Learned), Ok(()));
     }
 
     #[test]

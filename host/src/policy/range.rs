@@ -30,6 +30,17 @@ impl AddressRange {
         masked(address, self.prefix) == Some(self.first)
     }
 
+    /// The range of that prefix, in digits, around an address, whatever it is wrapped in; none if the prefix is no prefix of it.
+    pub(super) fn around(address: IpAddr, prefix: &str) -> Option<Self> {
+        let prefix = prefix.parse().ok().filter(|_| prefix.bytes().all(|byte| byte.is_ascii_digit()))?;
+        Some(Self { first: masked(address, prefix)?, prefix })
+    }
+
+    /// Whether the address lies in the range as it is, or freed of what it is wrapped in.
+    pub(super) fn covers_wrapped(&self, address: IpAddr) -> bool {
+        self.covers(address) || self.covers(embedded(address))
+    }
+
     /// Whether every address of `other` lies in the range.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {

@@ -27,6 +27,7 @@ impl Policy {
         list(out, "plain-http", self.egress.plain_http.iter().map(shown))?;
         let redirects = self.egress.redirects.to_string();
         single(out, "redirects", &redirects, &self.sites.of("egress.redirects"))?;
+        single(out, "proxy", &quoted(self.egress.proxy.value.as_str()), &self.egress.proxy.site)?;
         for (name, rules) in [("source", &self.egress.source), ("registry", &self.egress.registry)] {
             write_rules(out, name, rules)?;
         }
@@ -162,8 +163,13 @@ impl Policy {
 }
 
 fn write_rules(out: &mut String, name: &str, rules: &Rules) -> fmt::Result {
-    let Rules { hosts, denied_hosts, addresses, denied_addresses } = rules;
-    if hosts.is_empty() && denied_hosts.is_empty() && addresses.is_empty() && denied_addresses.is_empty() {
+    let Rules { hosts, denied_hosts, addresses, denied_addresses, proxy } = rules;
+    if proxy.is_none()
+        && hosts.is_empty()
+        && denied_hosts.is_empty()
+        && addresses.is_empty()
+        && denied_addresses.is_empty()
+    {
         return writeln!(
             out,
             "# egress.{name}: any host; private addresses only where the user typed the host  # built-in"
@@ -173,7 +179,8 @@ fn write_rules(out: &mut String, name: &str, rules: &Rules) -> fmt::Result {
     list(out, "hosts", hosts.iter().map(shown))?;
     list(out, "denied-hosts", denied_hosts.iter().map(shown))?;
     list(out, "addresses", addresses.iter().map(shown))?;
-    list(out, "denied-addresses", denied_addresses.iter().map(shown))
+    list(out, "denied-addresses", denied_addresses.iter().map(shown))?;
+    proxy.as_ref().map_or(Ok(()), |own| single(out, "proxy", &quoted(own.value.as_str()), &own.site))
 }
 
 fn write_identity(out: &mut String, identity: &ClientIdentity) -> fmt::Result {
@@ -236,7 +243,7 @@ mod tests {
         [[tls.host]]\nmatch = \"b\"\ninsecure-skip-verification = true\n\
         [[tls.host]]\nmatch = \"c\"\ninsecure-skip-verification = false\n\
         [egress]\nplain-http = [\"p:80\", \"[::1]\"]\nredirects = 3\n\
-        [egress.source]\nhosts = [\"*\"]\ndenied-hosts = [\"*.d\"]\naddresses = [\"::/0\"]\ndenied-addresses = [\"::1\"]\n\
+        [egress.source]\nhosts = [\"*\"]\ndenied-hosts = [\"*.d\"]\naddresses = [\"::/0\"]\ndenied-addresses = [\"::1\"]\nproxy = \"environment\"\n\
         [limits]\ncommit = \"90m\"\ncomponent-memory = \"65MiB\"\n[components]\nbuilt-in = false\n\
         [[components.allow]]\ndigest = \"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n\
         kinds = [\"source\"]\norigins = [\"file\"]\nhosts = [\"a:1\"]\nmethods = [\"GET\"]\noptions = [\"o\"]\n\
@@ -265,7 +272,7 @@ mod tests {
             "versions = [\"TLSv1.3\"]  # policy.toml:3",
             "    \"/ca.pem\",  # --ca",
             "redirects = 3  # policy.toml:18",
-            "commit = \"1h 30m\"  # policy.toml:25",
+            "commit = \"1h 30m\"  # policy.toml:26",
             "connect = \"30s\"  # built-in",
             "insecure-skip-verification = true  # policy.toml:12",
         ] {

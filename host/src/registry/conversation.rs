@@ -11,7 +11,7 @@ use super::authorizer::Authorizer;
 use super::credentials::Credentials;
 use super::retry::{BackOff, Tries, is_temporary, retry_after};
 use super::session::{Refused, follow};
-use crate::error::{Code, Error, Result, Stage};
+use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::net::{Client, Request, Response, redacted};
 use crate::oci::{Digest, Repository};
 
@@ -207,7 +207,11 @@ impl Conversation {
 /// Whether the connection is what failed, not somebody at one of its ends. Of a registry that was spoken to before also a TLS
 /// session that fails: bytes were changed on the way, the policy is the same.
 pub(super) fn is_broken(error: &Error) -> bool {
-    matches!(error.code(), Code::RegistryUnreachable | Code::RegistryStalled | Code::TlsHandshake)
+    match error.code() {
+        // A proxy that says no says it again.
+        Code::RegistryUnreachable => error.retryable() == Retryable::Yes,
+        code => matches!(code, Code::RegistryStalled | Code::TlsHandshake),
+    }
 }
 
 /// The request as messages name it.

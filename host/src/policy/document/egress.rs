@@ -1,7 +1,7 @@
 //! The section `egress`.
 
 use super::section::{Invalid, Item, Section, sited};
-use crate::policy::{AddressRange, Egress, HostPattern, Rules, Sites};
+use crate::policy::{AddressRange, Egress, HostPattern, ProxyUse, Rules, Sited, Sites};
 
 /// The most redirects that a document may allow.
 const MAX_REDIRECTS: u64 = 50;
@@ -11,6 +11,9 @@ pub(super) fn egress(section: &Section<'_>, sites: &mut Sites) -> Result<Egress,
     if let Some(Item { value, site, .. }) = section.integer("redirects", 0, MAX_REDIRECTS)? {
         egress.redirects = usize::try_from(value).unwrap_or(egress.redirects);
         sites.set("egress.redirects", site);
+    }
+    if let Some(said) = proxy(section)? {
+        egress.proxy = said;
     }
     if let Some(source) = section.section("source")? {
         egress.source = rules(&source)?;
@@ -31,7 +34,12 @@ fn rules(section: &Section<'_>) -> Result<Rules, Invalid> {
         denied_hosts: sited(denied_hosts),
         addresses: sited(addresses),
         denied_addresses: sited(denied_addresses),
+        proxy: proxy(section)?,
     })
+}
+
+fn proxy(section: &Section<'_>) -> Result<Option<Sited<ProxyUse>>, Invalid> {
+    Ok(section.name("proxy", ProxyUse::ALL, ProxyUse::as_str)?.map(Item::sited))
 }
 
 /// An entry that is denied as a whole allows nothing: whoever wrote it meant something else.

@@ -10,7 +10,8 @@ use super::keys::{KEYS, Support};
 use super::{MAX_DOCUMENT, SCHEMA};
 use crate::policy::limits::{Bounds, LIMITS};
 use crate::policy::{
-    AllowedFlag, ChecksumName, ComponentKind, ComponentOrigin, Files, Group, Policy, RequestMethod, Suite, Version,
+    AllowedFlag, ChecksumName, ComponentKind, ComponentOrigin, Files, Group, Policy, ProxyUse, RequestMethod, Suite,
+    Version,
 };
 
 /// What stands behind a key.
@@ -49,6 +50,9 @@ fn shape(path: &str) -> Shape {
         | "require.encrypted-uploads" => Shape::Flag,
         "egress.redirects" => Shape::Whole(0, 50),
         "tls.profile" => Shape::OneOf(vec!["aes-gcm", "aes-gcm-tls12"]),
+        "egress.proxy" | "egress.source.proxy" | "egress.registry.proxy" => {
+            Shape::OneOf(ProxyUse::ALL.iter().map(|one| one.as_str()).collect())
+        }
         "tls.versions" => Shape::Names(Version::ALL.iter().map(|one| one.as_str()).collect()),
         "tls.suites" => Shape::Names(Suite::ALL.iter().map(|one| one.as_str()).collect()),
         "tls.groups" => Shape::Names(Group::ALL.iter().map(|one| one.as_str()).collect()),
@@ -243,6 +247,7 @@ fn schema_and_parser_agree_about_every_key() {
             path if path.ends_with("addresses") => "[\"10.0.0.0/8\"]",
             path if path.ends_with("size") || path.ends_with("memory") || path.ends_with("output") => "\"5MiB\"",
             "tls.profile" => "\"aes-gcm\"",
+            path if path.ends_with(".proxy") => "\"environment\"",
             "destinations.repository.match" => "\"a.b/c\"",
             path if path.ends_with("back-off") => "\"1s\"",
             path if path.starts_with("limits.") || path.ends_with("cpu") => "\"2s\"",

@@ -49,19 +49,19 @@ pub const KEYS: &[Key] = &[
     built("egress"),
     built("egress.plain-http"),
     built("egress.redirects"),
-    not_yet("egress.proxy"),
+    built("egress.proxy"),
     built("egress.source"),
     built("egress.source.hosts"),
     built("egress.source.denied-hosts"),
     built("egress.source.addresses"),
     built("egress.source.denied-addresses"),
-    not_yet("egress.source.proxy"),
+    built("egress.source.proxy"),
     built("egress.registry"),
     built("egress.registry.hosts"),
     built("egress.registry.denied-hosts"),
     built("egress.registry.addresses"),
     built("egress.registry.denied-addresses"),
-    not_yet("egress.registry.proxy"),
+    built("egress.registry.proxy"),
     built("limits"),
     built("limits.connect"),
     built("limits.answer"),
@@ -135,7 +135,7 @@ mod tests {
             below(""),
             ["schema", "extends", "tls", "egress", "limits", "flags", "components", "destinations", "require"]
         );
-        assert_eq!(below("egress.source"), ["hosts", "denied-hosts", "addresses", "denied-addresses"]);
+        assert_eq!(below("egress.source"), ["hosts", "denied-hosts", "addresses", "denied-addresses", "proxy"]);
     }
 
     #[test]

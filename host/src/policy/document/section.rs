@@ -257,6 +257,24 @@ impl<'d> Section<'d> {
         })
     }
 
+    /// One name out of a fixed set.
+    pub(super) fn name<T: Copy>(
+        &self,
+        name: &str,
+        all: &[T],
+        shown: impl Fn(T) -> &'static str,
+    ) -> Result<Option<Item<T>>, Invalid> {
+        let Some(Item { value: text, site, span }) = self.string(name)? else { return Ok(None) };
+        match all.iter().copied().find(|one| shown(*one) == text) {
+            Some(value) => Ok(Some(Item { value, site, span })),
+            None => {
+                let known: Vec<&str> = all.iter().map(|one| shown(*one)).collect();
+                let (key, known) = (self.key(name), known.join("`, `"));
+                Err(self.invalid(&span, format!("`{key}` is `{text}`, there is `{known}`")))
+            }
+        }
+    }
+
     fn list_of<T: PartialEq>(
         &self,
         name: &str,
