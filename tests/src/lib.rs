@@ -3,12 +3,15 @@
 
 pub mod cgroup;
 pub mod counted;
+pub mod dns;
 pub mod faults;
 pub mod fixtures;
 pub mod golden;
 pub mod http_proxy;
 pub mod layers;
+pub mod listener;
 pub mod memory;
+pub mod namespace;
 pub mod nginx;
 pub mod peer;
 pub mod program;
