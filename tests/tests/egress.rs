@@ -61,6 +61,10 @@ enum Way {
     Manifest(&'static str),
     /// The registry redirects there from a blob.
     Blob(&'static str),
+    /// It is the token server of the registry that SOURCE is in.
+    DiskRealm(&'static str),
+    /// The registry that SOURCE is in redirects there from the layer.
+    DiskBlob(&'static str),
     /// A variable says so: its value, and SOURCE.
     Variable(&'static str, &'static str, &'static str),
 }
@@ -422,6 +426,20 @@ const REGISTRY: &[Row] = &[
     ),
     row("a blob in 10/8", Way::Blob("https://10.0.0.1:{port}/b"), NOT_PUBLIC, Address("10.0.0.1")),
     row("a blob at loopback", Way::Blob("https://localhost:{port}/b"), NOT_PUBLIC, Address("127.0.0.1")),
+    row("the source's token server", Way::DiskRealm("https://10.0.0.1:{port}/token"), NOT_PUBLIC, Address("10.0.0.1")),
+    row(
+        "the source's token server, metadata",
+        Way::DiskRealm("https://[fd00:ec2::254]:{port}/token"),
+        METADATA,
+        Address("fd00:ec2::254"),
+    ),
+    row("the source's layer", Way::DiskBlob("https://10.0.0.1:{port}/b"), NOT_PUBLIC, Address("10.0.0.1")),
+    row(
+        "the source's layer, metadata",
+        Way::DiskBlob("https://169.254.169.254:{port}/b"),
+        LINK_LOCAL,
+        Address("169.254.169.254"),
+    ),
 ];
 
 /// What the environment says.
@@ -689,6 +707,7 @@ impl Attempt<'_> {
             Way::Registry(host) => import(&disk, &format!("docker://{}/vm:1", text(host))),
             Way::Upload(_) | Way::Patched(_) | Way::Realm(_) => import(&disk, &registry),
             Way::Manifest(_) | Way::Blob(_) => vec!["inspect".to_owned(), registry],
+            Way::DiskRealm(_) | Way::DiskBlob(_) => import(&registry, &layout),
             Way::Variable(name, value, url) => {
                 variables.push((name, text(value)));
                 import(&text(url), &layout)
@@ -738,13 +757,13 @@ impl Attempt<'_> {
                     _ => empty(200),
                 })
             }
-            Way::Realm(to) => {
+            Way::Realm(to) | Way::DiskRealm(to) => {
                 let challenge = format!("WWW-Authenticate: Bearer realm=\"{}\",service=\"s\"\r\n", text(to));
                 Arc::new(move |_, _| {
                     format!("HTTP/1.1 401 No\r\n{challenge}Content-Length: 0\r\nConnection: close\r\n\r\n")
                 })
             }
-            Way::Blob(to) => {
+            Way::Blob(to) | Way::DiskBlob(to) => {
                 let to = text(to);
                 Arc::new(move |head, _| match head.split(' ').nth(1) {
                     Some(path) if path.contains("/manifests/") => manifest(),
