@@ -405,9 +405,10 @@ fn a_disk_that_a_hypervisor_would_read_elsewhere() {
     let ran = stage.import_to_layout(&overlay, &["--report", "-"]).failed(11, "disk-refused", &says);
     assert_eq!(ran.report()["disk"]["hazards"][0]["severity"], "refuse");
     let vmdk = stage.scratch.text("disk.vmdk");
-    create(&["-f", "vmdk", &vmdk, "1M"]);
-    stage.import(&vmdk, &[]).failed(11, "disk-refused", &["KDMV", "VMDK"]);
-    stage.import_to_layout(&vmdk, &[]).failed(11, "disk-refused", &["KDMV", "VMDK"]).golden("disk-of-another-format");
+    create(&["-f", "vmdk", "-o", "subformat=monolithicFlat", &vmdk, "1M"]);
+    let says = ["the vmdk disk is refused", "names the file `disk-flat.vmdk`", "vmdk-external-extent"];
+    stage.import(&vmdk, &[]).failed(11, "disk-refused", &says);
+    stage.import_to_layout(&vmdk, &[]).failed(11, "disk-refused", &says).golden("disk-of-several-files");
     let malformed = stage.scratch.path("malformed.qcow2");
     let mut bytes = fs::read(&base).unwrap();
     bytes[20..24].copy_from_slice(&40_u32.to_be_bytes());

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "the generated export glue of a component")]
 
-use crate::{Answer, FORMATS, MAX_HEAD, detect};
+use crate::{Answer, FORMATS, Request, View, detect};
 
 mod bindings {
     #![allow(missing_docs, unused_qualifications, clippy::all, reason = "generated")]
@@ -14,9 +14,6 @@ use bindings::exports::longshore::stage::probe::{Failure, Guest as Probe, Hazard
 use bindings::longshore::stage::log;
 use bindings::longshore::stage::window::Window;
 
-/// The most one request to the window may ask for.
-const MAX_READ: usize = 1024 * 1024;
-
 struct Component;
 
 impl Describe for Component {
@@ -25,25 +22,36 @@ impl Describe for Component {
         Description {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            declares: Declaration::Probe(ProbeDeclaration { formats: FORMATS.map(str::to_owned).to_vec() }),
+            declares: Declaration::Probe(ProbeDeclaration {
+                formats: FORMATS.map(|format| format.name.to_owned()).to_vec(),
+            }),
         }
     }
 }
 
 impl Probe for Component {
     async fn detect(disk: &Window) -> Result<Verdict, Failure> {
-        let mut head = Vec::new();
-        let mut whole = false;
+        let mut view = View::new(disk.size());
+        // The view bounds the requests, and with them the turns.
         loop {
-            let need = match detect(&head, disk.size(), whole).map_err(|malformed| Failure::Invalid(malformed.0))? {
+            let request = match detect(&view).map_err(|malformed| Failure::Invalid(malformed.0))? {
                 Answer::Verdict(verdict) => return Ok(convert(verdict)),
-                Answer::NeedHead(need) => need.min(MAX_HEAD),
+                Answer::Need(request) => request,
             };
-            while head.len() < need && !whole {
-                let ask = (need - head.len()).min(MAX_READ);
-                let bytes = disk.read_at(head.len() as u64, ask as u32).await?;
-                whole = bytes.len() < ask;
-                head.extend_from_slice(&bytes);
+            let answer = match request {
+                Request::At { offset, len } => disk.read_at(offset, len).await,
+                Request::Tail { len } => disk.read_tail(len).await,
+            };
+            match answer {
+                Ok(bytes) => view.answer(request, bytes),
+                Err(Failure::Gone(_) | Failure::Unsupported(_)) => view.refuse(request),
+                Err(why) => return Err(why),
+            }
+            // What was read once can be read again, at no cost, unless the disk is read in order.
+            if matches!(request, Request::At { offset: 0, .. })
+                && matches!(disk.read_at(0, 1).await, Err(Failure::Gone(_)))
+            {
+                view.in_order();
             }
         }
     }

@@ -1,211 +1,314 @@
-//! Which format it is: the modules are asked in turn.
+//! Which format it is.
+//!
+//! A look at the head gives the candidates: every format whose mark stands at its place. One of them inspects the disk; the
+//! others are told as hazards, because who reads the disk as what is anybody's guess. The same goes for marks at the tail.
+//! Those rules are here, and nowhere else.
 
-use crate::{foreign, iso9660, qcow2, raw};
-
-/// The formats this probe can name.
-pub const FORMATS: [&str; 3] = ["iso9660", "qcow2", "raw"];
+use crate::verdict::quoted;
+use crate::view::Stop;
+use crate::{
+    Malformed, Request, Verdict, View, archive, bzip2, dmg, gzip, iso9660, luks, lz4, mbr, parallels, qcow, qcow2, qed,
+    raw, udf, unsupported, vdi, vhdx, vmdk, vpc, xz, zstd,
+};
 
 /// Bytes of head that settle nearly every disk.
-pub const FIRST_READ: usize = 64 * 1024;
+pub(crate) const FIRST_READ: u64 = 64 * 1024;
 
-/// The most head that any format needs: one qcow2 cluster of the largest legal size.
-pub const MAX_HEAD: usize = 2 * 1024 * 1024;
+/// Bytes of tail that are looked at for marks.
+pub const TAIL: u64 = 4096;
 
-/// How grave a hazard is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// Worth knowing.
-    Note,
-    /// Works, with something lost or at risk.
-    Warning,
-    /// Refused by default.
-    Refuse,
+/// A virtual size beyond this one is told: 64 TiB, the most of VHDX and more than most clouds give a machine.
+const HUGE: u64 = 64 << 40;
+
+/// What stands at its place and is the mark of something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    pub(crate) offset: u64,
+    pub(crate) bytes: &'static [u8],
+    /// What has it, for messages.
+    pub(crate) name: &'static str,
 }
 
-/// Something that whoever runs the disk must know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hazard {
-    /// A stable name.
-    pub code: &'static str,
-    /// How grave it is.
-    pub severity: Severity,
-    /// One sentence with the bytes that prove it.
-    pub message: String,
+/// A format: how it is recognised by the head, and the function that inspects a disk of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Format {
+    /// As it is called in a verdict: as QEMU calls it, if QEMU does.
+    pub name: &'static str,
+    marked: Marked,
+    inspect: Inspect,
+    /// Whether QEMU runs a machine from such a file without unpacking or converting it.
+    runs: bool,
 }
 
-/// What was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// One of [`FORMATS`].
-    pub format: &'static str,
-    /// Bytes as a guest machine would see them.
-    pub virtual_size: Option<u64>,
-    /// Hazards in the order found.
-    pub hazards: Vec<Hazard>,
-    /// Name and value.
-    pub details: Vec<(&'static str, String)>,
+const fn disk(name: &'static str, marked: Marked, inspect: Inspect) -> Format {
+    Format { name, marked, inspect, runs: true }
 }
 
-/// The disk is of a known format and contradicts its specification.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Malformed(pub String);
+const fn other(name: &'static str, marked: Marked, inspect: Inspect) -> Format {
+    Format { name, marked, inspect, runs: false }
+}
 
-/// What a look at the head gave.
+/// The mark in a disk's first bytes, if it stands there.
+type Marked = fn(&[u8]) -> Option<Mark>;
+
+/// What a disk is that has the mark, and of which enough was read; else what must be read.
+type Inspect = fn(&View) -> Result<Verdict, Stop>;
+
+/// The formats this probe can name, in the order in which they take a disk that has the marks of several.
+pub const FORMATS: [Format; 26] = [
+    disk("qcow2", qcow2::marked, qcow2::inspect),
+    disk("qcow", qcow::marked, qcow::inspect),
+    disk("qed", qed::marked, qed::inspect),
+    disk("vmdk", vmdk::marked, vmdk::inspect),
+    disk("vhdx", vhdx::marked, vhdx::inspect),
+    disk("vpc", vpc::marked, vpc::inspect),
+    disk("vdi", vdi::marked, vdi::inspect),
+    disk("parallels", parallels::marked, parallels::inspect),
+    other("luks", luks::marked, luks::inspect),
+    other("bochs", unsupported::bochs, unsupported::inspect_bochs),
+    other("cloop", unsupported::cloop, unsupported::inspect_cloop),
+    other("gzip", gzip::marked, gzip::inspect),
+    other("xz", xz::marked, xz::inspect),
+    other("zstd", zstd::marked, zstd::inspect),
+    other("bzip2", bzip2::marked, bzip2::inspect),
+    other("lz4", lz4::marked, lz4::inspect),
+    other("zip", archive::zip, archive::inspect_zip),
+    other("7z", archive::seven_zip, archive::inspect_seven_zip),
+    other("lzip", archive::lzip, archive::inspect_lzip),
+    other("lzma", archive::lzma, archive::inspect_lzma),
+    other("ova", archive::ova, archive::inspect_ova),
+    other("tar", archive::tar, archive::inspect_tar),
+    disk("iso9660", iso9660::marked, iso9660::inspect),
+    disk("udf", udf::marked, udf::inspect),
+    // Its mark is at the tail alone.
+    other("dmg", |_| None, dmg::inspect),
+    // A partition table makes a raw disk, and so does nothing at all.
+    disk("raw", mbr::marked, raw::inspect),
+];
+
+impl Mark {
+    /// This mark, if the head has it.
+    pub(crate) fn find(head: &[u8], offset: usize, bytes: &'static [u8], name: &'static str) -> Option<Self> {
+        let found = head.get(offset..).is_some_and(|at| at.starts_with(bytes));
+        found.then_some(Self { offset: offset as u64, bytes, name })
+    }
+}
+
+/// What a look at a disk gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Settled.
     Verdict(Verdict),
-    /// The first so many bytes are needed, at most [`MAX_HEAD`] and more than were shown.
-    NeedHead(usize),
+    /// This range must be read first.
+    Need(Request),
 }
 
-/// Looks at the first bytes of a disk of `size` bytes (none = unknown). `whole` says that `head` is all there is.
+/// Looks at a disk as far as it was read.
 ///
 /// # Errors
 /// [`Malformed`] with words for the user.
-pub fn detect(head: &[u8], size: Option<u64>, whole: bool) -> Result<Answer, Malformed> {
-    if head.len() < FIRST_READ && !whole {
-        return Ok(Answer::NeedHead(FIRST_READ));
-    }
-    if qcow2::matches(head) {
-        return Ok(with(qcow2::inspect(head, whole)?, ambiguities(head)));
-    }
-    let marks = foreign::hazards(head);
-    if iso9660::matches(head) {
-        return Ok(with(iso9660::inspect(head, size, whole)?, marks));
-    }
-    Ok(Answer::Verdict(raw::inspect(head, size, marks)))
+pub fn detect(view: &View) -> Result<Answer, Malformed> {
+    answer(settle(view))
 }
 
-/// Marks of other formats in a disk that is a qcow2 by its first bytes: who reads it as what is anybody's guess.
-fn ambiguities(head: &[u8]) -> Vec<Hazard> {
-    let iso = iso9660::matches(head).then_some((iso9660::MARK_OFFSET, iso9660::MARK, "ISO 9660"));
-    // What stands at 0 is its own mark.
-    let others = foreign::marks(head).filter(|(offset, _, _)| *offset > 0);
-    let hazard = |(offset, mark, name): (usize, &[u8], &str)| Hazard {
-        code: "format-ambiguous",
-        severity: Severity::Refuse,
-        message: format!(
-            "`{}` at {offset:#x} is the mark of {name}, in a disk that is qcow2 at 0",
-            mark.escape_ascii()
-        ),
+/// Inspects a disk as `format`, whatever its marks are: for tests of one format.
+///
+/// # Errors
+/// As [`detect()`].
+pub fn inspect_as(format: &Format, view: &View) -> Result<Answer, Malformed> {
+    answer((format.inspect)(view))
+}
+
+fn answer(settled: Result<Verdict, Stop>) -> Result<Answer, Malformed> {
+    match settled {
+        Ok(verdict) => Ok(Answer::Verdict(verdict)),
+        Err(Stop::Need(request)) => Ok(Answer::Need(request)),
+        Err(Stop::Malformed(malformed)) => Err(malformed),
+    }
+}
+
+fn settle(view: &View) -> Result<Verdict, Stop> {
+    let head = view.at(0, FIRST_READ)?;
+    let mut candidates = FORMATS.iter().filter_map(|format| Some((format, (format.marked)(head)?)));
+    let Some((format, _)) = candidates.next().filter(|(format, _)| format.name != "raw") else {
+        return without_mark(view);
     };
-    iso.into_iter().chain(others).map(hazard).collect()
+    let mut verdict = (format.inspect)(view)?;
+    for (_, mark) in candidates.filter(|(second, _)| !legal_together(format.name, second.name)) {
+        ambiguous(&mut verdict, &mark);
+    }
+    if verdict.is_refused() && view.flows_in_order() {
+        // What is refused anyway is not carried to its end for the sake of its tail; nor is anything said of the tail.
+        verdict.refuse("tail-not-inspected", "the disk is refused by its head, so that its tail was not waited for");
+    } else {
+        tail(view, &mut verdict)?;
+    }
+    Ok(finished(verdict, format.runs))
 }
 
-/// An answer with further hazards, if it is a verdict.
-fn with(answer: Answer, hazards: Vec<Hazard>) -> Answer {
-    match answer {
-        Answer::Verdict(mut verdict) => {
-            verdict.hazards.extend(hazards);
-            Answer::Verdict(verdict)
+/// A disk without a mark at its head: one with a mark at its tail, else raw.
+fn without_mark(view: &View) -> Result<Verdict, Stop> {
+    let end = view.tail(TAIL)?;
+    let (mut verdict, runs) = match end {
+        Some(end) if vpc::marked_at_tail(end).is_some() => (vpc::inspect(view)?, true),
+        Some(end) if dmg::marked(end).is_some() => (dmg::inspect(view)?, false),
+        _ => (raw::inspect(view)?, true),
+    };
+    tail(view, &mut verdict)?;
+    Ok(finished(verdict, runs))
+}
+
+/// ISO 9660 leaves its first 32 KiB to whoever boots from it, and UDF begins behind its descriptors.
+fn legal_together(first: &str, second: &str) -> bool {
+    first == "iso9660" && matches!(second, "raw" | "udf")
+}
+
+/// What stands at the end and makes another format of it. A GPT's second header there is what a disk image's last cluster
+/// often holds, and says nothing.
+fn tail(view: &View, verdict: &mut Verdict) -> Result<(), Stop> {
+    let Some(end) = view.tail(TAIL)? else {
+        verdict
+            .refuse("tail-not-inspected", "the source does not say where the disk ends, so that its tail is unknown");
+        return Ok(());
+    };
+    for (mark, format) in [(vpc::marked_at_tail(end), "vpc"), (dmg::marked(end), "dmg")] {
+        if let Some(mark) = mark.filter(|_| verdict.format != format) {
+            let (bytes, from_end, is) = (quoted(mark.bytes), mark.offset, verdict.format);
+            let message = format!(
+                "{bytes} at {from_end} bytes before the end is the mark of {}, in a disk that is {is} by another",
+                mark.name
+            );
+            verdict.refuse("format-ambiguous", message);
         }
-        need => need,
     }
+    Ok(())
+}
+
+fn ambiguous(verdict: &mut Verdict, mark: &Mark) {
+    let message = format!(
+        "{} at {:#x} is the mark of {}, in a disk that is {} by another",
+        quoted(mark.bytes),
+        mark.offset,
+        mark.name,
+        verdict.format
+    );
+    verdict.refuse("format-ambiguous", message);
+}
+
+fn finished(mut verdict: Verdict, runs: bool) -> Verdict {
+    if let Some(size) = verdict.virtual_size.filter(|size| *size > HUGE) {
+        verdict.warn("virtual-size-huge", format!("the virtual size is {size} bytes, more than {HUGE}"));
+    }
+    let boots = runs && !verdict.is_refused();
+    verdict.detail("runs-as-it-is", if boots { "yes" } else { "no" });
+    verdict
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::samples::{self, Access, drive, settled};
+
+    fn codes(disk: &[u8]) -> Vec<&'static str> {
+        settled(disk).unwrap().hazards.into_iter().map(|hazard| hazard.code).collect()
+    }
 
     #[test]
     fn the_head_is_asked_for_before_anything_is_said() {
-        assert_eq!(detect(&[0; 512], Some(1 << 30), false), Ok(Answer::NeedHead(FIRST_READ)));
+        let first = Request::At { offset: 0, len: FIRST_READ as u32 };
+        assert_eq!(detect(&View::new(Some(1 << 30))), Ok(Answer::Need(first)));
+        assert_eq!(detect(&View::new(None)), Ok(Answer::Need(first)));
     }
 
     #[test]
     fn what_is_nothing_else_is_raw() {
-        let answer = detect(&[7; 600], Some(600), true).unwrap();
-        let Answer::Verdict(verdict) = answer else { panic!("{answer:?}") };
-        assert_eq!((verdict.format, verdict.virtual_size), ("raw", Some(1024)));
-        assert!(verdict.hazards.is_empty());
+        for access in [Access::Ranged, Access::InOrder, Access::Unknown] {
+            let verdict = drive(&[7; 600][..], access).0.unwrap();
+            assert_eq!((verdict.format, verdict.virtual_size), ("raw", Some(1024)));
+            assert!(verdict.hazards.is_empty());
+            assert_eq!(drive(&[][..], access).0.unwrap().virtual_size, Some(0));
+        }
     }
 
     #[test]
-    fn a_second_mark_makes_a_qcow2_ambiguous_and_a_hybrid_iso_is_none() {
-        let verdict = |head: &[u8]| match detect(head, Some(400 << 10), false).unwrap() {
-            Answer::Verdict(verdict) => verdict,
-            other => panic!("{other:?}"),
-        };
-        let mut both = qcow2::tests::sample();
-        both[iso9660::MARK_OFFSET..iso9660::MARK_OFFSET + 5].copy_from_slice(iso9660::MARK);
-        let found = verdict(&both);
-        assert_eq!((found.format, found.hazards[0].code), ("qcow2", "format-ambiguous"));
-        assert!(found.hazards[0].message.contains("`CD001` at 0x8001"), "{}", found.hazards[0].message);
-        assert_eq!(found.hazards.len(), 1);
-        let mut tar = qcow2::tests::sample();
+    fn a_second_mark_makes_a_disk_ambiguous_and_a_hybrid_iso_is_none() {
+        let mut both = samples::qcow2();
+        both[0x8001..0x8006].copy_from_slice(b"CD001");
+        let found = settled(&both).unwrap();
+        assert_eq!((found.format, found.hazards.len()), ("qcow2", 1));
+        assert_eq!(found.hazards[0].code, "format-ambiguous");
+        assert!(found.hazards[0].message.contains("`CD001` at 0x8001 is the mark of ISO 9660"));
+        let mut tar = samples::qcow2();
         tar[257..262].copy_from_slice(b"ustar");
-        assert_eq!(verdict(&tar).hazards[0].code, "format-ambiguous");
+        assert_eq!(codes(&tar), ["format-ambiguous"]);
+        let mut table = samples::qcow2();
+        table[440..512].copy_from_slice(&samples::mbr()[440..512]);
+        assert_eq!(codes(&table), ["format-ambiguous"], "a raw disk whose guest wrote a header");
 
-        let mut vmdk = iso9660::tests::sample();
-        vmdk[..4].copy_from_slice(b"KDMV");
-        let found = verdict(&vmdk);
-        assert_eq!((found.format, found.hazards[0].code), ("iso9660", "format-not-inspected"));
-        let mut hybrid = iso9660::tests::sample();
-        hybrid[510..512].copy_from_slice(&[0x55, 0xAA]);
-        assert!(verdict(&hybrid).hazards.is_empty());
-    }
-
-    /// Whatever the bytes are, there is an answer, and one that leads on.
-    fn answered(head: &[u8], what: &str) {
-        let size = head.len() as u64;
-        for (size, whole) in [(Some(size), true), (None, true), (Some(1 << 40), false), (None, false)] {
-            match detect(head, size, whole) {
-                Ok(Answer::NeedHead(need)) => {
-                    assert!(!whole && need > head.len() && need <= MAX_HEAD, "{what}: {need} of {}", head.len());
-                }
-                Ok(Answer::Verdict(verdict)) => assert!(FORMATS.contains(&verdict.format), "{what}"),
-                Err(Malformed(words)) => assert!(!words.is_empty(), "{what}"),
-            }
+        let mut hybrid = samples::iso();
+        hybrid[..512].copy_from_slice(&samples::mbr()[..512]);
+        assert_eq!(codes(&hybrid), [""; 0]);
+        let mut bridge = samples::iso();
+        for (number, mark) in [b"BEA01", b"NSR02", b"TEA01"].into_iter().enumerate() {
+            let at = 0x8001 + (4 + number) * 2048;
+            bridge[at..at + 5].copy_from_slice(mark);
         }
-    }
-
-    fn samples() -> [Vec<u8>; 3] {
-        let (qcow2, iso) = (qcow2::tests::sample(), iso9660::tests::sample());
-        let mut both = iso.clone();
-        both[..1024].copy_from_slice(&qcow2[..1024]);
-        [qcow2, iso, both]
+        assert_eq!(codes(&bridge), [""; 0]);
+        let mut three = hybrid;
+        three[0x40..0x44].copy_from_slice(b"\x7f\x10\xda\xbe");
+        assert!(settled(&three).is_err(), "it is a VDI first, and no VDI");
     }
 
     #[test]
-    fn no_truncation_panics() {
-        for sample in samples() {
-            for length in 0..=sample.len() {
-                answered(&sample[..length], "truncated");
+    fn a_mark_at_the_tail_makes_a_disk_ambiguous() {
+        for tail in [samples::vpc_footer(1 << 20, 2), samples::dmg().split_off(70_000)] {
+            for mut disk in [samples::qcow2(), samples::vmdk(), samples::iso(), samples::vdi(), samples::vhdx(2)] {
+                disk.extend_from_slice(&tail);
+                assert_eq!(codes(&disk), ["format-ambiguous"]);
             }
+        }
+        let mut word = samples::qcow2();
+        word.extend_from_slice(&[0; 512]);
+        let at = word.len() - 512;
+        word[at..at + 8].copy_from_slice(b"conectix");
+        assert_eq!(codes(&word), [""; 0], "a word without a checksum is none");
+        let mut gpt = samples::qcow2();
+        let at = gpt.len() - 512;
+        gpt[at..].copy_from_slice(&samples::gpt(512)[512..1024]);
+        assert_eq!(codes(&gpt), [""; 0], "the last cluster of a disk with a GPT");
+    }
+
+    #[test]
+    fn what_is_refused_by_its_head_is_not_carried_to_its_end() {
+        let mut disk = samples::qcow2();
+        disk.resize(1 << 20, 0);
+        disk[8..16].copy_from_slice(&1024_u64.to_be_bytes());
+        let (ranged, cost) = drive(&disk[..], Access::Ranged);
+        assert_eq!(ranged.unwrap().hazards.len(), 1);
+        assert_eq!(cost.requests, 2);
+        for access in [Access::InOrder, Access::Unknown] {
+            let (verdict, cost) = drive(&disk[..], access);
+            let codes: Vec<_> = verdict.unwrap().hazards.into_iter().map(|hazard| hazard.code).collect();
+            assert_eq!(codes, ["qcow2-backing-file", "tail-not-inspected"]);
+            assert_eq!(cost.bytes, FIRST_READ);
         }
     }
 
     #[test]
-    fn no_mutation_panics() {
-        const SEED: u64 = 0x1BAD_CAFE;
-        let mut state = SEED;
-        let mut random = |most: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state % most as u64) as usize
-        };
-        // Where the formats keep what they are read by.
-        let places = [(0, 128), (0x8000, 0x8100), (0x8800, 0x8860), (0x9000, 0x9080), (0x9800, 0x9810), (0, 65_536)];
-        for sample in samples() {
-            for round in 0..20_000 {
-                let mut head = sample.clone();
-                for _ in 0..=random(4) {
-                    let (from, to) = places[random(places.len())];
-                    let at = from + random(to - from);
-                    head[at] = match random(4) {
-                        0 => 0,
-                        1 => 0xFF,
-                        2 => head[at] ^ (1 << random(8)),
-                        _ => random(256) as u8,
-                    };
-                }
-                if random(8) == 0 {
-                    head.truncate(random(head.len()));
-                }
-                answered(&head, &format!("seed {SEED:#x}, round {round}"));
-            }
-        }
+    fn a_size_that_no_machine_has_is_told() {
+        let mut disk = samples::parallels(true);
+        disk[28..32].copy_from_slice(&0x3F_0000_u32.to_le_bytes());
+        disk[36..44].copy_from_slice(&((1_u64 << 46) / 512 + 1).to_le_bytes());
+        disk[32..36].copy_from_slice(&(1_u32 << 20).to_le_bytes());
+        assert_eq!(codes(&disk), ["parallels-truncated", "virtual-size-huge"]);
+    }
+
+    #[test]
+    fn names_of_formats_fit_the_interface_and_are_there_once() {
+        let mut names: Vec<_> = FORMATS.iter().map(|format| format.name).collect();
+        assert!(names.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), FORMATS.len());
     }
 }

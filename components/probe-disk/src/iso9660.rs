@@ -1,27 +1,34 @@
 //! ISO 9660 (ECMA-119 §8 "Volume descriptors"), with Joliet and El Torito. A volume descriptor set begins at sector 16 of
 //! 2048 bytes; the 32 KiB before it may hold anything, a partition table among others ("hybrid").
 
+use crate::detect::{FIRST_READ, Mark};
 use crate::raw::partition_table;
-use crate::{Answer, Hazard, Malformed, Severity, Verdict};
+use crate::view::Stop;
+use crate::{Malformed, Verdict, View, udf};
 
 /// The standard identifier of every volume descriptor.
-pub(crate) const MARK: &[u8] = b"CD001";
+const MARK: &[u8] = b"CD001";
 /// Where the mark of the first one stands.
-pub(crate) const MARK_OFFSET: usize = FIRST + 1;
+const MARK_OFFSET: usize = FIRST + 1;
 
 const FIRST: usize = 0x8000;
 const STEP: usize = 2048;
 /// The most descriptors that are walked; discs have three to five.
 const MAX_DESCRIPTORS: usize = 64;
+/// So many bytes hold as many descriptors.
+const SET: u64 = (FIRST + MAX_DESCRIPTORS * STEP) as u64;
 
 /// "EL TORITO SPECIFICATION" (El Torito 1.0, figure 7).
 const EL_TORITO: &[u8] = b"EL TORITO SPECIFICATION";
 /// The UCS-2 levels (Joliet, "Escape sequences").
 const JOLIET_ESCAPES: [&[u8]; 3] = [b"%/@", b"%/C", b"%/E"];
 
+/// Bytes of a boot catalog's validation and initial entry.
+const CATALOG: u64 = 64;
+
 /// Whether there is a volume descriptor where the first one stands.
-pub(crate) fn matches(head: &[u8]) -> bool {
-    head.get(MARK_OFFSET..).is_some_and(|at| at.starts_with(MARK))
+pub(crate) fn marked(head: &[u8]) -> Option<Mark> {
+    Mark::find(head, MARK_OFFSET, MARK, "ISO 9660")
 }
 
 /// What the volume descriptors say.
@@ -43,60 +50,70 @@ struct Primary {
 
 enum Scan {
     Done(Volume),
-    NeedHead(usize),
+    /// More than was shown.
+    Further,
 }
 
-/// Looks at a head for which [`matches()`] holds, of a file of `size` bytes (none = unknown); `whole` says that there is no
-/// more.
-pub(crate) fn inspect(head: &[u8], size: Option<u64>, whole: bool) -> Result<Answer, Malformed> {
-    let volume = match scan(head)? {
+pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
+    let volume = match scan(view.at(0, FIRST_READ)?)? {
         Scan::Done(volume) => volume,
-        Scan::NeedHead(_) if whole => return Err(malformed("the file ends inside the volume descriptors")),
-        Scan::NeedHead(need) => return Ok(Answer::NeedHead(need)),
+        Scan::Further => match scan(view.at(0, SET)?)? {
+            Scan::Done(volume) => volume,
+            Scan::Further => return Err(malformed("the file ends inside the volume descriptors").into()),
+        },
     };
-    let Some(primary) = &volume.primary else { return Err(malformed("there is no primary volume descriptor")) };
+    let Some(primary) = &volume.primary else { return Err(malformed("there is no primary volume descriptor").into()) };
     let volume_size = u64::from(primary.blocks) * u64::from(primary.block_size);
-    let mut details = vec![
-        ("volume-id", primary.identifier.clone()),
-        ("volume-size", volume_size.to_string()),
-        ("block-size", primary.block_size.to_string()),
-        ("joliet", volume.joliet.to_string()),
-    ];
-    if let Some(block) = volume.boot_catalog {
-        details.push(("el-torito", format!("boot catalog at block {block}")));
+    let mut verdict = Verdict::new("iso9660", view.size());
+    verdict.detail("volume-id", &primary.identifier);
+    verdict.detail("volume-size", volume_size);
+    verdict.detail("block-size", primary.block_size);
+    verdict.detail("joliet", volume.joliet);
+    if view.ends_before(volume_size) {
+        let message = format!(
+            "the volume has {} blocks of {} bytes at {:#x}, which is {volume_size} bytes, and the file {}",
+            primary.blocks,
+            primary.block_size,
+            primary.at + 80,
+            view.size().unwrap_or_default()
+        );
+        verdict.refuse("iso9660-truncated", message);
     }
     if let Some(version) = volume.udf {
-        details.push(("udf", version.to_owned()));
+        verdict.detail("udf", version);
     }
-    if let Some(table) = partition_table(head) {
-        details.push(("partition-table", table.to_owned()));
+    partition_table(view, &mut verdict, false)?;
+    if let Some(block) = volume.boot_catalog {
+        verdict.detail("el-torito", format!("boot catalog at block {block}"));
+        boot_catalog(view, &mut verdict, block)?;
     }
-    let hazards = size.map_or_else(Vec::new, |size| hazards(&volume, primary, volume_size, size));
-    Ok(Answer::Verdict(Verdict { format: "iso9660", virtual_size: size, hazards, details }))
+    Ok(verdict)
 }
 
-fn hazards(volume: &Volume, primary: &Primary, volume_size: u64, size: u64) -> Vec<Hazard> {
-    let mut hazards = Vec::new();
-    if volume_size > size {
-        hazards.push(Hazard {
-            code: "iso9660-truncated",
-            severity: Severity::Refuse,
-            message: format!(
-                "the volume has {} blocks of {} bytes at {:#x}, which is {volume_size} bytes, and the file {size}",
-                primary.blocks,
-                primary.block_size,
-                primary.at + 80
-            ),
-        });
+/// The boot catalog's validation entry and initial entry (El Torito 1.0, figures 3 and 4).
+fn boot_catalog(view: &View, verdict: &mut Verdict, block: u32) -> Result<(), Stop> {
+    let offset = u64::from(block) * STEP as u64;
+    if view.ends_before(offset.saturating_add(STEP as u64)) {
+        verdict
+            .warn("iso9660-boot-catalog", format!("the boot catalog at block {block} lies behind the end of the file"));
+        return Ok(());
     }
-    if let Some(block) = volume.boot_catalog.filter(|block| (u64::from(*block) + 1) * STEP as u64 > size) {
-        hazards.push(Hazard {
-            code: "iso9660-boot-catalog",
-            severity: Severity::Warning,
-            message: format!("the boot catalog at block {block} lies behind the end of the file"),
-        });
+    // It may lie before what a source without ranges has shown.
+    let Some(catalog) = view.ahead(offset, CATALOG)? else { return Ok(()) };
+    if catalog.first() != Some(&1) || catalog.get(30..32) != Some(&[0x55, 0xAA]) {
+        verdict.warn("iso9660-boot-catalog", format!("there is no boot catalog at block {block}"));
+        return Ok(());
     }
-    hazards
+    let platform = match catalog.get(1) {
+        Some(0) => "x86",
+        Some(1) => "powerpc",
+        Some(2) => "mac",
+        Some(0xEF) => "efi",
+        _ => "unknown",
+    };
+    verdict.detail("boot-platform", platform);
+    verdict.detail("boot-entry", if catalog.get(32) == Some(&0x88) { "bootable" } else { "not bootable" });
+    Ok(())
 }
 
 /// Walks the volume descriptor set to its terminator, and the UDF recognition sequence that may follow it
@@ -108,14 +125,13 @@ fn scan(head: &[u8]) -> Result<Scan, Malformed> {
         let at = FIRST + number * STEP;
         let Some(descriptor) = head.get(at..at + STEP) else {
             // Behind the terminator there need not be anything.
-            return Ok(if terminated { Scan::Done(volume) } else { Scan::NeedHead(at + STEP) });
+            return Ok(if terminated { Scan::Done(volume) } else { Scan::Further });
         };
         if terminated {
-            match descriptor.get(1..6) {
-                Some(b"BEA01") => continue,
-                Some(b"NSR02") => volume.udf = Some("NSR02"),
-                Some(b"NSR03") => volume.udf = Some("NSR03"),
-                _ => {}
+            match udf::structure(descriptor) {
+                Some(udf::Structure::Begin) => continue,
+                Some(udf::Structure::Udf(version)) => volume.udf = Some(version),
+                None => {}
             }
             return Ok(Scan::Done(volume));
         }
@@ -193,6 +209,7 @@ fn malformed(words: &str) -> Malformed {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::{Request, Severity};
 
     /// Primary, boot record, Joliet and terminator, as genisoimage writes them, in a file of 400 KiB.
     pub(crate) fn sample() -> Vec<u8> {
@@ -222,15 +239,26 @@ pub(crate) mod tests {
         head[FIRST + 84..FIRST + 88].copy_from_slice(&blocks.to_be_bytes());
     }
 
+    fn seen(head: &[u8], size: Option<u64>) -> View {
+        let mut view = View::new(size);
+        view.answer(Request::At { offset: 0, len: head.len() as u32 }, head.to_vec());
+        view
+    }
+
     fn verdict(head: &[u8], size: Option<u64>) -> Verdict {
-        match inspect(head, size, false).unwrap() {
-            Answer::Verdict(verdict) => verdict,
-            other => panic!("{other:?}"),
+        let mut view = seen(head, size);
+        // The boot catalog.
+        if let Err(Stop::Need(request)) = inspect(&view) {
+            view.refuse(request);
         }
+        inspect(&view).unwrap()
     }
 
     fn words(head: &[u8]) -> String {
-        inspect(head, Some(FILE), true).unwrap_err().0
+        match inspect(&seen(head, Some(head.len() as u64))) {
+            Err(Stop::Malformed(why)) => why.0,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -255,10 +283,13 @@ pub(crate) mod tests {
     fn a_hybrid_is_an_iso_with_a_partition_table() {
         let mut head = sample();
         head[510..512].copy_from_slice(&[0x55, 0xAA]);
+        (head[450], head[458]) = (0x17, 200);
         let mbr = verdict(&head, Some(FILE));
-        assert_eq!((mbr.format, mbr.details.last().unwrap().1.as_str()), ("iso9660", "mbr"));
+        assert!(mbr.format == "iso9660" && mbr.details.contains(&("partition-table", "mbr".to_owned())));
         head[512..520].copy_from_slice(b"EFI PART");
-        assert_eq!(verdict(&head, Some(FILE)).details.last().unwrap().1, "gpt");
+        let gpt = verdict(&head, Some(FILE));
+        assert!(gpt.details.contains(&("partition-table", "gpt".to_owned())));
+        assert_eq!(gpt.hazards[0].code, "gpt-damaged", "its checksum is missing");
     }
 
     #[test]
@@ -315,7 +346,8 @@ pub(crate) mod tests {
         }
         assert!(words(&head).contains("more than 64 volume descriptors"));
         let short = &head[..65_536];
-        assert_eq!(inspect(short, None, false), Ok(Answer::NeedHead(65_536 + STEP)));
+        let rest = Request::At { offset: 65_536, len: SET as u32 - 65_536 };
+        assert_eq!(inspect(&seen(short, None)), Err(Stop::Need(rest)));
         assert!(words(short).contains("the file ends inside the volume descriptors"));
         head[FIRST + 63 * STEP] = 255;
         assert_eq!(verdict(&head, None).format, "iso9660");

@@ -4,7 +4,10 @@
 mod extensions;
 mod header;
 
-use crate::{Answer, Hazard, MAX_HEAD, Malformed, Severity, Verdict};
+use crate::detect::{FIRST_READ, Mark};
+use crate::verdict::quoted;
+use crate::view::Stop;
+use crate::{Verdict, View};
 use extensions::{Extension, Walk};
 use header::Header;
 
@@ -14,98 +17,116 @@ const INCOMPATIBLE_DIRTY: u64 = 1;
 const INCOMPATIBLE_CORRUPT: u64 = 1 << 1;
 const INCOMPATIBLE_DATA_FILE: u64 = 1 << 2;
 const INCOMPATIBLE_KNOWN: u64 = 0x1F;
+const COMPATIBLE_LAZY_REFCOUNTS: u64 = 1;
+const AUTOCLEAR_BITMAPS: u64 = 1;
+
+/// How much further the head is read while the extensions go on: a cluster of the largest size in four steps.
+const FURTHER: u64 = 512 * 1024;
 
 /// Whether the head says qcow2 in a version that is read here.
-pub(crate) fn matches(head: &[u8]) -> bool {
-    head.starts_with(MAGIC) && matches!(head.get(4..8), Some([0, 0, 0, 2 | 3]))
+pub(crate) fn marked(head: &[u8]) -> Option<Mark> {
+    Mark::find(head, 0, MAGIC, "qcow2").filter(|_| matches!(head.get(4..8), Some([0, 0, 0, 2 | 3])))
 }
 
-/// Looks at a head for which [`matches()`] holds; `whole` says that there is no more.
-pub(crate) fn inspect(head: &[u8], whole: bool) -> Result<Answer, Malformed> {
-    let header = header::parse(head)?;
-    let extensions = match extensions::walk(head, &header)? {
-        Walk::Done(extensions) => extensions,
-        Walk::NeedHead(_) if whole => {
-            return Err(Malformed("qcow2: the file ends inside the header extensions".into()));
+pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
+    let header = header::parse(view.at(0, FIRST_READ)?)?;
+    let mut length = FIRST_READ;
+    let (head, extensions) = loop {
+        let head = view.at(0, length)?;
+        match extensions::walk(head, &header)? {
+            Walk::Done(extensions) => break (head, extensions),
+            Walk::NeedHead(_) if (head.len() as u64) < length => {
+                return Err(header::malformed("the file ends inside the header extensions").into());
+            }
+            Walk::NeedHead(need) => {
+                length = (need as u64).saturating_add(FURTHER).min(header.cluster_size()).max(need as u64);
+            }
         }
-        Walk::NeedHead(need) => return Ok(Answer::NeedHead(need.min(MAX_HEAD))),
     };
-    let hazards = hazards(head, &header, &extensions);
-    let mut details = vec![
-        ("version", header.version.to_string()),
-        ("cluster-size", header.cluster_size().to_string()),
-        ("refcount-bits", (1_u64 << header.refcount_order).to_string()),
-        ("snapshots", header.snapshots.to_string()),
-    ];
+    let mut verdict = Verdict::new("qcow2", Some(header.virtual_size()));
+    verdict.detail("version", header.version);
+    verdict.detail("cluster-size", header.cluster_size());
+    verdict.detail("refcount-bits", 1_u64 << header.refcount_order);
+    verdict.detail("snapshots", header.snapshots);
     if header.version == 3 {
-        let name = if header.compression_type == 0 { "zlib" } else { "zstd" };
-        details.push(("compression-type", name.to_owned()));
-        details.push(("extended-l2", header.has_extended_l2().to_string()));
+        verdict.detail("compression-type", if header.compression_type == 0 { "zlib" } else { "zstd" });
+        verdict.detail("extended-l2", header.has_extended_l2());
+        verdict.detail("lazy-refcounts", header.compatible & COMPATIBLE_LAZY_REFCOUNTS != 0);
+        verdict.detail("bitmaps", header.autoclear & AUTOCLEAR_BITMAPS != 0);
     }
-    Ok(Answer::Verdict(Verdict { format: "qcow2", virtual_size: Some(header.virtual_size()), hazards, details }))
+    references(&mut verdict, head, &header, &extensions);
+    state(&mut verdict, view, &header, &extensions);
+    Ok(verdict)
 }
 
-fn hazards(head: &[u8], header: &Header, extensions: &[Extension]) -> Vec<Hazard> {
-    let mut hazards = Vec::new();
-    let mut found = |code, severity, message| hazards.push(Hazard { code, severity, message });
-    let bits = header.incompatible;
+/// What names another file.
+fn references(verdict: &mut Verdict, head: &[u8], header: &Header, extensions: &[Extension]) {
     if header.backing_offset != 0 {
         let name = text(head, header.backing_offset, header.backing_length);
-        found(
-            "qcow2-backing-file",
-            Severity::Refuse,
-            format!("backing file{name} at offset {}", header.backing_offset),
-        );
+        verdict.refuse("qcow2-backing-file", format!("backing file{name} at offset {}", header.backing_offset));
     }
-    if bits & INCOMPATIBLE_DATA_FILE != 0 {
-        found(
-            "qcow2-data-file",
-            Severity::Refuse,
-            format!("external data file: incompatible features {bits:#x} at 72"),
-        );
+    if header.incompatible & INCOMPATIBLE_DATA_FILE != 0 {
+        let message = format!("external data file: incompatible features {:#x} at 72", header.incompatible);
+        verdict.refuse("qcow2-data-file", message);
     }
     for extension in extensions {
         match extension.kind {
             extensions::DATA_FILE_NAME => {
                 let name = text(head, extension.offset, extension.length);
                 let message = format!("external data file{name} at offset {}", extension.offset);
-                found("qcow2-data-file-name", Severity::Refuse, message);
+                verdict.refuse("qcow2-data-file-name", message);
             }
             extensions::BACKING_FORMAT if header.backing_offset == 0 => {
                 let message = format!("a backing format at offset {} without a backing file", extension.offset);
-                found("qcow2-backing-format", Severity::Warning, message);
+                verdict.warn("qcow2-backing-format", message);
             }
             _ => {}
         }
     }
-    match header.crypt_method {
-        0 => {}
-        method => found("qcow2-encrypted", Severity::Refuse, format!("encrypted: method {method} at 32")),
-    }
-    if bits & INCOMPATIBLE_CORRUPT != 0 {
-        found("qcow2-corrupt", Severity::Refuse, format!("marked corrupt: incompatible features {bits:#x} at 72"));
-    }
-    if bits & INCOMPATIBLE_DIRTY != 0 {
-        found("qcow2-dirty", Severity::Warning, format!("not closed cleanly: incompatible features {bits:#x} at 72"));
-    }
-    if bits & !INCOMPATIBLE_KNOWN != 0 {
-        found("qcow2-unknown-feature", Severity::Refuse, format!("unknown incompatible features {bits:#x} at 72"));
-    }
-    hazards
 }
 
-/// The text at an offset, quoted, if the head shows it; never more than 80 characters.
+/// What state the image is in.
+fn state(verdict: &mut Verdict, view: &View, header: &Header, extensions: &[Extension]) {
+    let bits = header.incompatible;
+    if header.crypt_method != 0 {
+        verdict.refuse("qcow2-encrypted", format!("encrypted: method {} at 32", header.crypt_method));
+    } else if let Some(extension) = extensions.iter().find(|extension| extension.kind == extensions::ENCRYPTION) {
+        let message = format!("an encryption header at offset {} without encryption", extension.offset);
+        verdict.warn("qcow2-encryption-header", message);
+    }
+    if bits & INCOMPATIBLE_CORRUPT != 0 {
+        verdict.refuse("qcow2-corrupt", format!("marked corrupt: incompatible features {bits:#x} at 72"));
+    }
+    if bits & INCOMPATIBLE_DIRTY != 0 {
+        verdict.warn("qcow2-dirty", format!("not closed cleanly: incompatible features {bits:#x} at 72"));
+    }
+    if bits & !INCOMPATIBLE_KNOWN != 0 {
+        verdict.refuse("qcow2-unknown-feature", format!("unknown incompatible features {bits:#x} at 72"));
+    }
+    if header.snapshots != 0 {
+        let message = format!("{} snapshots at 60: earlier states of the disk are carried along", header.snapshots);
+        verdict.note("qcow2-snapshots", message);
+    }
+    for (name, at, end) in header.tables() {
+        if view.ends_before(end) {
+            let message = format!("the {name} named at {at} ends at {end}, behind the end of the file");
+            verdict.refuse("qcow2-truncated", message);
+        }
+    }
+}
+
+/// The text at an offset, quoted, if the head shows it.
 fn text(head: &[u8], offset: u64, length: u32) -> String {
     let start = usize::try_from(offset).unwrap_or(usize::MAX);
     let end = start.saturating_add(length as usize);
     let Some(bytes) = head.get(start..end) else { return String::new() };
-    let text: String = bytes.escape_ascii().to_string().chars().take(80).collect();
-    format!(" `{text}`")
+    format!(" {}", quoted(bytes))
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::{Request, Severity};
 
     /// A version 3 image of 1 GiB as qemu-img creates it, up to the end of its header.
     pub(crate) fn sample() -> Vec<u8> {
@@ -131,11 +152,14 @@ pub(crate) mod tests {
         head[offset..offset + 8].copy_from_slice(&value.to_be_bytes());
     }
 
+    fn seen(head: &[u8], size: Option<u64>) -> View {
+        let mut view = View::new(size);
+        view.answer(Request::At { offset: 0, len: head.len() as u32 }, head.to_vec());
+        view
+    }
+
     fn verdict(head: &[u8]) -> Verdict {
-        match inspect(head, false).unwrap() {
-            Answer::Verdict(verdict) => verdict,
-            other => panic!("{other:?}"),
-        }
+        inspect(&seen(head, None)).unwrap()
     }
 
     #[test]
@@ -201,8 +225,9 @@ pub(crate) mod tests {
         put64(&mut head, 48, 1 << 21);
         put32(&mut head, 104, 0x1234_5678);
         put32(&mut head, 108, 100_000);
-        assert_eq!(inspect(&head, false), Ok(Answer::NeedHead(112 + 100_000 + 8)));
-        assert!(inspect(&head, true).is_err());
+        let need = 112 + 100_000 + 8 + FURTHER as u32 - 65_536;
+        assert_eq!(inspect(&seen(&head, None)), Err(Stop::Need(Request::At { offset: 65_536, len: need })));
+        assert!(matches!(inspect(&seen(&head, Some(65_536))), Err(Stop::Malformed(_))));
     }
 
     #[test]
@@ -210,7 +235,7 @@ pub(crate) mod tests {
         for (version, expected) in [(0, false), (1, false), (2, true), (3, true), (4, false), (0x0103, false)] {
             let mut head = sample();
             put32(&mut head, 4, version);
-            assert_eq!(matches(&head), expected, "{version}");
+            assert_eq!(marked(&head).is_some(), expected, "{version}");
         }
     }
 }

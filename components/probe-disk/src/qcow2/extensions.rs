@@ -5,6 +5,8 @@ use crate::Malformed;
 
 /// "Backing file format name string".
 pub(super) const BACKING_FORMAT: u32 = 0xE279_2ACA;
+/// "Full disk encryption header pointer".
+pub(super) const ENCRYPTION: u32 = 0x0537_BE77;
 /// "External data file name string".
 pub(super) const DATA_FILE_NAME: u32 = 0x4441_5441;
 

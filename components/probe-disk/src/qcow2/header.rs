@@ -29,9 +29,15 @@ pub(super) struct Header {
     pub(super) crypt_method: u32,
     pub(super) snapshots: u32,
     pub(super) incompatible: u64,
+    pub(super) compatible: u64,
+    pub(super) autoclear: u64,
     pub(super) refcount_order: u32,
     pub(super) length: u32,
     pub(super) compression_type: u8,
+    l1_entries: u32,
+    l1_offset: u64,
+    refcount_clusters: u32,
+    refcount_offset: u64,
 }
 
 impl Header {
@@ -42,6 +48,16 @@ impl Header {
     /// Rounded down to sectors, as QEMU does.
     pub(super) fn virtual_size(&self) -> u64 {
         self.size & !511
+    }
+
+    /// Name, offset of the field and end of the tables that every image has from the start.
+    pub(super) fn tables(&self) -> [(&'static str, u64, u64); 2] {
+        let l1 = match self.l1_entries {
+            0 => 0,
+            entries => self.l1_offset.saturating_add(u64::from(entries) * 8),
+        };
+        let refcounts = u64::from(self.refcount_clusters).saturating_mul(self.cluster_size());
+        [("L1 table", 40, l1), ("refcount table", 48, self.refcount_offset.saturating_add(refcounts))]
     }
 
     pub(super) fn has_extended_l2(&self) -> bool {
@@ -60,13 +76,21 @@ pub(super) fn parse(head: &[u8]) -> Result<Header, Malformed> {
         crypt_method: be32(head, 32)?,
         snapshots: be32(head, 60)?,
         incompatible: 0,
+        compatible: 0,
+        autoclear: 0,
         refcount_order: 4,
         length: V2_LENGTH,
         compression_type: 0,
+        l1_entries: be32(head, 36)?,
+        l1_offset: be64(head, 40)?,
+        refcount_clusters: be32(head, 56)?,
+        refcount_offset: be64(head, 48)?,
     };
     check("cluster_bits", 20, u64::from(header.cluster_bits), 9, 21)?;
     if version == 3 {
         header.incompatible = be64(head, 72)?;
+        header.compatible = be64(head, 80)?;
+        header.autoclear = be64(head, 88)?;
         header.refcount_order = be32(head, 96)?;
         header.length = be32(head, 100)?;
         check("header_length", 100, u64::from(header.length), u64::from(V3_LENGTH), header.cluster_size())?;
@@ -88,14 +112,14 @@ pub(super) fn parse(head: &[u8]) -> Result<Header, Malformed> {
 }
 
 fn check_tables(head: &[u8], header: &Header) -> Result<(), Malformed> {
-    let l1_entries = u64::from(be32(head, 36)?);
+    let l1_entries = u64::from(header.l1_entries);
     let entry_bits = if header.has_extended_l2() { 4 } else { 3 };
     // One L2 table fills a cluster; each of its entries maps a cluster.
     let bytes_per_l1_entry = 1_u64 << (2 * header.cluster_bits - entry_bits);
     let needed = header.size.div_ceil(bytes_per_l1_entry);
     check("l1_size", 36, l1_entries, needed, MAX_L1_BYTES / 8)?;
     check("size", 24, header.size, 0, i64::MAX as u64)?;
-    check("refcount_table_clusters", 56, u64::from(be32(head, 56)?), 1, u64::from(u32::MAX))?;
+    check("refcount_table_clusters", 56, u64::from(header.refcount_clusters), 1, u64::from(u32::MAX))?;
     for (name, at) in [("l1_table_offset", 40), ("refcount_table_offset", 48), ("snapshots_offset", 64)] {
         let offset = be64(head, at)?;
         if !offset.is_multiple_of(header.cluster_size()) || offset > i64::MAX as u64 {
@@ -136,7 +160,11 @@ fn be64(head: &[u8], at: usize) -> Result<u64, Malformed> {
 }
 
 fn truncated() -> Malformed {
-    Malformed("qcow2: the file ends inside its header".to_owned())
+    malformed("the file ends inside its header")
+}
+
+pub(super) fn malformed(words: &str) -> Malformed {
+    Malformed(format!("qcow2: {words}"))
 }
 
 #[cfg(test)]

@@ -1,0 +1,132 @@
+//! Disks made by code, for tests and for the seeds of the fuzz targets: legal ones and hostile ones, none of them stored.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "made for tests: a sample that cannot be made is to fail loudly"
+)]
+
+mod disks;
+mod hostile;
+mod legal;
+
+pub use disks::{
+    dmg, gpt, iso, luks1, luks2, mbr, parallels, qcow, qcow2, qed, tar, udf, vdi, vhdx, vmdk, vmdk_stream, vpc,
+    vpc_fixed, vpc_footer,
+};
+pub use hostile::{Expected, Hostile, hostile};
+pub use legal::{Legal, legal};
+
+use crate::{Answer, Malformed, Request, Verdict, View, detect};
+
+/// How a disk is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// By range, its size known.
+    Ranged,
+    /// In order, its size known.
+    InOrder,
+    /// In order, its size unknown, as standard input is.
+    Unknown,
+}
+
+/// A disk that can be asked for its bytes.
+pub trait Disk {
+    /// Bytes in all.
+    fn size(&self) -> u64;
+    /// `len` bytes at `offset`, fewer at the end.
+    fn read(&self, offset: u64, len: u64) -> Vec<u8>;
+}
+
+impl Disk for [u8] {
+    fn size(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read(&self, offset: u64, len: u64) -> Vec<u8> {
+        let (from, to) = (offset.min(self.size()), offset.saturating_add(len).min(self.size()));
+        self[from as usize..to as usize].to_vec()
+    }
+}
+
+impl Disk for std::fs::File {
+    fn size(&self) -> u64 {
+        self.metadata().unwrap().len()
+    }
+
+    fn read(&self, offset: u64, len: u64) -> Vec<u8> {
+        let size = Disk::size(self);
+        let (from, to) = (offset.min(size), offset.saturating_add(len).min(size));
+        let mut bytes = vec![0; (to - from) as usize];
+        std::os::unix::fs::FileExt::read_exact_at(self, &mut bytes, from).unwrap();
+        bytes
+    }
+}
+
+/// What was read of a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Requests.
+    pub requests: usize,
+    /// Bytes answered.
+    pub bytes: u64,
+}
+
+/// Drives [`detect()`] over a disk as the component does.
+///
+/// # Errors
+/// The verdict's.
+pub fn drive(disk: &(impl Disk + ?Sized), access: Access) -> (Result<Verdict, Malformed>, Cost) {
+    drive_with(disk, access, detect)
+}
+
+/// As [`drive()`], with another function in the place of [`detect()`].
+///
+/// # Errors
+/// The function's.
+pub fn drive_with(
+    disk: &(impl Disk + ?Sized),
+    access: Access,
+    detect: impl Fn(&View) -> Result<Answer, Malformed>,
+) -> (Result<Verdict, Malformed>, Cost) {
+    let mut view = View::new((access != Access::Unknown).then(|| disk.size()));
+    let (mut cost, mut position) = (Cost::default(), 0);
+    loop {
+        let request = match detect(&view) {
+            Ok(Answer::Verdict(verdict)) => return (Ok(verdict), cost),
+            Ok(Answer::Need(request)) => request,
+            Err(why) => return (Err(why), cost),
+        };
+        cost.requests += 1;
+        assert!(cost.requests <= crate::MAX_REQUESTS, "{request:?} is one too many");
+        let bytes = match request {
+            Request::At { offset, .. } if access != Access::Ranged && offset < position => {
+                view.refuse(request);
+                continue;
+            }
+            Request::At { offset, len } => {
+                position = position.max((offset + u64::from(len)).min(disk.size()));
+                disk.read(offset, u64::from(len))
+            }
+            Request::Tail { len } => {
+                position = disk.size();
+                disk.read(disk.size().saturating_sub(u64::from(len)), u64::from(len))
+            }
+        };
+        cost.bytes += bytes.len() as u64;
+        assert!(cost.bytes <= crate::MAX_BYTES, "{request:?} is too much");
+        view.answer(request, bytes);
+        if access != Access::Ranged {
+            view.in_order();
+        }
+    }
+}
+
+/// What is said of a disk with ranges.
+///
+/// # Errors
+/// The verdict's.
+pub fn settled(disk: &[u8]) -> Result<Verdict, Malformed> {
+    drive(disk, Access::Ranged).0
+}
