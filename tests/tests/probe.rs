@@ -1,6 +1,8 @@
 //! What a probe sees: the same whenever the bytes come, never more than it asked for, and nothing but what is pushed.
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -405,27 +407,119 @@ fn an_iso_is_what_other_tools_say_it_is() {
     import([&*path, &to]).failed(11, "disk-refused", &says);
 }
 
+/// A disk of some format whose file has as many bytes as its guest's disk would.
+fn large(scratch: &Scratch, format: &str, options: &str) -> String {
+    let name = format!("disk-{}.{format}", options.len());
+    let path = scratch.text(&name);
+    let create = ["create", "-q", "-f", format];
+    let options = if options.is_empty() { vec![] } else { vec!["-o", options] };
+    run(Command::new("qemu-img").args(create).args(options).args([&path, LARGE]));
+    run(Command::new("truncate").args(["-s", &format!(">{LARGE}"), &path]));
+    name
+}
+
+/// Writes what a format has at its end to the end of a file that was made larger.
+fn ends_with(path: &Path, bytes: &[u8]) {
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    let end = file.metadata().unwrap().len();
+    file.write_all_at(bytes, end - bytes.len() as u64).unwrap();
+}
+
+const LARGE: &str = "64G";
+
 #[test]
 fn a_large_remote_disk_costs_few_requests_and_little() {
-    const LARGE: &str = "64G";
+    const MIB: u64 = 1 << 20;
     let scratch = Scratch::new();
-    let path = |name: &str| scratch.text(name);
-    run(Command::new("truncate").args(["-s", LARGE, &path("disk.raw")]));
-    let create = ["create", "-q", "-f", "qcow2", "-o", "preallocation=metadata"];
-    run(Command::new("qemu-img").args(create).args([&path("disk.qcow2"), LARGE]));
-    iso(&scratch, "disk.iso", &["xorriso", "-as", "mkisofs", "-quiet"]);
-    run(Command::new("truncate").args(["-s", LARGE, &path("disk.iso")]));
-    for (name, format) in [("disk.raw", "raw"), ("disk.qcow2", "qcow2"), ("disk.iso", "iso9660")] {
-        let (server, asked) = serve(Content::file(&scratch.path(name)), Manner::Honest);
-        let report = probed(&server.url(name), &server, &[]).done().report();
-        assert_eq!(report["disk"]["format"], format);
+    let mut disks = vec![];
+    for (format, options, most) in [
+        ("raw", "", MIB),
+        ("qcow2", "preallocation=metadata", MIB),
+        ("qcow2", "cluster_size=2M,extended_l2=on", MIB),
+        ("qcow2", "cluster_size=64K,compat=0.10", MIB),
+        ("vmdk", "", MIB),
+        ("qcow", "", 4 * MIB),
+        ("qed", "", 4 * MIB),
+        ("vdi", "", 4 * MIB),
+        ("vhdx", "", 4 * MIB),
+        ("vpc", "subformat=fixed,force_size=on", 4 * MIB),
+        ("parallels", "", 4 * MIB),
+    ] {
+        disks.push((large(&scratch, format, options), format, most));
+    }
+    let stream = large(&scratch, "vmdk", "subformat=streamOptimized");
+    // The footer has the header again, with another place of the grain directory.
+    let mut footer = vec![0; 1536];
+    let mut header = fs::File::open(scratch.path(&stream)).unwrap();
+    std::io::Read::read_exact(&mut header, &mut footer[512..1024]).unwrap();
+    (footer[0], footer[12]) = (1, 3);
+    footer[512 + 56..512 + 64].copy_from_slice(&1_u64.to_le_bytes());
+    ends_with(&scratch.path(&stream), &footer);
+    disks.push((stream, "vmdk", MIB));
+    let dynamic = large(&scratch, "vpc", "force_size=on");
+    let mut footer = [0; 512];
+    let mut copy = fs::File::open(scratch.path(&dynamic)).unwrap();
+    std::io::Read::read_exact(&mut copy, &mut footer).unwrap();
+    ends_with(&scratch.path(&dynamic), &footer);
+    disks.push((dynamic, "vpc", 4 * MIB));
+    iso(
+        &scratch,
+        "disk.iso",
+        &["xorriso", "-as", "mkisofs", "-quiet", "-b", "boot.img", "-no-emul-boot", "-c", "boot.cat"],
+    );
+    run(Command::new("truncate").args(["-s", LARGE, &scratch.text("disk.iso")]));
+    disks.push(("disk.iso".to_owned(), "iso9660", MIB));
+    for (name, format, most) in disks {
+        let (server, asked) = serve(Content::file(&scratch.path(&name)), Manner::Honest);
+        let report = probed(&server.url(&name), &server, &[]).done().report();
+        assert_eq!((&report["disk"]["format"], &report["outcome"]), (&json!(format), &json!("accepted")), "{name}");
         assert_eq!(report["disk"]["virtual_size"], 64_u64 << 30, "{name}");
         let (requests, sent) = asked.sum();
         println!("{name}: {requests} requests, {sent} bytes; ranges {:?}", asked.ranges());
         assert!(requests <= 10, "{name}: {requests} requests");
-        assert!(sent <= 1 << 20, "{name}: {sent} bytes");
+        assert!(sent <= most, "{name}: {sent} bytes");
         assert_eq!(asked.ranges().len(), requests - 1, "all but the one that opens it are for ranges");
     }
+}
+
+#[test]
+fn what_stands_at_the_end_of_a_disk_without_ranges_ends_the_upload() {
+    let scratch = Scratch::new();
+    let mut disk = qcow2(&scratch.path("disk.qcow2"));
+    let fixed = scratch.text("fixed.vpc");
+    run(Command::new("qemu-img").args([
+        "create",
+        "-q",
+        "-f",
+        "vpc",
+        "-o",
+        "subformat=fixed,force_size=on",
+        &fixed,
+        "1M",
+    ]));
+    let fixed = fs::read(fixed).unwrap();
+    disk.extend_from_slice(&fixed[fixed.len() - 512..]);
+    let says = ["`conectix` at 512 bytes before the end is the mark of VHD", "format-ambiguous"];
+    let pace = |size| -> Pace { Arc::new(move |_| (Duration::ZERO, size)) };
+    for (manner, size) in
+        [(Manner::InOrder, 1000), (Manner::InOrder, 65_536), (Manner::InOrder, 1 << 20), (Manner::Honest, 65_536)]
+    {
+        let (server, _) = serve_paced(Content::Bytes(disk.clone().into()), manner, pace(size));
+        let url = server.url("disk.qcow2");
+        imported(&scratch, &url, &server, &[]).failed(11, "disk-refused", &says);
+        assert_nothing_committed(&scratch);
+        probed(&url, &server, &[]).failed(11, "disk-refused", &says);
+    }
+    // What is refused by its head does not flow to its end.
+    let mut overlay = disk;
+    overlay[8..20].copy_from_slice(&[0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 11]);
+    let says = ["qcow2-backing-file", "tail-not-inspected"];
+    let ran = probe_from(["-", "--json"], &overlay).failed(11, "disk-refused", &says);
+    assert_eq!(ran.report()["source"]["bytes_probed"], 65_536);
+    // A fixed VHD is one although nothing but its end says so.
+    let size = fixed.len().to_string();
+    let report = probe_from(["-", "--json", "--size", &size], &fixed).done().report();
+    assert_eq!((&report["disk"]["format"], &report["disk"]["virtual_size"]), (&json!("vpc"), &json!(1 << 20)));
 }
 
 #[test]
