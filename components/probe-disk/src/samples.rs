@@ -10,6 +10,7 @@
 mod disks;
 mod hostile;
 mod legal;
+mod sparse;
 
 pub use disks::{
     dmg, gpt, iso, luks1, luks2, mbr, parallels, qcow, qcow2, qed, tar, udf, vdi, vhdx, vmdk, vmdk_stream, vpc,
@@ -17,6 +18,7 @@ pub use disks::{
 };
 pub use hostile::{Expected, Hostile, hostile};
 pub use legal::{Legal, legal};
+pub use sparse::Sparse;
 
 use crate::{Answer, Malformed, Request, Verdict, View, detect};
 
