@@ -55,6 +55,10 @@ doc:
 fuzz-check:
     cargo check --manifest-path fuzz/Cargo.toml
 
+# Fuzzes the probe, each format for that many seconds: `just fuzz 60 qcow2 vmdk`, or without names all of them.
+fuzz seconds *formats:
+    nice fuzz/run {{ seconds }} {{ formats }}
+
 # Licences, sources, duplicate cryptography.
 deny:
     cargo deny --locked check bans licenses sources

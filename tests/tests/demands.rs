@@ -133,6 +133,17 @@ fn formats_sizes_and_hazards_are_those_of_the_policy() {
         stage.under(&demand, &dirty, &[]).failed(11, "disk-refused", &says);
     }
     stage.under("", &dirty, &["--tag", "dirty"]).done();
+
+    // What the probe wants refused passes where the policy accepts it by its name, and is told.
+    let overlay = stage.scratch.text("overlay.qcow2");
+    run(Command::new("qemu-img").args(["create", "-q", "-f", "qcow2", "-b", &vm, "-F", "qcow2", &overlay]));
+    let accepted = "[require]\naccepted-hazards = [\"wrapped\", \"qcow2-backing-file\"]";
+    let ran = stage.under(accepted, &overlay, &["--tag", "overlay"]).done();
+    assert!(ran.stderr.contains("backing file `"), "{}", ran.stderr);
+    let other = "[require]\naccepted-hazards = [\"wrapped\"]";
+    stage.under(other, &overlay, &[]).failed(11, "disk-refused", &["qcow2-backing-file"]);
+    let policy = stage.policy(accepted);
+    assert_eq!(probe([&*overlay, "--policy", &policy, "--json"]).done().report()["outcome"], "accepted");
 }
 
 #[test]

@@ -32,6 +32,7 @@ impl Describe for Component {
 impl Probe for Component {
     async fn detect(disk: &Window) -> Result<Verdict, Failure> {
         let mut view = View::new(disk.size());
+        view.expect(disk.expected_format());
         // The view bounds the requests, and with them the turns.
         loop {
             let request = match detect(&view).map_err(|malformed| Failure::Invalid(malformed.0))? {

@@ -137,7 +137,7 @@ fn settle(view: &View) -> Result<Verdict, Stop> {
     for (_, mark) in candidates.filter(|(second, _)| !legal_together(format.name, second.name)) {
         ambiguous(&mut verdict, &mark);
     }
-    if verdict.is_refused() && view.flows_in_order() {
+    if view.flows_in_order() && (verdict.is_refused() || view.expects_none_of(&[format.name])) {
         // What is refused anyway is not carried to its end for the sake of its tail; nor is anything said of the tail.
         verdict.refuse("tail-not-inspected", "the disk is refused by its head, so that its tail was not waited for");
     } else {
@@ -146,8 +146,17 @@ fn settle(view: &View) -> Result<Verdict, Stop> {
     Ok(finished(verdict, format.runs))
 }
 
+/// What a disk without a mark at its head can be.
+const WITHOUT_MARK: [&str; 3] = ["raw", "vpc", "dmg"];
+
 /// A disk without a mark at its head: one with a mark at its tail, else raw.
 fn without_mark(view: &View) -> Result<Verdict, Stop> {
+    if view.flows_in_order() && view.expects_none_of(&WITHOUT_MARK) {
+        let mut verdict = raw::inspect(view)?;
+        let message = "nothing at its head is of the expected format, so that its tail was not waited for";
+        verdict.refuse("tail-not-inspected", message);
+        return Ok(finished(verdict, true));
+    }
     let end = view.tail(TAIL)?;
     let (mut verdict, runs) = match end {
         Some(end) if vpc::marked_at_tail(end).is_some() => (vpc::inspect(view)?, true),
@@ -291,6 +300,34 @@ mod tests {
             let codes: Vec<_> = verdict.unwrap().hazards.into_iter().map(|hazard| hazard.code).collect();
             assert_eq!(codes, ["qcow2-backing-file", "tail-not-inspected"]);
             assert_eq!(cost.bytes, FIRST_READ);
+        }
+    }
+
+    #[test]
+    fn another_format_than_the_expected_one_is_told_before_the_tail() {
+        let first = Request::At { offset: 0, len: FIRST_READ as u32 };
+        let seen = |disk: &[u8], expected: &str| {
+            let mut view = View::new(Some(1 << 30));
+            view.answer(first, disk[..65_536].to_vec());
+            view.in_order();
+            view.expect(Some(expected.to_owned()));
+            detect(&view).unwrap()
+        };
+        let told = |answer: Answer| match answer {
+            Answer::Verdict(verdict) => {
+                (verdict.format, verdict.hazards.into_iter().map(|hazard| hazard.code).collect::<Vec<_>>())
+            }
+            Answer::Need(request) => panic!("{request:?}"),
+        };
+        let tail = Answer::Need(Request::Tail { len: TAIL as u32 });
+        let mut qcow2 = samples::qcow2();
+        qcow2.resize(65_536.max(qcow2.len()), 0);
+        assert_eq!(told(seen(&qcow2, "raw")), ("qcow2", vec!["tail-not-inspected"]));
+        assert_eq!(seen(&qcow2, "qcow2"), tail);
+        let raw = vec![7; 65_536];
+        assert_eq!(told(seen(&raw, "qcow2")), ("raw", vec!["tail-not-inspected"]));
+        for at_the_tail in WITHOUT_MARK {
+            assert_eq!(seen(&raw, at_the_tail), tail, "{at_the_tail}");
         }
     }
 

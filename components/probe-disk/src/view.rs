@@ -61,6 +61,7 @@ pub struct View {
     /// Offsets that a disk that is read in order has passed.
     gone: Vec<u64>,
     in_order: bool,
+    expected: Option<String>,
     requests: usize,
     counted: u64,
 }
@@ -107,6 +108,16 @@ impl View {
     /// Takes note that the disk can only be read in order, so that its tail comes when all of it has flowed.
     pub const fn in_order(&mut self) {
         self.in_order = true;
+    }
+
+    /// Takes note of the format that the user says the disk has.
+    pub fn expect(&mut self, format: Option<String>) {
+        self.expected = format;
+    }
+
+    /// Whether the user says that the disk has another format than one of these.
+    pub(crate) fn expects_none_of(&self, formats: &[&str]) -> bool {
+        self.expected.as_deref().is_some_and(|expected| !formats.contains(&expected))
     }
 
     pub(crate) const fn flows_in_order(&self) -> bool {

@@ -48,7 +48,7 @@ impl Wanted<'_> {
     pub(super) fn verdict(&self, verdict: Verdict) -> Result<Verdict> {
         let mut wrong = self.format(&verdict);
         wrong.extend(self.virtual_size(&verdict));
-        wrong.extend(hazards(&verdict));
+        wrong.extend(self.hazards(&verdict));
         wrong.extend(self.refused_hazards(&verdict));
         let mut wrong = wrong.into_iter();
         let Some((code, message)) = wrong.next() else { return Ok(verdict) };
@@ -83,6 +83,18 @@ impl Wanted<'_> {
         Some((Code::DiskTooLarge, message))
     }
 
+    /// What a probe wants refused is refused, unless the policy accepts it by name.
+    fn hazards(&self, verdict: &Verdict) -> Vec<(Code, String)> {
+        let grave = verdict.hazards.iter().filter(|hazard| hazard.severity == Severity::Refuse);
+        let refused = grave.filter(|hazard| !self.require.accepts_hazard(&hazard.code));
+        let worded = refused.enumerate().map(|(at, hazard)| {
+            let words = format!("{} ({})", hazard.message, hazard.code);
+            let message = if at == 0 { format!("the {} disk is refused: {words}", verdict.format) } else { words };
+            (Code::DiskRefused, message)
+        });
+        worded.collect()
+    }
+
     fn refused_hazards(&self, verdict: &Verdict) -> Vec<(Code, String)> {
         let lighter = verdict.hazards.iter().filter(|hazard| hazard.severity != Severity::Refuse);
         let refused = lighter.filter_map(|hazard| {
@@ -107,17 +119,6 @@ pub(super) fn checksum_named(require: &Require, named: &[Checksum]) -> Result<()
     let message = format!("no checksum was named that the policy's {rule} accepts: {}", accepted.join(", "));
     Err(Error::new(Code::ChecksumRequired, Stage::Plan, message)
         .hint("name it, or the file that has it: --checksum ALGO:HEX, --checksum-file URL"))
-}
-
-/// What a probe wants refused is refused, whatever the policy says.
-fn hazards(verdict: &Verdict) -> Vec<(Code, String)> {
-    let grave = verdict.hazards.iter().filter(|hazard| hazard.severity == Severity::Refuse);
-    let worded = grave.enumerate().map(|(at, hazard)| {
-        let words = format!("{} ({})", hazard.message, hazard.code);
-        let message = if at == 0 { format!("the {} disk is refused: {words}", verdict.format) } else { words };
-        (Code::DiskRefused, message)
-    });
-    worded.collect()
 }
 
 #[cfg(test)]
@@ -171,5 +172,16 @@ mod tests {
         let usual = Wanted { require: &none, format: None };
         assert_eq!(usual.verdict(found).unwrap_err().code(), Code::DiskRefused);
         assert!(usual.verdict(verdict(&[("w", Severity::Warning)])).is_ok());
+    }
+
+    #[test]
+    fn what_the_policy_accepts_by_name_passes_and_nothing_else_does() {
+        let require =
+            Require { accepted_hazards: vec![Sited::new("r".parse().unwrap(), Site::BuiltIn)], ..Require::default() };
+        let wanted = Wanted { require: &require, format: None };
+        assert!(wanted.verdict(verdict(&[("r", Severity::Refuse), ("w", Severity::Warning)])).is_ok());
+        let error = wanted.verdict(verdict(&[("r", Severity::Refuse), ("s", Severity::Refuse)])).unwrap_err();
+        assert_eq!(error.to_string(), "the raw disk is refused: about s (s)");
+        assert!(error.causes().is_empty());
     }
 }

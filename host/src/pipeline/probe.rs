@@ -105,7 +105,7 @@ async fn look(plan: &ProbePlan, net: &Net, interrupted: &Interrupted, known: &mu
 /// Nothing flows: every request is answered by range, each going on where it breaks.
 async fn by_range(engine: &Engine, probe: &Component, ranges: Resumable, size: Option<u64>) -> (Result<Verdict>, u64) {
     let window = Window::over(Arc::new(ranges), size);
-    (stages::detect(engine, probe, &window).await, window.answered())
+    (stages::detect(engine, probe, &window, None).await, window.answered())
 }
 
 /// The disk flows as the probe asks, and goes nowhere.
@@ -124,7 +124,7 @@ async fn in_order(
         });
     }
     let (flow, window) = windowed(flow, size, Seek::InOrder);
-    let detect = stages::detect(engine, probe, &window);
+    let detect = stages::detect(engine, probe, &window, None);
     let verdict = looked(flow, detect, &window).await;
     Ok((verdict, window.answered()))
 }

@@ -20,7 +20,8 @@ use crate::error::{Error, Result, Stage};
 use crate::net::redacted;
 use crate::observe::{Phase, Task};
 use crate::oci::{Digest, Image, ImageFacts, image, label};
-use crate::stages::{self, Compressor, Entry, Facts, FramedLayer, Severity, Verdict};
+use crate::policy::ProbeName;
+use crate::stages::{self, Compressor, Entry, Facts, FramedLayer, Hazard, Severity, Verdict};
 use crate::stream::{Seek, Window, windowed};
 
 /// An image that stands at its destination, verified and tagged.
@@ -92,7 +93,8 @@ async fn carry(
         (from, Seek::Ranged(ranges)) if from > 0 => (flow, Window::over(Arc::clone(ranges), Some(entry.size))),
         _ => windowed(flow, Some(entry.size), seek.clone()),
     };
-    let probe = stages::detect(run.engine, &run.components.probe, &window);
+    let expected = run.plan.format.as_ref().map(ProbeName::as_str);
+    let probe = stages::detect(run.engine, &run.components.probe, &window, expected);
 
     let (layer, verdict) = if let Some(layer) = &course.there {
         (layer.clone(), found(run, looked(flow, probe, &window).await?)?)
@@ -173,10 +175,17 @@ async fn together<T>(
 /// Notes what the probe found, says at once what is dangerous about it, and refuses what is not wanted.
 fn found(run: &Run<'_>, verdict: Verdict) -> Result<Verdict> {
     run.ledger.verdict(&verdict);
-    for hazard in verdict.hazards.iter().filter(|hazard| hazard.severity == Severity::Warning) {
+    let wanted = run.wanted();
+    let told = |hazard: &&Hazard| match hazard.severity {
+        Severity::Note => false,
+        Severity::Warning => true,
+        // Nobody is to learn it from the guest machine.
+        Severity::Refuse => wanted.require.accepts_hazard(&hazard.code),
+    };
+    for hazard in verdict.hazards.iter().filter(told) {
         run.progress.warn(&hazard.code, &hazard.message);
     }
-    run.wanted().verdict(verdict)
+    wanted.verdict(verdict)
 }
 
 impl Run<'_> {

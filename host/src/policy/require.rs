@@ -14,6 +14,8 @@ pub struct Require {
     pub formats: Vec<Sited<ProbeName>>,
     /// Hazards that are refused although the probe would let them pass.
     pub refused_hazards: Vec<Sited<HazardPattern>>,
+    /// Hazards that are accepted although the probe wants them refused: each by its name.
+    pub accepted_hazards: Vec<Sited<ProbeName>>,
     /// The most bytes of the disk, behind the filters.
     pub max_size: Option<Sited<u64>>,
     /// The most bytes of the disk as a guest machine would see it.
@@ -73,6 +75,12 @@ impl Require {
         };
         let refused = self.refused_hazards.iter().find(|refused| covers(&refused.value))?;
         Some(Rule { key: "require.refused-hazards", site: refused.site.clone() })
+    }
+
+    /// Whether a hazard that the probe wants refused is accepted.
+    #[must_use]
+    pub fn accepts_hazard(&self, code: &str) -> bool {
+        self.accepted_hazards.iter().any(|accepted| accepted.value.0 == code)
     }
 
     /// The bound that a disk of `size` bytes is beyond, if it is.
@@ -154,6 +162,7 @@ mod tests {
         assert_eq!(none.missing_checksum(std::iter::empty()), None);
         assert_eq!(none.refuses_format("anything"), None);
         assert_eq!(none.refuses_hazard("anything"), None);
+        assert!(!none.accepts_hazard("anything"));
         assert_eq!((none.refuses_size(u64::MAX), none.refuses_virtual_size(None)), (None, None));
     }
 
@@ -179,5 +188,7 @@ mod tests {
         assert!(require.refuses_virtual_size(None).is_some(), "nobody vouches for it");
         let all = parsed("[require]\nrefused-hazards = [\"*\"]").unwrap().require;
         assert!(all.refuses_hazard("anything").is_some());
+        let some = parsed("[require]\naccepted-hazards = [\"a\", \"b\"]").unwrap().require;
+        assert_eq!(["a", "b", "c"].map(|code| some.accepts_hazard(code)), [true, true, false]);
     }
 }

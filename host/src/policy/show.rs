@@ -105,12 +105,20 @@ impl Policy {
     }
 
     fn write_require(&self, out: &mut String) -> fmt::Result {
-        let Require { checksum, formats, refused_hazards, max_size, max_virtual_size, encrypted_uploads } =
-            &self.require;
+        let Require {
+            checksum,
+            formats,
+            refused_hazards,
+            accepted_hazards,
+            max_size,
+            max_virtual_size,
+            encrypted_uploads,
+        } = &self.require;
         writeln!(out, "\n[require]")?;
         list(out, "checksum", checksum.iter().map(|name| (name.value.as_str().to_owned(), &name.site)))?;
         list(out, "formats", formats.iter().map(shown))?;
         list(out, "refused-hazards", refused_hazards.iter().map(shown))?;
+        list(out, "accepted-hazards", accepted_hazards.iter().map(shown))?;
         for (name, most) in [("max-size", max_size), ("max-virtual-size", max_virtual_size)] {
             if let Some(most) = most {
                 single(out, name, &quoted(&shown_size(most.value)), &most.site)?;
@@ -249,7 +257,7 @@ mod tests {
         kinds = [\"source\"]\norigins = [\"file\"]\nhosts = [\"a:1\"]\nmethods = [\"GET\"]\noptions = [\"o\"]\n\
         memory = \"5MiB\"\ncpu = \"90s\"\noutput = \"3TiB\"\n[destinations]\noverwrite = false\n[[destinations.repository]]\nmatch = \"a.b/**\"\n\
         tags = [\"v*\"]\noverwrite = true\n[[destinations.repository]]\nmatch = \"*:5000/c*\"\n[require]\nchecksum = [\"sha256\"]\n\
-        formats = [\"raw\"]\nrefused-hazards = [\"*\"]\nmax-size = \"3TiB\"\nencrypted-uploads = true\n[flags]\nallow = [\"--ca\"]";
+        formats = [\"raw\"]\nrefused-hazards = [\"a\"]\naccepted-hazards = [\"wrapped\"]\nmax-size = \"3TiB\"\nencrypted-uploads = true\n[flags]\nallow = [\"--ca\"]";
 
     #[test]
     fn what_is_shown_reads_as_the_same_policy() {

@@ -57,6 +57,7 @@ const MAX_SENTENCE: usize = 1024;
 #[derive(Default)]
 pub(crate) struct ProbeState {
     windows: ResourceTable,
+    expected_format: Option<String>,
 }
 
 impl ProbeState {
@@ -85,13 +86,20 @@ pub(super) async fn instantiate(
     Ok((guest, described, pulse))
 }
 
-/// Has `component` look at a disk through `disk`, and lets the disk flow on when it has.
+/// Has `component` look at a disk through `disk`, and lets the disk flow on when it has. It is told the format that the user
+/// expects, to say at once that it is another.
 ///
 /// # Errors
 /// `disk-invalid` if the disk is malformed; the component's failure; `component-contract` if the verdict is out of bounds.
-pub async fn detect(engine: &Engine, component: &Component, disk: &stream::Window) -> Result<Verdict> {
+pub async fn detect(
+    engine: &Engine,
+    component: &Component,
+    disk: &stream::Window,
+    expected_format: Option<&str>,
+) -> Result<Verdict> {
     let (mut guest, described, pulse) = instantiate(engine, component).await?;
     let interface = guest.load(probe::GuestIndices::new, |indices, store, instance| indices.load(store, instance))?;
+    guest.store().data_mut().stage.expected_format = expected_format.map(str::to_owned);
     let resource = guest
         .store()
         .data_mut()
@@ -120,6 +128,10 @@ impl window::Host for StoreState<ProbeState> {}
 impl window::HostWindow for StoreState<ProbeState> {
     fn size(&mut self, disk: Resource<Window>) -> wasmtime::Result<Option<u64>> {
         Ok(self.stage.window(&disk)?.size())
+    }
+
+    fn expected_format(&mut self, _: Resource<Window>) -> wasmtime::Result<Option<String>> {
+        Ok(self.stage.expected_format.clone())
     }
 
     fn drop(&mut self, disk: Resource<Window>) -> wasmtime::Result<()> {

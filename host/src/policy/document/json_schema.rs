@@ -78,7 +78,8 @@ fn shape(path: &str) -> Shape {
         | "components.allow.options"
         | "destinations.repository.tags"
         | "require.formats"
-        | "require.refused-hazards" => Shape::Texts,
+        | "require.refused-hazards"
+        | "require.accepted-hazards" => Shape::Texts,
         "extends"
         | "tls.host.match"
         | "tls.host.certificate"

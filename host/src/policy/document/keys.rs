@@ -103,6 +103,7 @@ pub const KEYS: &[Key] = &[
     built("require.checksum"),
     built("require.formats"),
     built("require.refused-hazards"),
+    built("require.accepted-hazards"),
     built("require.max-size"),
     built("require.max-virtual-size"),
     built("require.encrypted-uploads"),
