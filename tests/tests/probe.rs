@@ -14,6 +14,8 @@ use longshore_tests::program::{Ran, import, probe, probe_from};
 use longshore_tests::ranges::{Content, Manner, Pace, serve, serve_paced};
 use longshore_tests::scratch::{Scratch, attempts, noise, qcow2, raw, run};
 use longshore_tests::script::Script;
+use probe_disk::samples::{self, legal};
+use probe_disk::{MAX_BYTES, MAX_MEMORY};
 use serde_json::{Value, json};
 
 /// A disk that begins with a script for `probe-script`.
@@ -407,13 +409,98 @@ fn an_iso_is_what_other_tools_say_it_is() {
     import([&*path, &to]).failed(11, "disk-refused", &says);
 }
 
+#[test]
+fn a_verdict_is_the_same_however_the_bytes_are_split() {
+    /// Bytes of a disk that is sent in the smallest pieces.
+    const SMALL: usize = 200 << 10;
+    const PIECES: [usize; 5] = [1, 7, 512, 64 << 10, 1 << 20];
+    let mut formats = std::collections::BTreeMap::new();
+    for disk in legal().into_iter().filter(|disk| !disk.image.is_empty()) {
+        // One of each format, the smallest, and all that VHDX and GPT can have where their tables lie far away.
+        let far = matches!(disk.name, "vhdx: metadata anywhere" | "raw: GPT of 4096" | "vmdk: stream");
+        let other = formats.entry((disk.format, far.then_some(disk.name))).or_insert_with(|| disk.clone());
+        if disk.image.len() < other.image.len() {
+            *other = disk;
+        }
+    }
+    let mut tried = [0; PIECES.len()];
+    for disk in formats.values() {
+        let small = disk.image.len() <= SMALL;
+        let mut verdicts = vec![];
+        for (number, piece) in PIECES.into_iter().enumerate().filter(|(_, piece)| small || *piece >= 512) {
+            let pace: Pace = Arc::new(move |_| (Duration::ZERO, piece));
+            let (server, asked) = serve_paced(Content::Bytes(disk.image.clone().into()), Manner::InOrder, pace);
+            let report = probed(&server.url("disk"), &server, &[]).done().report();
+            assert_eq!(asked.ranges(), [""; 0]);
+            verdicts.push(report["disk"].clone());
+            tried[number] += 1;
+        }
+        let first = &verdicts[0];
+        assert_eq!(
+            (&first["format"], &first["virtual_size"]),
+            (&json!(disk.format), &json!(disk.size)),
+            "{}",
+            disk.name
+        );
+        assert!(verdicts.iter().all(|other| other == first), "{}: {verdicts:?}", disk.name);
+    }
+    assert!(formats.len() >= 14 && tried.iter().all(|tried| *tried >= 6), "{tried:?} of {} formats", formats.len());
+}
+
+#[test]
+fn no_disk_makes_a_probe_take_more_memory_than_it_may() {
+    let scratch = Scratch::new();
+    let policy = scratch.text("policy.toml");
+    let bound = format!("schema = \"longshore.policy/v1\"\n[limits]\ncomponent-memory = \"{}MiB\"\n", MAX_MEMORY >> 20);
+    fs::write(&policy, bound).unwrap();
+    // What makes each format read and keep the most that it does.
+    let mut large_extensions = vec![0; 8 << 20];
+    large_extensions[..112].copy_from_slice(&samples::qcow2()[..112]);
+    large_extensions[23] = 21;
+    for (at, value) in [(40, 2_u64 << 21), (48, 1 << 21)] {
+        large_extensions[at..at + 8].copy_from_slice(&value.to_be_bytes());
+    }
+    let mut at = 104;
+    while at + 400_008 < 2 << 20 {
+        large_extensions[at..at + 8].copy_from_slice(&[0x12, 0x34, 0x56, 0x78, 0, 6, 0x1A, 0x80]);
+        at += 400_008;
+    }
+    let extents = format!("version=1\n{}", "RW 1 FLAT \"a\"\n".repeat(16_000));
+    let lines = format!("version=1\n{}", "createType=\"monolithicFlat\"\n".repeat(16_000));
+    let segment = "\"1\":{\"offset\":\"4194304\",\"size\":\"512\"},";
+    let segments =
+        format!("{{\"segments\":{{{}\"0\":{{\"offset\":\"4194304\",\"size\":\"512\"}}}}}}", segment.repeat(20_000));
+    let mut luks = samples::luks2("dynamic");
+    luks.resize(8 << 20, 0);
+    luks[8..16].copy_from_slice(&(4_u64 << 20).to_be_bytes());
+    luks[4096..4096 + segments.len()].copy_from_slice(segments.as_bytes());
+    for (name, disk, exit, code) in [
+        ("qcow2", large_extensions, 0, ""),
+        ("extents", extents.into_bytes(), 11, "disk-refused"),
+        ("lines", lines.into_bytes(), 11, "disk-refused"),
+        ("luks", luks, 0, ""),
+        ("vhdx", samples::vhdx(9), 0, ""),
+        ("gpt", samples::gpt(4096), 0, ""),
+        ("iso", samples::iso(), 0, ""),
+    ] {
+        let path = scratch.text(name);
+        fs::write(&path, &disk).unwrap();
+        let size = disk.len().to_string();
+        let judged = |ran: Ran| if exit == 0 { ran.done() } else { ran.failed(exit, code, &[]) };
+        let report = judged(probe([&*path, "--json", "--policy", &policy])).report();
+        assert!(report["source"]["bytes_probed"].as_u64().unwrap() <= MAX_BYTES, "{name}");
+        judged(probe_from(["-", "--json", "--policy", &policy, "--size", &size], &disk));
+    }
+}
+
 /// A disk of some format whose file has as many bytes as its guest's disk would.
 fn large(scratch: &Scratch, format: &str, options: &str) -> String {
     let name = format!("disk-{}.{format}", options.len());
     let path = scratch.text(&name);
     let create = ["create", "-q", "-f", format];
     let options = if options.is_empty() { vec![] } else { vec!["-o", options] };
-    run(Command::new("qemu-img").args(create).args(options).args([&path, LARGE]));
+    let secret = ["--object", "secret,id=key,data=secret"];
+    run(Command::new("qemu-img").args(create).args(secret).args(options).args([&path, LARGE]));
     run(Command::new("truncate").args(["-s", &format!(">{LARGE}"), &path]));
     name
 }
@@ -444,6 +531,7 @@ fn a_large_remote_disk_costs_few_requests_and_little() {
         ("vhdx", "", 4 * MIB),
         ("vpc", "subformat=fixed,force_size=on", 4 * MIB),
         ("parallels", "", 4 * MIB),
+        ("luks", "key-secret=key,iter-time=10", 4 * MIB),
     ] {
         disks.push((large(&scratch, format, options), format, most));
     }

@@ -139,7 +139,10 @@ fn settle(view: &View) -> Result<Verdict, Stop> {
     }
     if view.flows_in_order() && (verdict.is_refused() || view.expects_none_of(&[format.name])) {
         // What is refused anyway is not carried to its end for the sake of its tail; nor is anything said of the tail.
-        verdict.refuse("tail-not-inspected", "the disk is refused by its head, so that its tail was not waited for");
+        verdict.refuse(
+            "tail-not-inspected",
+            "the disk is refused by its first 65536 bytes, so that its tail was not waited for",
+        );
     } else {
         tail(view, &mut verdict)?;
     }
@@ -153,7 +156,7 @@ const WITHOUT_MARK: [&str; 3] = ["raw", "vpc", "dmg"];
 fn without_mark(view: &View) -> Result<Verdict, Stop> {
     if view.flows_in_order() && view.expects_none_of(&WITHOUT_MARK) {
         let mut verdict = raw::inspect(view)?;
-        let message = "nothing at its head is of the expected format, so that its tail was not waited for";
+        let message = "nothing in its first 65536 bytes is of the expected format, so that its tail was not waited for";
         verdict.refuse("tail-not-inspected", message);
         return Ok(finished(verdict, true));
     }
@@ -176,8 +179,10 @@ fn legal_together(first: &str, second: &str) -> bool {
 /// often holds, and says nothing.
 fn tail(view: &View, verdict: &mut Verdict) -> Result<(), Stop> {
     let Some(end) = view.tail(TAIL)? else {
-        verdict
-            .refuse("tail-not-inspected", "the source does not say where the disk ends, so that its tail is unknown");
+        verdict.refuse(
+            "tail-not-inspected",
+            "the source does not say where the disk ends, so that its last 4096 bytes are unknown",
+        );
         return Ok(());
     };
     for (mark, format) in [(vpc::marked_at_tail(end), "vpc"), (dmg::marked(end), "dmg")] {

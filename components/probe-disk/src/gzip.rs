@@ -31,9 +31,10 @@ pub(crate) enum Size {
 /// A wrapper, whose contents are not looked at here.
 pub(crate) fn wrapped(format: &'static str) -> Verdict {
     let mut verdict = Verdict::new(format, None);
+    verdict.detail("content-inspected", "no");
     verdict.refuse(
         "wrapped",
-        format!("a {format} file: no hypervisor reads it as it is, and what is in it was not inspected"),
+        format!("the mark of {format} at 0: no hypervisor reads it as it is, and what is in it was not inspected"),
     );
     verdict
 }

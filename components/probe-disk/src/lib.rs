@@ -38,4 +38,4 @@ mod zstd;
 
 pub use detect::{Answer, FORMATS, Format, TAIL, detect, inspect_as};
 pub use verdict::{Hazard, MAX_HAZARDS, Malformed, Severity, Verdict};
-pub use view::{MAX_BYTES, MAX_REQUESTS, Request, View};
+pub use view::{MAX_BYTES, MAX_MEMORY, MAX_REQUESTS, Request, View};

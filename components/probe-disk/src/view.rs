@@ -12,6 +12,10 @@ pub const MAX_REQUESTS: usize = 9;
 /// The most bytes that are read of one disk, where a request counts for at least [`MIN_READ`], as the window has it.
 pub const MAX_BYTES: u64 = 4 << 20;
 
+/// The most bytes of memory that a guest of this probe takes, whatever the disk is: what was read, twice while a piece grows,
+/// what is made of it, and its code's own.
+pub const MAX_MEMORY: u64 = 16 << 20;
+
 /// The most bytes of one request, as the window has it.
 const MAX_READ: u64 = 1 << 20;
 

@@ -45,6 +45,9 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
 fn extent_alone(kind: &str, sectors: u64) -> Verdict {
     let mut verdict = Verdict::new("vmdk", Some(sectors * SECTOR));
     verdict.detail("create-type", kind);
-    verdict.refuse("vmdk-extent-alone", format!("an extent of {kind} without the descriptor that it is a part of"));
+    verdict.refuse(
+        "vmdk-extent-alone",
+        format!("an extent of {kind} by its mark at 0, without the descriptor that it is a part of"),
+    );
     verdict
 }

@@ -82,7 +82,7 @@ fn sparse(view: &View) -> Result<Verdict, Stop> {
     dynamic(&mut verdict, view, &Fields::new("vpc", "dynamic disk header", footer.data_offset, bytes), &footer, bytes)?;
     match view.tail(FOOTER)? {
         Some(tail) if tail != copy && tail.starts_with(COOKIE) => {
-            verdict.refuse("vpc-footer-differs", "the footer at the end differs from its copy at the start");
+            verdict.refuse("vpc-footer-differs", "the footer in the last 512 bytes differs from its copy at 0");
         }
         Some(tail) if tail != copy => {
             let message = format!("no footer at the end, where {} stands", quoted(tail.get(..8).unwrap_or_default()));

@@ -28,7 +28,8 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
     let size = match content(view) {
         Ok(size) => size.map(Size::Exact),
         Err(Stop::Malformed(why)) => {
-            verdict.warn("xz-index", format!("the sizes at the end do not hold: {}", why.0));
+            let end = view.size().unwrap_or_default();
+            verdict.warn("xz-index", format!("the sizes before the end at {end} do not hold: {}", why.0));
             None
         }
         Err(need) => return Err(need),

@@ -47,7 +47,7 @@ fn every_hostile_disk_is_refused_for_what_is_wrong_with_it() {
     let all = hostile();
     let names: BTreeSet<_> = all.iter().map(|disk| disk.name).collect();
     assert_eq!(names.len(), all.len(), "each has a name of its own");
-    assert!(all.len() >= 155, "{} hostile disks", all.len());
+    assert!(all.len() >= 165, "{} hostile disks", all.len());
     for disk in all {
         for access in [Access::Ranged, Access::InOrder, Access::Unknown] {
             let (answer, cost) = drive(&disk.image[..], access);
@@ -77,6 +77,9 @@ fn every_message_names_where_its_bytes_stand() {
         if let Ok(verdict) = settled(&disk.image) {
             for hazard in verdict.hazards {
                 assert!(!hazard.message.is_empty() && hazard.message.len() <= 1024, "{}", disk.name);
+                // The offset, or the text itself.
+                let proves = hazard.message.contains('`') || hazard.message.bytes().any(|byte| byte.is_ascii_digit());
+                assert!(proves, "{}: {}", disk.name, hazard.message);
                 assert!(
                     hazard.message.is_ascii() && !hazard.message.contains('\n'),
                     "{}: {}",

@@ -129,7 +129,9 @@ const QCOW2: [(&str, Expected, Change); 38] = [
     ("qcow2 and GPT", Refused("format-ambiguous"), |i| put(i, 510, &gpt(512)[510..1024])),
 ];
 
-const QCOW: [(&str, Expected, Change); 6] = [
+const QCOW: [(&str, Expected, Change); 8] = [
+    ("qcow: backing file by json", Refused("qcow-backing-file"), |i| backing(i, "json:{\"driver\":\"file\"}")),
+    ("qcow: backing file without a name", Refused("qcow-backing-file"), |i| be64(i, 8, 1024)),
     ("qcow: backing file", Refused("qcow-backing-file"), |i| backing(i, "/etc/passwd")),
     ("qcow: encrypted", Refused("qcow-encrypted"), |i| be32(i, 36, 1)),
     ("qcow: size 0", Malformed("size at 24"), |i| be64(i, 24, 0)),
@@ -210,7 +212,7 @@ const VMDK: [(&str, Expected, Change); 24] = [
 /// Where the footer's header begins, from the end.
 const FOOTER: usize = 1024;
 
-const VMDK_STREAM: [(&str, Expected, Change); 7] = [
+const VMDK_STREAM: [(&str, Expected, Change); 11] = [
     ("vmdk: footer of another capacity", Refused("vmdk-footer-differs"), |i| {
         let at = i.len() - FOOTER;
         le64(i, at + 12, 1 << 40 >> 9);
@@ -222,6 +224,22 @@ const VMDK_STREAM: [(&str, Expected, Change); 7] = [
     ("vmdk: footer without flags", Refused("vmdk-footer-differs"), |i| {
         let at = i.len() - FOOTER;
         le32(i, at + 8, 3);
+    }),
+    ("vmdk: footer of another version", Refused("vmdk-footer-differs"), |i| {
+        let at = i.len() - FOOTER;
+        le32(i, at + 4, 1);
+    }),
+    ("vmdk: footer with another descriptor", Refused("vmdk-footer-differs"), |i| {
+        let at = i.len() - FOOTER;
+        le64(i, at + 28, 2);
+    }),
+    ("vmdk: footer with a longer descriptor", Refused("vmdk-footer-differs"), |i| {
+        let at = i.len() - FOOTER;
+        le64(i, at + 36, 21);
+    }),
+    ("vmdk: footer with other grain tables", Refused("vmdk-footer-differs"), |i| {
+        let at = i.len() - FOOTER;
+        le32(i, at + 44, 256);
     }),
     ("vmdk: footer out of bounds", Refused("vmdk-footer-differs"), |i| {
         let at = i.len() - FOOTER;
@@ -434,6 +452,9 @@ fn descriptors() -> Vec<(&'static str, String)> {
         ("vmdk text: without a version", bare.replace("version=1\n", "")),
         ("vmdk text: vmfs", flat("vmfs", "RW 2048 VMFS \"/dev/sda\"")),
         ("vmdk text: raw device", flat("fullDevice", "RW 2048 FLAT \"/dev/sda\" 0")),
+        ("vmdk text: raw device mapping", flat("vmfsRawDeviceMap", "RW 2048 VMFSRDM \"disk-rdm.vmdk\"")),
+        ("vmdk text: pass-through", flat("vmfsPassthroughRawDeviceMap", "RW 2048 VMFSRDM \"disk-rdmp.vmdk\"")),
+        ("vmdk text: split flat", flat("twoGbMaxExtentFlat", "RW 2048 FLAT \"../../other.vmdk\" 0")),
         ("vmdk text: sparse", flat("twoGbMaxExtentSparse", "RW 2048 SPARSE \"disk-s001.vmdk\"")),
         ("vmdk text: seSparse", flat("seSparse", "RW 2048 SESPARSE \"disk-sesparse.vmdk\"")),
         ("vmdk text: of nothing", flat("monolithicFlat", "")),

@@ -82,6 +82,10 @@ pub fn legal() -> Vec<Legal> {
     add("vmdk: dirty", "vmdk", 16 << 20, vmdk(), &|i| i[72] = 1);
     add("vmdk: version 3", "vmdk", 16 << 20, vmdk(), &|i| i[4] = 3);
     add("vmdk: stream", "vmdk", 16 << 20, vmdk_stream(), &|_| {});
+    add("vmdk: stream without a footer", "vmdk", 16 << 20, vmdk_stream(), &|i| {
+        put(i, 56, &26_u64.to_le_bytes());
+        i.truncate(i.len() - 3 * 512);
+    });
     add("vdi", "vdi", 10 << 20, vdi(), &|_| {});
     add("vdi: static", "vdi", 10 << 20, vdi(), &|i| {
         i[0x4C] = 2;

@@ -38,7 +38,7 @@ pub(super) struct Regions {
 pub(super) fn read(section: &[u8], log: &Region) -> Result<Regions, Malformed> {
     let [first, second] = TABLES.map(|at| table(section, at));
     let doubtful = match (first, second) {
-        (Some(first), Some(second)) if first != second => Some("the two region tables differ"),
+        (Some(first), Some(second)) if first != second => Some("the region tables at 196608 and 262144 differ"),
         (Some(_), Some(_)) => None,
         (None, _) => Some("the region table at 196608 is damaged"),
         (_, None) => Some("the region table at 262144 is damaged"),

@@ -73,7 +73,7 @@ pub(super) fn inspect(view: &View) -> Result<Verdict, Stop> {
         verdict.refuse("vmdk-external-extent", message);
     }
     if descriptor.extents.is_empty() {
-        verdict.refuse("vmdk-external-extent", "a descriptor that names no extent, and holds none");
+        verdict.refuse("vmdk-external-extent", "a descriptor at 0 that names no extent, and holds none");
     }
     parents(&mut verdict, &descriptor);
     Ok(verdict)

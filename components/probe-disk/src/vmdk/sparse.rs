@@ -147,7 +147,10 @@ fn footer(verdict: &mut Verdict, view: &View, header: &Header) -> Result<(), Sto
     let tail = match view.tail(FOOTER)? {
         Some(tail) if tail.len() as u64 == FOOTER => tail,
         _ => {
-            verdict.refuse("vmdk-footer-missing", "the header has its footer at the end, and the file is too short");
+            verdict.refuse(
+                "vmdk-footer-missing",
+                "the header has its footer at the end, at 56, and the file is too short",
+            );
             return Ok(());
         }
     };
