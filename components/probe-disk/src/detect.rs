@@ -154,17 +154,20 @@ const WITHOUT_MARK: [&str; 3] = ["raw", "vpc", "dmg"];
 
 /// A disk without a mark at its head: one with a mark at its tail, else raw.
 fn without_mark(view: &View) -> Result<Verdict, Stop> {
+    // Before the tail, for what its partition table needs has flowed past by then.
+    let mut raw = raw::inspect(view)?;
     if view.flows_in_order() && view.expects_none_of(&WITHOUT_MARK) {
-        let mut verdict = raw::inspect(view)?;
         let message = "nothing in its first 65536 bytes is of the expected format, so that its tail was not waited for";
-        verdict.refuse("tail-not-inspected", message);
-        return Ok(finished(verdict, true));
+        raw.refuse("tail-not-inspected", message);
+        return Ok(finished(raw, true));
     }
     let end = view.tail(TAIL)?;
     let (mut verdict, runs) = match end {
         Some(end) if vpc::marked_at_tail(end).is_some() => (vpc::inspect(view)?, true),
         Some(end) if dmg::marked(end).is_some() => (dmg::inspect(view)?, false),
-        _ => (raw::inspect(view)?, true),
+        // Once more: by now the end may be known.
+        Some(_) => (raw::inspect(view)?, true),
+        None => (raw, true),
     };
     tail(view, &mut verdict)?;
     Ok(finished(verdict, runs))

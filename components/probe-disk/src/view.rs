@@ -176,7 +176,8 @@ impl View {
         if self.gone.contains(&from) {
             return Ok(None);
         }
-        let len = (end - from).clamp(MIN_READ, MAX_READ) as u32;
+        // No request may end behind the last offset there is.
+        let len = (end - from).clamp(MIN_READ, MAX_READ).min(u64::MAX - from) as u32;
         Err(self.need(Request::At { offset: from, len }))
     }
 

@@ -358,6 +358,19 @@ pub fn gpt(sector: usize) -> Vec<u8> {
     image
 }
 
+/// A disk of 4 MiB with a GPT of so many entries, whose last one ends in sector `end`.
+pub(super) fn gpt_long(entries: usize, end: u64) -> Vec<u8> {
+    let mut image = gpt(512);
+    let last = 1024 + (entries - 1) * 128;
+    image.copy_within(1024..1024 + 128, last);
+    le64(&mut image, last + 40, end);
+    le32(&mut image, 512 + 80, entries as u32);
+    let sum = crc32(&image[1024..last + 128]);
+    le32(&mut image, 512 + 88, sum);
+    gpt_checksum(&mut image, 512);
+    image
+}
+
 /// Writes the checksum of a GPT header.
 pub(super) fn gpt_checksum(image: &mut [u8], sector: usize) {
     le32(image, sector + 16, 0);

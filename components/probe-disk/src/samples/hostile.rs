@@ -1,9 +1,9 @@
 //! Disks that are refused, each with what refuses it.
 
 use super::disks::{
-    VHDX_PARENT, be32, be64, descriptor, dmg, gpt, gpt_checksum, iso, le32, le64, luks1, luks2, mbr, parallels, put,
-    qcow, qcow2, qed, tar, vdi, vhdx, vhdx_checksum, vmdk, vmdk_stream, vmdk_with, vpc, vpc_checksum, vpc_fixed,
-    vpc_footer, vpc_of_type,
+    VHDX_PARENT, be32, be64, descriptor, dmg, gpt, gpt_checksum, gpt_long, iso, le32, le64, luks1, luks2, mbr,
+    parallels, put, qcow, qcow2, qed, tar, vdi, vhdx, vhdx_checksum, vmdk, vmdk_stream, vmdk_with, vpc, vpc_checksum,
+    vpc_fixed, vpc_footer, vpc_of_type,
 };
 
 /// What comes of a disk.
@@ -262,7 +262,7 @@ fn dynamic(image: &mut [u8], at: usize, bytes: &[u8]) {
     vpc_checksum(image, 512, 1024, 36);
 }
 
-const VPC: [(&str, Expected, Change); 13] = [
+const VPC: [(&str, Expected, Change); 14] = [
     ("vpc: differencing", Refused("vpc-differencing"), |i| *i = vpc_of_type(4)),
     ("vpc: type 9", Refused("vpc-type"), |i| *i = vpc_of_type(9)),
     ("vpc: type 2 with a copy at the start", Refused("vpc-type"), |i| {
@@ -273,6 +273,10 @@ const VPC: [(&str, Expected, Change); 13] = [
     ("vpc: parent's uuid", Refused("vpc-parent"), |i| dynamic(i, 40, &[1])),
     ("vpc: parent's name", Refused("vpc-parent"), |i| dynamic(i, 64, b"\0p\0a")),
     ("vpc: parent's locator", Refused("vpc-parent"), |i| dynamic(i, 576, b"W2ru")),
+    ("vpc: header at the last offset there is", Malformed("ends inside its dynamic disk header"), |i| {
+        be64(i, 16, u64::MAX - 3);
+        vpc_checksum(i, 0, 512, 64);
+    }),
     ("vpc: checksum of the footer", Malformed("checksum at 64"), |i| i[70] ^= 1),
     ("vpc: checksum of the header", Malformed("checksum at 548"), |i| i[600] ^= 1),
     ("vpc: block size 0", Malformed("block_size at 544"), |i| dynamic(i, 32, &[0; 4])),
@@ -400,12 +404,17 @@ const ISO: [(&str, Expected, Change); 4] = [
     ("iso and dmg", Refused("format-ambiguous"), |i| i.extend_from_slice(&dmg()[70_000..])),
 ];
 
-const GPT: [(&str, Expected, Change); 1] = [("raw: partition behind the end", Refused("raw-truncated"), |i| {
-    le64(i, 1024 + 40, 100_000);
-    let sum = crate::crc::crc32(&i[1024..1024 + 128 * 128]);
-    le32(i, 512 + 88, sum);
-    gpt_checksum(i, 512);
-})];
+const GPT: [(&str, Expected, Change); 2] = [
+    ("raw: partition behind the end, far back in its table", Refused("raw-truncated"), |i| {
+        *i = gpt_long(1152, 100_000);
+    }),
+    ("raw: partition behind the end", Refused("raw-truncated"), |i| {
+        le64(i, 1024 + 40, 100_000);
+        let sum = crate::crc::crc32(&i[1024..1024 + 128 * 128]);
+        le32(i, 512 + 88, sum);
+        gpt_checksum(i, 512);
+    }),
+];
 
 const OTHERS: [(&str, Expected, Change); 20] = [
     ("dmg", Refused("format-unsupported"), |i| *i = dmg()),

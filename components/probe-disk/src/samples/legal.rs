@@ -142,6 +142,7 @@ pub fn legal() -> Vec<Legal> {
     add("raw: MBR", "raw", 1 << 20, mbr(), &|_| {});
     add("raw: GPT of 512", "raw", 4 << 20, gpt(512), &|_| {});
     add("raw: GPT of 4096", "raw", 4 << 20, gpt(4096), &|_| {});
+    add("raw: GPT of 1152 entries", "raw", 4 << 20, super::disks::gpt_long(1152, 8000), &|_| {});
     add("raw: GPT that has grown", "raw", 5 << 20, gpt(512), &|i| i.resize(5 << 20, 0));
     add("raw: GPT that is damaged", "raw", 4 << 20, gpt(512), &|i| i[1024] ^= 1);
     add("raw: boot sector of FAT", "raw", 1 << 20, mbr(), &|i| {
