@@ -41,6 +41,8 @@ pub enum Turn {
     Answer(Response<Body>),
     /// The sink does what it is asked, and then the connection breaks.
     LoseAnswer,
+    /// The sink does what it is asked, so long after this answer.
+    Later(Response<Body>, Duration),
 }
 
 /// A test's hands: a request without its body, and how often one of that method was seen, this one included.
@@ -82,6 +84,14 @@ fn start_with(tls: Option<Arc<ServerConfig>>, turning: Turning, pace: Option<u64
                     while let Some(Ok(_)) = body.frame().await {}
                     answer
                 }
+                Turn::Later(answer_now, after) => {
+                    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+                    tokio::spawn(async move {
+                        tokio::time::sleep(after).await;
+                        answer_late(&seen, &parts, body);
+                    });
+                    answer_now
+                }
                 Turn::LoseAnswer => {
                     answer(&seen, Request::from_parts(parts, body)).await;
                     broken()
@@ -108,6 +118,15 @@ impl Seen {
     pub fn count(&self, method: &str) -> usize {
         self.requests.lock().unwrap().iter().filter(|request| request.split(' ').next() == Some(method)).count()
     }
+}
+
+/// A commit that takes longer than somebody in between waits for it.
+fn answer_late(seen: &Seen, parts: &Parts, sent: Bytes) {
+    let digest = parts.uri.query().and_then(|query| query.split("digest=").nth(1)).unwrap_or_default();
+    let digest = digest.replace("%3A", ":");
+    let size = if sent.is_empty() { seen.session.load(SeqCst) } else { sent.len() as u64 };
+    seen.blobs.lock().unwrap().insert(digest.clone(), size);
+    seen.small.lock().unwrap().insert(digest, sent);
 }
 
 async fn answer(seen: &Seen, request: Request<Incoming>) -> Response<Body> {

@@ -19,8 +19,8 @@ use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
 const DISK: u64 = 96 * MIB;
-/// What a kill may cost: what was on its way.
-const MOST_TWICE: u64 = 64 * MIB;
+/// What a kill may cost: what was on its way. 64 MiB are allowed for what flows faster than here.
+const MOST_TWICE: u64 = 32 * MIB;
 /// How often CI kills; `LONGSHORE_KILLS` for more.
 const KILLS: u32 = 12;
 /// How long anything may take that is waited for.
@@ -135,7 +135,8 @@ fn killed_at_random_moments() {
         assert_eq!(image(&report), expected);
         continued += u32::from(report["transfer"]["continued_from"].as_u64().is_some_and(|from| from > 0));
         let more = (stage.way.sent() - before).saturating_sub(DISK);
-        assert!(more <= MOST_TWICE * (in_a_row + 1), "{more} bytes twice after {in_a_row} kills");
+        // And what is said besides.
+        assert!(more <= MIB + MOST_TWICE * in_a_row, "{more} bytes twice after {in_a_row} kills");
         (twice, worst) = (twice + more, worst.max(more / in_a_row.max(1)));
         if killed == kills {
             println!(

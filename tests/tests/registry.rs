@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use longshore_tests::layers::pull;
 use longshore_tests::program::{Ran, finish, hasty, import, import_from, longshore};
@@ -144,9 +145,11 @@ fn a_token_server_that_gives_no_token_is_named() {
     ] {
         let (stage, tokens) = Stage::with_tokens(Manner { status, answer, ..Manner::default() });
         let server = format!("the token server GET {}", stage.sink.url("token?<redacted>"));
-        let ran = stage.import_as(PORTER, &["-vv"]).failed(exit, code, &[&server, says, "left behind: nothing"]);
+        let more = ["-vv", "--policy", &*hasty(&stage.scratch)];
+        let ran = stage.import_as(PORTER, &more).failed(exit, code, &[&server, says, "left behind: nothing"]);
         assert!(!ran.stderr.contains("hunter2") && !ran.stderr.contains("cG9ydGVy"));
-        assert_eq!(tokens.asked.lock().unwrap().len(), 1);
+        // What it decides is not asked again.
+        assert_eq!(tokens.asked.lock().unwrap().len(), if status == 500 { 5 } else { 1 });
         assert_eq!(stage.seen.count("POST"), 0);
     }
 }
@@ -293,7 +296,7 @@ fn every_error_of_a_registry_says_what_to_do() {
             400,
             said("DIGEST_INVALID"),
             12,
-            "registry-failed",
+            "registry-mismatch",
             "400 DIGEST_INVALID",
             "changed on their way",
             "golden:registry-says-digest-invalid",
@@ -480,6 +483,62 @@ fn what_is_there_already_is_not_committed_again() {
     stage.seen.forget_requests();
     stage.import(&[]).done();
     assert_eq!(stage.seen.count("PUT"), 2, "the layer's commit and the tag");
+
+    // Nor does it matter that such a registry tells what the session has.
+    let stage = Stage::new(Arc::new(|request, _| match (request.method.as_str(), request.uri.path()) {
+        ("DELETE", _) => Turn::Answer(empty(405)),
+        ("GET", path) if path.contains("/blobs/uploads/") => Turn::Answer(with(204, "range", "0-3001343")),
+        _ => Turn::Sink,
+    }));
+    stage.import(&[]).done();
+    stage.seen.forget_requests();
+    stage.import(&[]).done();
+    assert_eq!(stage.seen.count("PUT"), 2, "the layer's commit and the tag");
+}
+
+#[test]
+fn a_commit_that_outlasts_somebodys_patience_is_waited_for() {
+    let stage = Stage::new(Arc::new(|request, count| match request.method == "PUT" && count == 1 {
+        true => Turn::Later(empty(504), Duration::from_secs(17)),
+        false => Turn::Sink,
+    }));
+    stage.import(&[]).done();
+    assert_eq!((stage.seen.count("PATCH"), stage.seen.count("DELETE")), (1, 0), "nothing is sent again or given up");
+}
+
+#[test]
+fn a_host_that_an_upload_moved_to_names_no_token_server() {
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let heads = Arc::clone(&asked);
+    let scratch = Scratch::new();
+    let authority = Authority::new(&scratch);
+    let elsewhere = Script::start(
+        Some(authority.server_config()),
+        Arc::new(move |request| {
+            let host = request.headers()["host"].to_str().unwrap().to_owned();
+            let fields: Vec<&str> = request.headers().keys().map(|name| name.as_str()).collect();
+            heads.lock().unwrap().push(format!("{} {} {}", request.method(), request.uri().path(), fields.join(" ")));
+            let realm = format!("Bearer realm=\"https://{host}/token\",service=\"s\"");
+            Box::pin(async move { with(401, "www-authenticate", &realm) })
+        }),
+    );
+    let location = format!("https://{}/v2/vm/blobs/uploads/1", elsewhere.host());
+    let turning: Turning = Arc::new(move |request, _| match request.method == "POST" {
+        true => Turn::Answer(with(202, "location", &location)),
+        false => Turn::Sink,
+    });
+    let (sink, _) = sink::start_turned(Some(authority.server_config()), turning);
+    raw(&scratch.path("disk.raw"), DISK);
+    let text = "schema = \"longshore.policy/v1\"\n[tls]\nca = [\"tls/ca.crt\"]\n\
+                [egress.registry]\naddresses = [\"127.0.0.0/8\"]\n[limits]\nback-off = \"1ms\"\n";
+    fs::write(scratch.path("policy.toml"), text).unwrap();
+    fs::write(scratch.path("config.json"), format!(r#"{{"auths":{{"{}":{PORTER}}}}}"#, sink.host())).unwrap();
+    let (disk, to) = (scratch.text("disk.raw"), format!("docker://{}/vm:1", sink.host()));
+    let with = ["--policy", &*scratch.text("policy.toml"), "--auth-file", &*scratch.text("config.json")];
+    import([&[&*disk, &*to], &with[..]].concat()).failed(16, "registry-denied", &["PATCH https://", "401"]);
+    let asked = asked.lock().unwrap();
+    assert!(asked.iter().any(|head| head.starts_with("PATCH ")), "{asked:?}");
+    assert!(asked.iter().all(|head| !head.contains("authorization") && !head.contains("/token")), "{asked:?}");
 }
 
 #[test]

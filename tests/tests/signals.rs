@@ -96,6 +96,27 @@ fn at_every_request_to_the_registry() {
     panic!("an import makes more than {MOST_REQUESTS} requests");
 }
 
+/// A registry that does not even answer the cancelling is not waited for longer than 5 s: the rest of the bound is for a busy
+/// machine.
+#[test]
+fn although_the_registry_does_not_answer() {
+    let scratch = Scratch::new();
+    raw(&scratch.path("disk.raw"), DISK);
+    for signal in SIGNALS {
+        let stops: Stops =
+            Arc::new(|_, asked| (asked.starts_with("PATCH ") || asked.starts_with("DELETE ")).then_some(Stop::Before));
+        let registry = Memory::start(None, stops);
+        let mut child = start(&scratch.text("disk.raw"), &registry);
+        assert!(wait(&mut child, || registry.stopped()));
+        let began = Instant::now();
+        send(&child, signal.0);
+        let output = child.wait_with_output().unwrap();
+        let took = began.elapsed();
+        assert_ended(&output, signal, &registry, "while nothing is answered");
+        assert!(took < Duration::from_secs(8), "{took:?}");
+    }
+}
+
 /// Before there is an answer, before the first byte, which the probe waits for, and between two.
 #[test]
 fn while_the_source_is_waited_for() {

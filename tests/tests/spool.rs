@@ -72,6 +72,20 @@ fn what_has_no_length_gets_one_and_is_the_same_image() {
 }
 
 #[test]
+fn who_is_not_let_in_is_told_before_the_disk_flows() {
+    let (denied, seen) = longshore_tests::sink::start(None, Some(("POST", 403)));
+    let scratch = Scratch::new();
+    let (to, folder) = (format!("docker://{}/vm:1", denied.host()), scratch.folder("spool").display().to_string());
+    let flags = ["--spool", &*folder, "--spool-max", "1GiB", "--plain-http", &*denied.host()];
+    let report = scratch.text("report.json");
+    let ran = import_from([&["-", &*to, "--report", &report], &flags[..]].concat(), &noise(DISK));
+    ran.failed(16, "registry-denied", &["POST http://", "403"]);
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
+    assert_eq!(report["transfer"]["bytes_received"], 0, "{report}");
+    assert_eq!(seen.count("PATCH"), 0);
+}
+
+#[test]
 fn a_disk_that_is_larger_than_the_spool_may_become() {
     let disk = noise(DISK);
     let says = ["expected at most 4999999", "--spool-max"];

@@ -88,6 +88,24 @@ impl Destination {
         }
     }
 
+    /// Gives up the upload that an earlier run left: it has something else than it should.
+    pub(super) async fn drop_resumed(&mut self) {
+        if let Place::Registry(push) = &mut self.place {
+            push.drop_session().await;
+        }
+        self.resumed = false;
+    }
+
+    /// Opens it and gives it up again: whoever must wait for the disk first knows that it will be taken.
+    pub(super) async fn try_out(&mut self, tags: &[Tag]) -> Result<()> {
+        self.free(tags, None, Stage::Upload).await?;
+        if let Place::Registry(push) = &mut self.place {
+            push.open().await?;
+            push.drop_session().await;
+        }
+        Ok(())
+    }
+
     /// Whether it has a blob that an earlier run may have committed.
     pub(super) async fn has(&mut self, blob: &Descriptor) -> Result<bool> {
         let there = match &mut self.place {
@@ -191,7 +209,12 @@ impl Destination {
     pub(super) async fn abandon(mut self, error: Error) -> Error {
         let (kept, dropped) = match self.checkpoint.take() {
             // What the disk is, or may be, does not change by trying again.
-            Some(checkpoint) if matches!(error.blame(), Blame::Content | Blame::Policy) => (None, Some(checkpoint)),
+            Some(checkpoint)
+                if matches!(error.blame(), Blame::Content | Blame::Policy)
+                    || error.code() == Code::RegistryMismatch =>
+            {
+                (None, Some(checkpoint))
+            }
             kept => (kept, None),
         };
         let unfinished = match (&mut self.place, kept) {

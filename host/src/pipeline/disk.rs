@@ -186,6 +186,12 @@ pub(super) fn announced(plan: &Plan, facts: &Facts) -> Result<Option<Entry>> {
     }
 }
 
+/// Whether the disk's length is known before it flows; else all of it goes into the spool first.
+pub(super) fn is_announced(run: &Run<'_>, facts: &Facts) -> bool {
+    let whole_first = run.plan.spool.is_some() && run.plan.disk_size.is_none();
+    !whole_first || (run.components.filters.is_empty() && facts.size.is_some())
+}
+
 /// The name that the source has for it.
 fn named(plan: &Plan, facts: &Facts) -> Option<String> {
     facts.name.as_deref().map(|name| announced_name(name, &plan.input.source))

@@ -10,7 +10,7 @@ use super::checkpoint::{Course, course, saved};
 use super::checksum::verify;
 use super::checksum_file;
 use super::destination::Destination;
-use super::disk::{Disk, open_disk, open_source};
+use super::disk::{Disk, is_announced, open_disk, open_source};
 use super::import::Run;
 use super::layer::{SentLayer, media_type, send};
 use super::naming::created;
@@ -54,6 +54,10 @@ pub(super) async fn run(run: &Run<'_>) -> Result<Imported> {
     let mut destination = Destination::new(&run.plan.target, &run.plan.policy, run.net)?;
     let carried = async {
         let course = course(run, source.facts(), &checksums, saved, &mut destination).await?;
+        let continues = course.there.is_some() || course.continues;
+        if !continues && !is_announced(run, source.facts()) {
+            destination.try_out(&run.plan.tags).await?;
+        }
         let disk = open_disk(run, &source, &checksums, &course).await?;
         run.ledger.disk(&disk.entry);
         let frame = stages::frame(run.engine, &run.components.framing, &disk.entry).await?;

@@ -42,18 +42,22 @@ pub(super) async fn failure_of(subject: &str, who: &str, stage: Stage, response:
     let body = tokio::time::timeout(ERROR_BODY_WITHIN, response.body.collect(MAX_ERROR_BODY)).await;
     let said = body.ok().and_then(Result::ok).and_then(|body| wire::said(&body));
     let words = said.as_ref().map_or_else(String::new, |said| format!(" {}", said.words));
-    let mut error = meaning(status, stage, format!("{subject} answered {status}{words}"));
+    let other_bytes = said.as_ref().is_some_and(|said| said.codes.iter().any(|code| code == "DIGEST_INVALID"));
+    let mut error = meaning(status, other_bytes, stage, format!("{subject} answered {status}{words}"));
     if is_full(status, said.as_ref()) {
         error = error.retryable_as(Retryable::No);
     }
+    error = error.after(again);
     match advice(status, said.as_ref(), again, who) {
         Some(advice) => error.hint(advice),
         None => error,
     }
 }
 
-fn meaning(status: u16, stage: Stage, message: String) -> Error {
+fn meaning(status: u16, other_bytes: bool, stage: Stage, message: String) -> Error {
     match status {
+        // What it has is not what was sent: more of the same session cannot help.
+        400..=499 if other_bytes => Error::new(Code::RegistryMismatch, stage, message).retryable_as(Retryable::No),
         401 | 403 => Error::new(Code::RegistryDenied, stage, message),
         300..=399 => Error::new(Code::RegistryProtocol, stage, message),
         status if is_temporary(status) || status >= 500 => Error::new(Code::RegistryFailed, stage, message),

@@ -7,9 +7,11 @@ use http::{HeaderMap, HeaderValue};
 use url::Url;
 
 use super::challenge::{Challenge, challenges};
+use super::conversation::is_broken;
 use super::credentials::Credentials;
+use super::retry::{BackOff, Tries};
 use super::token::{Realm, Token};
-use crate::error::{Result, Stage};
+use crate::error::{Code, Result, Retryable, Stage};
 use crate::net::{Client, Request};
 
 /// The actions on a repository that are asked for when a registry wants more than was foreseen: giving an upload up is
@@ -102,9 +104,23 @@ impl Authorizer {
         }
     }
 
+    /// A token server that is away for a moment must not end a transfer of hours.
     async fn renew(&mut self, client: &Client, realm: Realm, stage: Stage) -> Result<()> {
         tracing::debug!(stage = stage.as_str(), scope = self.scope(), "the registry asks for a bearer token");
-        let granted = realm.token(client, self.credentials.as_ref(), &self.scope(), stage).await?;
+        let had_one = matches!(self.state, State::Bearer(..));
+        let mut tries = Tries::new(BackOff::of(client));
+        let granted = loop {
+            let error = match realm.token(client, self.credentials.as_ref(), &self.scope(), stage).await {
+                Ok(granted) => break granted,
+                Err(error) => error,
+            };
+            let away = is_broken(&error) || error.code() == Code::SourceUnreachable;
+            // One that never answered may not be one.
+            let may_pass = error.retryable() == Retryable::Yes && (had_one || !away);
+            let Some(waits) = tries.failed(error.wanted_pause()).filter(|_| may_pass) else { return Err(error) };
+            tracing::info!(why = %error, "a token is asked for again in {:.1} s", waits.as_secs_f64());
+            tokio::time::sleep(waits).await;
+        };
         // A token server may hand out a new identity token and end the old one.
         if let (Some(Credentials::Identity(identity)), Some(next)) = (&mut self.credentials, granted.identity) {
             *identity = next;

@@ -1,6 +1,6 @@
 //! What has arrived becomes a blob: the commit, and looking for what a registry has.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -23,6 +23,8 @@ const LOOK_AFTER: [Duration; 5] = [
     Duration::from_secs(4),
     Duration::from_secs(8),
 ];
+/// So many bytes per second a registry is given to hash and copy what it commits, when somebody in between lost patience.
+const COMMIT_PACE: u64 = 32 << 20;
 /// After so many looks that got no answer either the registry is taken for gone.
 const MOST_UNANSWERED: u32 = 3;
 
@@ -30,6 +32,14 @@ const MOST_UNANSWERED: u32 = 3;
 pub(super) struct Uncommitted {
     pub(super) error: Error,
     worth_more: bool,
+}
+
+/// How long it is looked for a blob.
+#[derive(Clone, Copy)]
+enum Looks {
+    Once,
+    AWhile,
+    Until(Instant),
 }
 
 /// Whether a blob stands in the registry.
@@ -112,7 +122,8 @@ impl Push {
             request
         };
         let doubted = std::mem::replace(&mut self.in_doubt, true);
-        let (error, lost, worth_more) = match self.conversation.call(stage, Replay::Refused, put).await {
+        let began = Instant::now();
+        let (error, looks, worth_more) = match self.conversation.call(stage, Replay::Refused, put).await {
             Ok(response) => match session.committed(answer_of(&response)) {
                 Ok(()) => {
                     self.session = Session::None;
@@ -124,13 +135,19 @@ impl Push {
                     // A session that the registry does not know any more is no word on the blob.
                     let worth_more = matches!(status, 404 | 410) || error.retryable() == Retryable::Yes;
                     self.in_doubt = doubted || worth_more;
-                    (error, matches!(status, 502..=504), worth_more)
+                    let looks = match status {
+                        502 | 503 => Looks::AWhile,
+                        // Somebody in between lost patience; the registry is still at it.
+                        504 => Looks::Until(began + within.min(hashed_within(blob.size))),
+                        _ => Looks::Once,
+                    };
+                    (error, looks, worth_more)
                 }
             },
-            Err(error) if is_broken(&error) => (error.context(what), true, true),
+            Err(error) if is_broken(&error) => (error.context(what), Looks::AWhile, true),
             Err(error) => return Err(error.into()),
         };
-        match self.arrived(blob, stage, lost).await {
+        match self.arrived(blob, stage, looks).await {
             There::Yes => {}
             There::No => {
                 // A lost session commits nothing any more; whoever failed or was cut off may still be at it.
@@ -144,11 +161,18 @@ impl Push {
         Ok(())
     }
 
-    /// Whether the registry has the blob after a commit that failed; looks for a while if the answer was `lost`.
-    async fn arrived(&mut self, blob: &Descriptor, stage: Stage, lost: bool) -> There {
+    /// Whether the registry has the blob after a commit that failed.
+    async fn arrived(&mut self, blob: &Descriptor, stage: Stage, looks: Looks) -> There {
         let (mut unanswered, mut found) = (0, There::Unknown);
-        for after in LOOK_AFTER.iter().take(if lost { LOOK_AFTER.len() } else { 1 }) {
-            tokio::time::sleep(*after).await;
+        let (few, until) = match looks {
+            Looks::Once => (1, None),
+            Looks::AWhile => (LOOK_AFTER.len(), None),
+            Looks::Until(until) => (LOOK_AFTER.len(), Some(until)),
+        };
+        let last = LOOK_AFTER.last().copied().unwrap_or_default();
+        let more = std::iter::repeat(last).take_while(|_| until.is_some_and(|until| Instant::now() < until));
+        for after in LOOK_AFTER.into_iter().take(few).chain(more) {
+            tokio::time::sleep(after).await;
             match self.look(blob, stage).await {
                 Ok(Some(size)) if size == blob.size => return There::Yes,
                 Ok(Some(_)) => return There::Unknown,
@@ -217,6 +241,11 @@ impl Push {
         );
         Error::new(Code::RegistryMismatch, Stage::Publish, message)
     }
+}
+
+/// How long a registry may take to commit so many bytes, if it is slow.
+const fn hashed_within(bytes: u64) -> Duration {
+    Duration::from_secs(20 + bytes / COMMIT_PACE)
 }
 
 impl From<Error> for Uncommitted {

@@ -67,7 +67,7 @@ impl Push {
             let Stored::Bytes(bytes) = stored else {
                 // At worst one byte: not worth going on with.
                 self.session = Session::Open(session);
-                self.give_up().await;
+                self.drop_session().await;
                 return Ok(Standing::Empty);
             };
             if last.replace(bytes) == Some(bytes) {
@@ -78,7 +78,17 @@ impl Push {
             }
             tokio::time::sleep(SETTLES_WITHIN).await;
         }
+        self.session = Session::Open(session);
+        self.drop_session().await;
         Ok(Standing::Lost)
+    }
+
+    /// Gives up a session that is of no use to this run, and remembers it if the registry does not let go of it.
+    pub async fn drop_session(&mut self) {
+        if self.give_up().await {
+            self.lost_sessions += 1;
+        }
+        self.already = 0;
     }
 
     /// Whether the repository has that blob.

@@ -27,6 +27,8 @@ pub(super) enum Replay {
     Answered,
     /// If the registry answered that it did not even try: what a second one does to a first is anybody's guess.
     Refused,
+    /// Never: whoever asks counts the attempts himself.
+    Never,
 }
 
 /// One repository of one registry.
@@ -128,6 +130,7 @@ impl Conversation {
                     let again = match replay {
                         Replay::Always | Replay::Answered => is_temporary(response.status),
                         Replay::Refused => matches!(response.status, 408 | 429),
+                        Replay::Never => false,
                     };
                     let waits = tries.failed(retry_after(&response.headers, SystemTime::now())).filter(|_| again);
                     let Some(waits) = waits else { return Ok(response) };
@@ -164,11 +167,15 @@ impl Conversation {
         self.authorizer.authorize(&self.client, stage, request).await
     }
 
-    /// Whether there are other credentials for a request sent elsewhere that was answered with this 401.
+    /// Whether there are other credentials for a request to `url`, sent elsewhere, that was answered with this 401. Nobody but
+    /// the registry itself may name a token server: an upload may have moved to another host.
     ///
     /// # Errors
     /// The token server's.
-    pub(super) async fn renewed(&mut self, stage: Stage, response: &Response) -> Result<bool> {
+    pub(super) async fn renewed(&mut self, stage: Stage, url: &Url, response: &Response) -> Result<bool> {
+        if !self.authorizer.is_own(url) {
+            return Ok(false);
+        }
         self.authorizer.challenged(&self.client, stage, &response.headers).await
     }
 

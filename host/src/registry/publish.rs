@@ -51,7 +51,7 @@ impl Push {
         let mut tries = self.conversation.tries();
         loop {
             let put = async {
-                let session = self.open_session(stage).await?;
+                let session = self.open_session(stage, Replay::Answered).await?;
                 self.session = Session::Open(session);
                 self.commit_session(blob, Some(body.clone()), stage).await.map_err(|failed| failed.error)
             };

@@ -15,8 +15,8 @@ use crate::error::{Result, Stage};
 use crate::net::{Client, Request};
 use crate::oci::Repository;
 
-/// How long the registry may take to give a session up.
-const CANCEL_WITHIN: Duration = Duration::from_secs(10);
+/// How long the registry may take to give a session up: whoever is told to end does so within 5 s.
+const CANCEL_WITHIN: Duration = Duration::from_secs(4);
 
 /// A push of one image into one repository.
 pub struct Push {
@@ -85,7 +85,7 @@ impl Push {
         self.conversation.ping(Stage::Upload).await?;
         let mut tries = self.conversation.tries();
         loop {
-            let error = match self.open_session(Stage::Upload).await {
+            let error = match self.open_session(Stage::Upload, Replay::Answered).await {
                 Ok(session) => {
                     self.session = Session::Open(session);
                     self.already = 0;
@@ -143,14 +143,14 @@ impl Push {
         ))
     }
 
-    pub(super) async fn open_session(&mut self, stage: Stage) -> Result<UploadSession> {
+    pub(super) async fn open_session(&mut self, stage: Stage, replay: Replay) -> Result<UploadSession> {
         let mut session = UploadSession::new(self.conversation.base()).map_err(|_| out_of_order(stage, "POST"))?;
         let (method, url) = session.open_request();
         let what = what(&method, &url);
         let open = || Request::new(method.clone(), url.clone()).with_bytes(Bytes::new());
         // So it stays if this is dropped while it waits.
         self.session = Session::Asked;
-        let response = self.conversation.call(stage, Replay::Answered, open).await;
+        let response = self.conversation.call(stage, replay, open).await;
         if response.as_ref().is_err_and(is_broken) {
             self.unanswered = true;
         } else {
@@ -200,10 +200,14 @@ impl Push {
         let Session::Open(session) = &mut self.session else { return false };
         let Some((method, url)) = session.status_request() else { return false };
         let get = || Request::new(method.clone(), url.clone());
-        match self.conversation.call(Stage::Upload, Replay::Refused, get).await {
-            Ok(response) => session.standing(answer_of(&response)).is_ok(),
-            Err(_) => false,
+        let Ok(response) = self.conversation.call(Stage::Upload, Replay::Refused, get).await else { return false };
+        let has_all = session.has_all();
+        let stands = session.standing(answer_of(&response)).is_ok();
+        // To ask does not take back what it has: it can still be committed.
+        if stands && has_all {
+            let _ = session.complete();
         }
+        stands
     }
 }
 

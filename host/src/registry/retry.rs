@@ -68,7 +68,8 @@ impl BackOff {
         let own = self.first.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1))).min(LONGEST_OWN_PAUSE);
         let spread = mixed(self.seed.wrapping_add(u64::from(attempt))) % 256;
         let own = own.saturating_add(own / 4 * u32::try_from(spread).unwrap_or(0) / 256);
-        Some(asked.unwrap_or(own))
+        // A clock that runs behind makes a pause of a date that is over.
+        Some(asked.map_or(own, |asked| asked.max(own)))
     }
 }
 

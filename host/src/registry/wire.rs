@@ -79,7 +79,7 @@ pub(super) fn said(body: &[u8]) -> Option<Said> {
             (Vec::new(), page(&text).unwrap_or_else(|| text.trim().to_owned()))
         }
     };
-    let words = one_line(&words, MAX_TEXT);
+    let words = one_line(&without_queries(&words), MAX_TEXT);
     (!words.trim().is_empty()).then_some(Said { codes, words })
 }
 
@@ -146,6 +146,23 @@ fn ends(text: &str, most: usize) -> String {
     format!("{begin}…{end}")
 }
 
+/// The text with the queries of the URLs in it left out: signatures stand there.
+fn without_queries(text: &str) -> String {
+    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`' | ')' | ']' | '}' | '\\');
+    let mut clean = String::with_capacity(text.len());
+    for word in text.split_inclusive(ends) {
+        match word.find("://").and_then(|at| Some(at + word.get(at..)?.find('?')?)) {
+            Some(query) => {
+                clean.push_str(word.get(..=query).unwrap_or_default());
+                clean.push_str("<redacted>");
+                clean.extend(word.chars().next_back().filter(|c| ends(*c)));
+            }
+            None => clean.push_str(word),
+        }
+    }
+    clean
+}
+
 fn one_line(text: &str, most: usize) -> String {
     let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect();
     if text.chars().nth(most).is_some() { format!("{shown}…") } else { shown }
@@ -157,6 +174,20 @@ mod tests {
 
     fn words(body: &[u8]) -> String {
         said(body).unwrap().words
+    }
+
+    #[test]
+    fn queries_of_urls_are_not_repeated() {
+        for (text, expected) in [
+            ("Put \"https://s.example/b?X-Amz-Signature=abc&x=1\": EOF", "Put \"https://s.example/b?<redacted>\": EOF"),
+            ("https://s.example/b?sig=abc", "https://s.example/b?<redacted>"),
+            ("is it there? see https://s.example/b", "is it there? see https://s.example/b"),
+        ] {
+            assert_eq!(without_queries(text), expected);
+        }
+        let body = br#"{"errors":[{"code":"UNKNOWN","message":"x","detail":{"Path":"https://s.example/b?sig=abc"}}]}"#;
+        let words = said(body).unwrap().words;
+        assert!(!words.contains("abc") && words.contains("https://s.example/b?<redacted>"), "{words}");
     }
 
     #[test]

@@ -141,6 +141,8 @@ impl Resumed {
         if self.resuming {
             self.resuming = false;
             self.of.repeats.resumed();
+            // What took long to be read again is no failure.
+            self.failing_since = self.failing_since.map(|_| Instant::now());
         }
         if self.failures > 0 && self.at.saturating_sub(self.stepped_at) >= STEP_BYTES {
             (self.failures, self.failing_since) = (0, None);

@@ -116,8 +116,15 @@ pub(in crate::pipeline) async fn course(
             run.ledger.continued(stored);
             Ok(from_mark(run, facts, saved, stored, &algorithms))
         }
-        Standing::Empty => Ok(Course::fresh(Document { location: None, sent: None, ..saved }, true, &algorithms)),
-        Standing::Has(_) | Standing::Lost => start_over(run, path, saved, &algorithms),
+        // Nothing was sent that is worth a word.
+        Standing::Empty if saved.location.is_none() => {
+            Ok(Course::fresh(Document { sent: None, ..saved }, true, &algorithms))
+        }
+        Standing::Has(_) => {
+            destination.drop_resumed().await;
+            start_over(run, path, saved, &algorithms)
+        }
+        Standing::Empty | Standing::Lost => start_over(run, path, saved, &algorithms),
     }
 }
 

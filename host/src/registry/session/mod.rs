@@ -148,6 +148,12 @@ impl UploadSession {
         Ok(())
     }
 
+    /// Whether every byte of the blob was sent.
+    #[must_use]
+    pub(super) const fn has_all(&self) -> bool {
+        matches!(self.state, State::Received(_))
+    }
+
     /// The registry has all bytes of the blob, as it says itself.
     ///
     /// # Errors

@@ -33,6 +33,17 @@ fn the_phases_of_distribution() {
 }
 
 #[test]
+fn what_a_session_has_can_be_committed_though_it_was_asked() {
+    let mut session = opened("/u");
+    session.sent(answer(202, None), true).unwrap();
+    assert!(session.has_all());
+    let says = Answer { range: Some("0-99"), ..answer(204, None) };
+    assert_eq!(session.standing(says), Ok(Stored::Bytes(100)));
+    session.complete().unwrap();
+    assert!(session.commit_request(&Digest::of(b""), false).is_ok());
+}
+
+#[test]
 fn another_process_goes_on_at_the_location_that_it_was_told() {
     let repository = Url::parse("https://r.example/v2/vm/disk/").unwrap();
     let at = |location: &str| UploadSession::continued(&repository, &Url::parse(location).unwrap());

@@ -5,6 +5,8 @@ mod steps;
 use std::sync::Arc;
 use std::time::Instant;
 
+use url::Url;
+
 use super::flow_body::SendClock;
 use super::session::{HELD_CHUNK, Hopeless, Piece, Step, Transfer};
 use super::supply::{Before, Gone, Lent, Supply};
@@ -50,6 +52,7 @@ struct Body {
 /// A piece on its way: what a failure is told with.
 struct Sending {
     what: String,
+    url: Url,
     clock: SendClock,
     began: Instant,
 }

@@ -126,8 +126,12 @@ impl Push {
         request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         // Before the flow starts: a registry looks at a token when a request begins.
         self.conversation.authorize(stage, &mut request).await?;
-        let sending =
-            Sending { what: what(&request.method, &request.url), clock: clock.clone(), began: Instant::now() };
+        let sending = Sending {
+            what: what(&request.method, &request.url),
+            url: request.url.clone(),
+            clock: clock.clone(),
+            began: Instant::now(),
+        };
         let repeats = Arc::clone(&upload.repeats);
         request.body = FlowBody::new(body.parts, body.length, clock.clone(), upload.sent, repeats).boxed_unsync();
         let limit = self.conversation.client().policy().limits.registry_stall;
@@ -174,7 +178,7 @@ impl Push {
             Err(why) => return Err(refused(why, stage, &sending.what, response).await),
         }
         let status = response.status;
-        if status == 401 && self.conversation.renewed(stage, &response).await? {
+        if status == 401 && self.conversation.renewed(stage, &sending.url, &response).await? {
             let error = failure(stage, &sending.what, response).await;
             return failed(upload, sending, How::Renewed, error);
         }
@@ -207,7 +211,7 @@ impl Push {
             request.answer_within = Some(within);
             request
         };
-        let (told, error) = match self.conversation.call(stage, Replay::Refused, get).await {
+        let (told, error) = match self.conversation.call(stage, Replay::Never, get).await {
             Ok(response) => match session.standing(answer_of(&response)) {
                 Ok(stored) => (Told::Stored(stored), None),
                 Err(Refused::Status) => {
@@ -240,7 +244,7 @@ impl Push {
         if self.give_up().await {
             self.lost_sessions += 1;
         }
-        match self.open_session(Stage::Upload).await {
+        match self.open_session(Stage::Upload, Replay::Never).await {
             Ok(session) => {
                 let least = session.least_chunk();
                 self.session = Session::Open(session);

@@ -132,6 +132,7 @@ impl Transfer {
     #[must_use]
     pub fn took(&mut self, to: u64, last: bool) -> Step {
         self.handed = self.handed.max(to);
+        self.flowed(to.saturating_sub(self.from));
         self.confirmed(to);
         if last {
             self.taken = Some(Transition::AllTaken);
@@ -149,8 +150,9 @@ impl Transfer {
         let Failed { how, handed, age } = failed;
         self.handed = self.handed.max(handed);
         let sent = handed.saturating_sub(self.from);
+        self.flowed(sent);
         match how {
-            How::Renewed => self.by(Transition::Renewed).doubt(Some(Duration::ZERO)),
+            How::Renewed => self.by(Transition::Renewed).doubt(None).map(|step| Step { after: Duration::ZERO, ..step }),
             How::Broke => {
                 self.pattern(sent, age);
                 self.by(Transition::Broke).doubt(None)
@@ -275,6 +277,13 @@ impl Transfer {
                 self.taken = Some(Transition::GivenUp);
                 Err(Hopeless)
             }
+        }
+    }
+
+    /// So many bytes flowed: as long as they do, nothing fails, however often it begins again.
+    const fn flowed(&mut self, bytes: u64) {
+        if bytes >= PROGRESS {
+            self.failing_since = self.now;
         }
     }
 

@@ -260,6 +260,17 @@ fn the_time_of_failures_in_a_row_is_bounded_and_counts_anew_after_progress() {
         transfer.told(told).unwrap();
         assert_eq!(transfer.left(), SECOND * 300);
     }
+    // As long as bytes flow nothing fails, however far another session had been.
+    let mut transfer = generic();
+    for minutes in [10, 20] {
+        transfer.now(SECOND * 60 * minutes);
+        transfer.failed(broke(90 * MIB)).unwrap();
+        assert_eq!(next(transfer.told(Told::Unknown)), Next::Open);
+        assert_eq!(transfer.opened(None).after, Duration::ZERO);
+    }
+    transfer.now(SECOND * 1800);
+    assert_eq!(transfer.took(16 * MIB, false).after, Duration::ZERO);
+    assert_eq!(transfer.left(), SECOND * 300);
     // Attempts may be at their end before.
     let mut transfer = generic();
     assert_eq!((0..10).take_while(|_| transfer.not_opened().is_ok()).count(), 3);
