@@ -9,7 +9,7 @@ use crate::Malformed;
 /// The most requests one disk may cost. With the one that opens it a remote disk costs ten.
 pub const MAX_REQUESTS: usize = 9;
 
-/// The most bytes that are read of one disk, where a request counts for at least [`MIN_READ`], as the window has it.
+/// The most bytes that are read of one disk, where a request counts for at least 4 KiB, as the window has it.
 pub const MAX_BYTES: u64 = 4 << 20;
 
 /// The most bytes of memory that a guest of this probe takes, whatever the disk is: what was read, twice while a piece grows,
