@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -89,15 +89,38 @@ pub const MOST_OF_ITS_OWN: u64 = 40 << 20;
 /// Runs a command to its end without input, and gives the most memory of its own, in bytes, that it was seen with from
 /// outside: all but the pages of files, which are its text.
 pub fn watched(command: &mut Command) -> (Ran, u64) {
+    let (ran, seen) = watched_within(command, Duration::MAX);
+    (ran, seen.own_bytes)
+}
+
+/// What a process was seen to take, from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// The most memory of its own.
+    pub own_bytes: u64,
+    /// From its start to its end.
+    pub took: Duration,
+}
+
+/// The same for one that must end within that time: else it is killed, and the test fails.
+pub fn watched_within(command: &mut Command, within: Duration) -> (Ran, Seen) {
+    let began = Instant::now();
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
     let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
+    let mut own_bytes = 0;
     while child.try_wait().expect("a status").is_none() {
-        peak = peak.max(std::fs::read_to_string(&status).ok().and_then(|text| of_its_own(&text)).unwrap_or(0));
+        own_bytes =
+            own_bytes.max(std::fs::read_to_string(&status).ok().and_then(|text| of_its_own(&text)).unwrap_or(0));
         std::thread::sleep(Duration::from_millis(10));
+        if began.elapsed() > within {
+            child.kill().expect("an end");
+            let said = ran(&child.wait_with_output().expect("an end")).stderr;
+            panic!("{command:?} did not end within {within:?}; it said\n{said}");
+        }
     }
-    (ran(&child.wait_with_output().expect("an end")), peak)
+    let took = began.elapsed();
+    (ran(&child.wait_with_output().expect("an end")), Seen { own_bytes, took })
 }
 
 fn of_its_own(status: &str) -> Option<u64> {

@@ -101,20 +101,32 @@ pub(super) enum ComponentCommand {
     },
     /// Shows what a component is: digest, size, what it imports and exports, its own description, the worlds it fits.
     Inspect {
-        /// A built-in name or a file.
-        spec: String,
+        #[command(flatten)]
+        which: Which,
         /// As one JSON document.
         #[arg(long)]
         json: bool,
     },
-    /// Whether a component fits a world and would be granted; if not, exits with 14 and says why.
+    /// Whether a component fits a world and the policy lets it run; if not, exits with 14 or 13 and says why.
     Check {
-        /// A built-in name or a file.
-        spec: String,
+        #[command(flatten)]
+        which: Which,
         /// The world [default: that of the interface it exports].
         #[arg(long, value_parser = ["source", "filter", "probe", "framing", "compressor"])]
         kind: Option<String>,
     },
+}
+
+/// A component that is to be looked at.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Which {
+    /// A built-in name, a file or docker://host/repository@sha256:….
+    pub(super) spec: String,
+    /// Credentials for the registry, in docker's config.json format. Credential helpers that it names are asked.
+    #[arg(long, value_name = "FILE")]
+    pub(super) auth_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) policy: PolicyFlags,
 }
 
 #[derive(Debug, Subcommand)]
@@ -198,14 +210,14 @@ pub(super) struct Import {
     /// What the image is for [default: linux/amd64].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(super) platform: Option<String>,
-    /// Filter between the source and the disk: none, a built-in name or a file. May be repeated: the bytes pass the filters
-    /// in the order in which they are named.
+    /// Filter between the source and the disk: none, a built-in name, a file or docker://host/repository@sha256:…. May be
+    /// repeated: the bytes pass the filters in the order in which they are named.
     #[arg(long, value_name = "none|SPEC")]
     pub(super) filter: Vec<String>,
-    /// Framing component: a built-in name or a file.
+    /// Framing component: a built-in name, a file or docker://host/repository@sha256:….
     #[arg(long, value_name = "SPEC")]
     pub(super) framing: Option<String>,
-    /// Compressor of the layer: a built-in name or a file [default: none].
+    /// Compressor of the layer: a built-in name, a file or docker://host/repository@sha256:… [default: none].
     #[arg(long, value_name = "SPEC")]
     pub(super) compressor: Option<String>,
     /// Credentials for the registry, in docker's config.json format. Credential helpers that it names are asked.
@@ -229,7 +241,7 @@ pub(super) struct Probe {
     /// As JSON for programs, on failure too; docs/probe.md has its fields.
     #[arg(long)]
     pub(super) json: bool,
-    /// Credentials for the registry, in docker's config.json format. Credential helpers that it names are asked.
+    /// Credentials for registries, in docker's config.json format. Credential helpers that it names are asked.
     #[arg(long, value_name = "FILE")]
     pub(super) auth_file: Option<PathBuf>,
 }
@@ -275,7 +287,7 @@ pub(super) struct From {
     /// In bytes, or a whole number with KiB, MiB, GiB or TiB behind it.
     #[arg(long, value_name = "BYTES", value_parser = size::bytes)]
     pub(super) size: Option<u64>,
-    /// Source component: a built-in name or a file.
+    /// Source component: a built-in name, a file or docker://host/repository@sha256:….
     #[arg(long, value_name = "SPEC")]
     pub(super) source: Option<String>,
     /// Something the source component is told, as it documents. May be repeated.
@@ -288,7 +300,7 @@ pub(super) struct From {
     /// Header fields for SOURCE, as `Name: value` lines; # begins a comment. Sent to SOURCE's own host and port only.
     #[arg(long, value_name = "FILE")]
     pub(super) source_header_file: Option<PathBuf>,
-    /// Probe component: a built-in name or a file.
+    /// Probe component: a built-in name, a file or docker://host/repository@sha256:….
     #[arg(long, value_name = "SPEC")]
     pub(super) probe: Option<String>,
     #[command(flatten)]

@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
-use super::args::ComponentCommand;
-use super::{messages, plan};
+use super::args::{ComponentCommand, Which};
+use super::{messages, plan, policy};
 use crate::error::{Error, Result, Stage};
-use crate::pipeline::{self, Fitting, Inspected, Listed};
-use crate::policy::Limits;
+use crate::pipeline::{self, Choice, Compiler, Fitting, Inspected, Listed};
+use crate::policy::{Grant, Limits, Policy};
 
 /// The version of the documents that `--json` writes.
 const SCHEMA: &str = "longshore.component/v1";
@@ -17,17 +17,21 @@ const SCHEMA: &str = "longshore.component/v1";
 pub(super) fn run(command: &ComponentCommand) -> Result<()> {
     match command {
         ComponentCommand::List { json } => list(*json),
-        ComponentCommand::Inspect { spec, json } => {
-            let (choice, program) = (plan::choice(spec)?, plan::program()?);
-            let inspected = alone(pipeline::inspect_component(&choice, &program))?;
+        ComponentCommand::Inspect { which, json } => {
+            let (choice, policy, compiler) = looked_at(which)?;
+            let inspected = alone(pipeline::inspect_component(&choice, &policy, &compiler))?;
             if *json { document(&shown(&inspected)) } else { lines(&inspected) }
         }
-        ComponentCommand::Check { spec, kind } => {
-            let (choice, program) = (plan::choice(spec)?, plan::program()?);
-            let fitting = alone(pipeline::check_component(&choice, kind.as_deref(), &program))?;
-            messages::data(&verdict(&fitting))
+        ComponentCommand::Check { which, kind } => {
+            let (choice, policy, compiler) = looked_at(which)?;
+            check(alone(pipeline::check_component(&choice, kind.as_deref(), &policy, &compiler))?)
         }
     }
+}
+
+fn looked_at(which: &Which) -> Result<(Choice, Policy, Compiler)> {
+    let choice = plan::choice(&which.spec, which.auth_file.as_deref())?;
+    Ok((choice, policy::effective(&which.policy, None)?, plan::compiler()?))
 }
 
 /// The version with the digests of what is built in.
@@ -106,9 +110,30 @@ fn lines(inspected: &Inspected) -> Result<()> {
     }
 }
 
-fn verdict(fitting: &Fitting) -> String {
-    let Fitting { name, digest, kinds, built_in } = fitting;
-    let granted = if *built_in { "built in" } else { "named on the command line" };
-    let kinds = kinds.join(", ");
-    format!("{name} {digest} fits {kinds}\ngranted: the built-in policy grants components that are {granted}")
+/// The kinds that a component fits, and a line for each that says whether the policy lets it run so. If it lets it run as none,
+/// the first no is the error.
+fn check(fitting: Fitting) -> Result<()> {
+    let Fitting { name, digest, kinds } = fitting;
+    let fits: Vec<&str> = kinds.iter().map(|(kind, _)| *kind).collect();
+    messages::data(&format!("{name} {digest} fits {}", fits.join(", ")))?;
+    let (mut first, mut runs) = (None, false);
+    for (kind, allowed) in kinds {
+        match allowed {
+            Ok((rule, grant)) => {
+                runs = true;
+                messages::data(&messages::harmless(&format!("allowed as {kind}: {rule}{}", narrowed(&grant))))?;
+            }
+            Err(error) => {
+                messages::data(&messages::harmless(&format!("denied as {kind}: {error}")))?;
+                first.get_or_insert(error);
+            }
+        }
+    }
+    first.filter(|_| !runs).map_or(Ok(()), Err)
+}
+
+/// What an entry of the policy says of what it grants.
+fn narrowed(grant: &Grant) -> String {
+    let said = grant.said();
+    if said.is_empty() { String::new() } else { format!(", with {}", said.join("; ")) }
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::error::{Code, Error, Result, Stage};
-use crate::pipeline::SourceCredentials;
+use crate::pipeline::{CachePlace, SourceCredentials};
 use crate::policy::{NoProxy, Proxies, Proxy};
 
 /// A variable, as the manual has it.
@@ -15,7 +15,7 @@ pub(super) struct Variable {
 }
 
 /// Every variable, in the order of the manual.
-pub(super) const VARIABLES: [Variable; 14] = [
+pub(super) const VARIABLES: [Variable; 16] = [
     POLICY,
     SOURCE_USERNAME,
     SOURCE_PASSWORD,
@@ -23,6 +23,8 @@ pub(super) const VARIABLES: [Variable; 14] = [
     REGISTRY_AUTH_FILE,
     DOCKER_CONFIG,
     HOME,
+    CACHE,
+    XDG_CACHE_HOME,
     SSL_CERT_FILE,
     HTTPS_PROXY,
     HTTP_PROXY,
@@ -53,6 +55,14 @@ const DOCKER_CONFIG: Variable = Variable {
 };
 const HOME: Variable =
     Variable { name: "HOME", meaning: "The folder of .docker/config.json, where credentials are looked for last." };
+const CACHE: Variable = Variable {
+    name: "LONGSHORE_CACHE",
+    meaning: "The folder in which components are kept that were fetched or compiled; with no value, nothing is kept.",
+};
+const XDG_CACHE_HOME: Variable = Variable {
+    name: "XDG_CACHE_HOME",
+    meaning: "The folder of longshore/, where they are kept else; without it, .cache/longshore/ in HOME.",
+};
 /// Read by the library that finds the system's trust anchors.
 const SSL_CERT_FILE: Variable = Variable {
     name: "SSL_CERT_FILE",
@@ -172,6 +182,22 @@ fn proxies_of(value: impl Fn(&str) -> Option<OsString>) -> Result<Proxies> {
         https: proxy(["https_proxy", HTTPS_PROXY.name])?,
         no_proxy,
     })
+}
+
+/// Where components are kept. What nobody asked for is kept only where somebody has a home.
+pub(super) fn cache() -> CachePlace {
+    let folder = |variable: &Variable| {
+        std::env::var_os(variable.name).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty())
+    };
+    if let Some(value) = std::env::var_os(CACHE.name) {
+        return if value.is_empty() { CachePlace::Nowhere } else { CachePlace::Wanted(value.into()) };
+    }
+    // A relative one is to be ignored (XDG Base Directory Specification).
+    match (folder(&XDG_CACHE_HOME).filter(|path| path.is_absolute()), folder(&HOME)) {
+        (Some(caches), _) => CachePlace::Usual(caches.clone(), caches.join("longshore")),
+        (None, Some(home)) => CachePlace::Usual(home.clone(), home.join(".cache").join("longshore")),
+        (None, None) => CachePlace::Nowhere,
+    }
 }
 
 /// This program.

@@ -149,6 +149,11 @@ fn api(reference: &Reference) -> String {
     format!("docker://{}/{}{tag}{digest}", repository.api(), repository.path())
 }
 
+/// A component in a registry.
+pub(super) fn component(text: &str) -> Result<Reference> {
+    reference(text, "expected docker://host[:port]/repository@sha256:…")
+}
+
 fn reference(text: &str, expected: &str) -> Result<Reference> {
     let reference = text.strip_prefix("docker://").unwrap_or(text).parse();
     reference.map_err(|why| usage(format!("{why}")).hint(expected))

@@ -10,8 +10,8 @@ use super::{auth, env, image, policy};
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Tag;
 use crate::pipeline::{
-    Choice, Chosen, Credentials, ImageAt, Input, InspectPlan, Plan, ProbePlan, Source, SourceRegistry, Target,
-    built_in_schemes, source_for,
+    Artifact, Choice, Chosen, Compiler, Credentials, ImageAt, Input, InspectPlan, Plan, ProbePlan, Source,
+    SourceRegistry, Target, built_in_schemes, source_for,
 };
 use crate::policy::ProbeName;
 
@@ -43,11 +43,12 @@ pub(super) fn plan(import: &Import) -> Result<Plan> {
     }
     let mut seen = HashSet::new();
     tags.retain(|tag| seen.insert(tag.clone()));
-    let filters = filters(&import.filter)?;
+    let auth_file = import.auth_file.as_deref();
+    let filters = filters(&import.filter, auth_file)?;
     // A size is the disk's: of what a source gives to a filter it says nothing.
     let disk_size = input.size;
     let input = Input { size: input.size.filter(|_| filters.is_empty()), ..input };
-    let (source, probe) = readers(&import.from, &input.source)?;
+    let (source, probe) = readers(&import.from, &input.source, auth_file)?;
     let destination = match &target {
         Target::Registry { repository, .. } => Some(repository),
         Target::Layout(_) => None,
@@ -58,8 +59,8 @@ pub(super) fn plan(import: &Import) -> Result<Plan> {
             source,
             filters,
             probe,
-            framing: choice_or(import.framing.as_deref(), "framing-tar")?,
-            compressor: import.compressor.as_deref().map(choice).transpose()?,
+            framing: choice_or(import.framing.as_deref(), "framing-tar", auth_file)?,
+            compressor: import.compressor.as_deref().map(|spec| choice(spec, auth_file)).transpose()?,
         },
         input,
         disk_size,
@@ -76,7 +77,7 @@ pub(super) fn plan(import: &Import) -> Result<Plan> {
         image: image::wishes(import)?,
         epoch: env::source_date_epoch().transpose().map_err(usage)?,
         policy,
-        program: program()?,
+        compiler: compiler()?,
     })
 }
 
@@ -84,8 +85,8 @@ pub(super) fn plan(import: &Import) -> Result<Plan> {
 pub(super) fn probe_plan(probe: &Probe) -> Result<ProbePlan> {
     let input = input(&probe.from, probe.auth_file.as_deref())?;
     let policy = policy::effective(&probe.from.policy, None)?;
-    let (source, probe) = readers(&probe.from, &input.source)?;
-    Ok(ProbePlan { input, source, probe, policy, program: program()? })
+    let (source, probe) = readers(&probe.from, &input.source, probe.auth_file.as_deref())?;
+    Ok(ProbePlan { input, source, probe, policy, compiler: compiler()? })
 }
 
 fn format(text: &str) -> Result<ProbeName> {
@@ -129,8 +130,11 @@ pub(super) fn inspect(inspect: &Inspect) -> Result<InspectPlan> {
     Ok(InspectPlan { image, policy })
 }
 
-pub(super) fn program() -> Result<PathBuf> {
-    env::program().map_err(|why| Error::internal(Stage::Plan, format!("this program cannot find itself: {why}")))
+/// Who compiles strangers' components: this program, which keeps what comes of it.
+pub(super) fn compiler() -> Result<Compiler> {
+    let program = env::program()
+        .map_err(|why| Error::internal(Stage::Plan, format!("this program cannot find itself: {why}")))?;
+    Ok(Compiler { program, cache: env::cache() })
 }
 
 fn target(import: &Import) -> Result<(Target, Option<Tag>)> {
@@ -144,9 +148,9 @@ fn target(import: &Import) -> Result<(Target, Option<Tag>)> {
 }
 
 /// The source and the probe.
-fn readers(from: &From, source: &Source) -> Result<(Choice, Choice)> {
+fn readers(from: &From, source: &Source, auth_file: Option<&Path>) -> Result<(Choice, Choice)> {
     let reader = match (&from.source, source_for(source.scheme())) {
-        (Some(spec), _) => choice(spec)?,
+        (Some(spec), _) => choice(spec, auth_file)?,
         (None, Some(name)) => Choice::BuiltIn(name.to_owned()),
         (None, None) => {
             let known: Vec<&str> = built_in_schemes().collect();
@@ -155,11 +159,11 @@ fn readers(from: &From, source: &Source) -> Result<(Choice, Choice)> {
             return Err(usage(message).hint("name a component that declares the scheme: --source FILE"));
         }
     };
-    Ok((reader, choice_or(from.probe.as_deref(), "probe-disk")?))
+    Ok((reader, choice_or(from.probe.as_deref(), "probe-disk", auth_file)?))
 }
 
 /// The filters in their order; `none` stands alone.
-fn filters(specs: &[String]) -> Result<Vec<Choice>> {
+fn filters(specs: &[String], auth_file: Option<&Path>) -> Result<Vec<Choice>> {
     match specs {
         [only] if only == NONE => Ok(Vec::new()),
         specs => specs
@@ -170,21 +174,22 @@ fn filters(specs: &[String]) -> Result<Vec<Choice>> {
                     Err(Error::new(Code::Unsupported, Stage::Plan, message).hint("name the filter: --filter FILE"))
                 }
                 NONE => Err(Error::new(Code::Usage, Stage::Plan, "`--filter none` excludes every other filter")),
-                spec => choice(spec),
+                spec => choice(spec, auth_file),
             })
             .collect(),
     }
 }
 
-fn choice_or(spec: Option<&str>, default: &str) -> Result<Choice> {
-    spec.map_or_else(|| Ok(Choice::BuiltIn(default.to_owned())), choice)
+fn choice_or(spec: Option<&str>, default: &str, auth_file: Option<&Path>) -> Result<Choice> {
+    spec.map_or_else(|| Ok(Choice::BuiltIn(default.to_owned())), |spec| choice(spec, auth_file))
 }
 
-/// A component as it is named: in a file, or built in.
-pub(super) fn choice(spec: &str) -> Result<Choice> {
+/// A component as it is named: in a registry, in a file, or built in.
+pub(super) fn choice(spec: &str, auth_file: Option<&Path>) -> Result<Choice> {
     if spec.starts_with("docker://") {
-        let message = format!("a component from a registry is not supported yet: `{spec}`");
-        return Err(Error::new(Code::Unsupported, Stage::Plan, message));
+        let reference = locate::component(spec)?;
+        let credentials = auth::credentials(auth_file, &reference.repository)?;
+        return Ok(Choice::Registry(Box::new(Artifact { reference, credentials })));
     }
     let file = spec.contains('/') || is_file_name(spec);
     Ok(if file { Choice::File(spec.into()) } else { Choice::BuiltIn(spec.to_owned()) })
@@ -238,10 +243,15 @@ mod tests {
     }
 
     #[test]
-    fn a_component_from_a_registry_is_refused() {
+    fn a_component_in_a_registry_is_a_reference() {
         for flag in ["--source", "--filter", "--probe", "--framing", "--compressor"] {
             let error = planned(&[flag, "docker://r.example/x@sha256:0"]).unwrap_err();
-            assert_eq!(error.code(), Code::Unsupported, "{flag}");
+            assert_eq!(error.code(), Code::Usage, "{flag}");
+        }
+        let digest = crate::oci::Digest::of(b"");
+        for named in [format!("docker://r.example:5000/a/x@{digest}"), "docker://r.example/x:1".to_owned()] {
+            let Choice::Registry(artifact) = planned(&["--probe", &named]).unwrap().chosen.probe else { panic!() };
+            assert_eq!(artifact.shown(), named);
         }
     }
 

@@ -1,43 +1,75 @@
 //! Compiling strangers' components. Compiling is part of the attack surface: a component of 700 bytes can cost seconds and
-//! gigabytes. So it happens in a child process that limits itself before it reads a byte, and hands back the artifact.
+//! gigabytes. So it happens in a child process that limits itself before it reads a byte, and hands back the artifact, which is
+//! kept in a folder that nobody else writes.
 
 use std::io::{self, Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
+use super::cache::{CachePlace, Kept};
 use super::config::config;
+use super::log::cleaned;
+use super::runtime::Engine;
 use crate::error::{Code, Error, Result, Stage};
+use crate::oci::Digest;
+use crate::policy::Limits;
 
 /// The most bytes of a component.
 pub const MAX_COMPONENT_BYTES: u64 = 64 << 20;
 /// The most bytes of its artifact.
-const MAX_ARTIFACT_BYTES: u64 = 512 << 20;
-/// The most bytes of what the child has to say.
+const MAX_ARTIFACT_BYTES: u64 = 256 << 20;
+/// The most bytes of what the child has to say, and how much of it is shown.
 const MAX_WORDS_BYTES: u64 = 16 << 10;
-/// Address space of the child: a component of 21 MB compiles in three quarters of it.
-const CHILD_MEMORY_BYTES: u64 = 4 << 30;
-/// CPU seconds of the child.
-const CHILD_CPU_SECONDS: u64 = 60;
-/// Wall time of the child.
-const CHILD_WITHIN: Duration = Duration::from_secs(180);
+const MAX_WORDS_SHOWN: usize = 1024;
+/// How much longer than its CPU time the child may take.
+const WALL_PER_CPU: u32 = 3;
 
 /// The argument that makes this program a compile child.
 const CHILD_ARGUMENT: &str = "compile-component-from-standard-input";
 
-/// Compiles in a child: `program` is this program.
-pub(super) async fn compile(program: &Path, name: &str, wasm: &[u8]) -> Result<Vec<u8>> {
-    let invalid = |words: String| Error::new(Code::ComponentInvalid, Stage::Plan, format!("`{name}` {words}"));
-    if wasm.len() as u64 > MAX_COMPONENT_BYTES {
-        return Err(invalid(format!("has {} bytes, expected at most {MAX_COMPONENT_BYTES}", wasm.len())));
+/// Who compiles strangers' components.
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    /// This program, for the child.
+    pub program: PathBuf,
+    /// Where artifacts are kept.
+    pub cache: CachePlace,
+}
+
+impl Compiler {
+    /// The artifact of a component: that of an earlier run, else what a child makes of it.
+    ///
+    /// # Errors
+    /// `component-invalid` if it is not a component or cannot be compiled within the engine's limits, `local-file` for a cache
+    /// that others can write.
+    pub(super) async fn artifact(&self, engine: &Engine, name: &str, wasm: &[u8]) -> Result<Vec<u8>> {
+        if wasm.len() as u64 > MAX_COMPONENT_BYTES {
+            let message = format!("`{name}` has {} bytes, expected at most {MAX_COMPONENT_BYTES}", wasm.len());
+            return Err(Error::new(Code::ComponentInvalid, Stage::Plan, message));
+        }
+        let Some(cache) = self.cache.open()? else { return compile(&self.program, name, wasm, engine.limits()).await };
+        let (digest, mark) = (Digest::of(wasm), engine.mark());
+        let kept = Kept::Artifact(&digest, &mark);
+        if let Some(artifact) = cache.read(kept, MAX_ARTIFACT_BYTES) {
+            return Ok(artifact);
+        }
+        let artifact = compile(&self.program, name, wasm, engine.limits()).await?;
+        cache.keep(kept, &artifact);
+        Ok(artifact)
     }
+}
+
+async fn compile(program: &Path, name: &str, wasm: &[u8], limits: &Limits) -> Result<Vec<u8>> {
+    let invalid = |words: String| Error::new(Code::ComponentInvalid, Stage::Plan, format!("`{name}` {words}"));
+    let (cpu, memory) = (limits.compile_cpu.as_secs(), limits.compile_memory);
+    let within = limits.compile_cpu.saturating_mul(WALL_PER_CPU);
     let broken = |why: io::Error| Error::internal(Stage::Plan, format!("the compile child does not run: {why}"));
     let mut child = Command::new(program)
-        .arg(CHILD_ARGUMENT)
+        .args([CHILD_ARGUMENT, &cpu.to_string(), &memory.to_string()])
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -59,30 +91,31 @@ pub(super) async fn compile(program: &Path, name: &str, wasm: &[u8]) -> Result<V
         let mut errors = errors.take(MAX_WORDS_BYTES);
         let ((), read, said) = tokio::join!(feed, output.read_to_end(&mut artifact), errors.read_to_end(&mut words));
         read.and(said)?;
+        // A child that has more to say than is read must not wait for somebody to read it.
+        drop((output, errors));
         Ok((child.wait().await?, artifact, words))
     };
-    match tokio::time::timeout(CHILD_WITHIN, work).await {
+    match tokio::time::timeout(within, work).await {
         Ok(Ok((status, artifact, _))) if status.success() && (artifact.len() as u64) < MAX_ARTIFACT_BYTES => {
             Ok(artifact)
         }
-        Ok(Ok((status, _, words))) => Err(invalid(explain(status, &words))),
+        Ok(Ok((status, artifact, words))) => Err(invalid(explain(status, &artifact, &words, limits))),
         Ok(Err(why)) => Err(broken(why)),
-        Err(_) => Err(invalid(format!("did not compile within {} s", CHILD_WITHIN.as_secs()))),
+        Err(_) => Err(invalid(format!("did not compile within {} s", within.as_secs()))),
     }
 }
 
-fn explain(status: ExitStatus, words: &[u8]) -> String {
+fn explain(status: ExitStatus, artifact: &[u8], words: &[u8], limits: &Limits) -> String {
     use std::os::unix::process::ExitStatusExt as _;
-    let words = String::from_utf8_lossy(words).trim().to_owned();
-    match status.signal() {
-        Some(_) => format!(
-            "cannot be compiled within {} CPU seconds and {} GiB of memory",
-            CHILD_CPU_SECONDS,
-            CHILD_MEMORY_BYTES >> 30
-        ),
-        None if status.success() => format!("compiles to more than {MAX_ARTIFACT_BYTES} bytes"),
-        None => format!("is not a component that can be compiled: {words}"),
+    if artifact.len() as u64 >= MAX_ARTIFACT_BYTES {
+        return format!("compiles to more than {MAX_ARTIFACT_BYTES} bytes");
     }
+    if status.signal().is_some() {
+        let (cpu, memory) = (limits.compile_cpu.as_secs(), limits.compile_memory >> 20);
+        return format!("cannot be compiled within {cpu} CPU seconds and {memory} MiB of memory");
+    }
+    let words = cleaned(String::from_utf8_lossy(words).trim(), MAX_WORDS_SHOWN);
+    format!("is not a component that can be compiled: {words}")
 }
 
 /// What the child does, if the program's arguments make it one: limits itself, reads a component from standard input,
@@ -92,15 +125,21 @@ fn explain(status: ExitStatus, words: &[u8]) -> String {
 /// Words for the parent.
 pub fn compile_child(arguments: &[String]) -> Option<std::result::Result<(), String>> {
     match arguments {
-        [argument] if argument == CHILD_ARGUMENT => Some(run_child()),
+        [argument, cpu, memory] if argument == CHILD_ARGUMENT => Some(match (cpu.parse(), memory.parse()) {
+            (Ok(cpu), Ok(memory)) => run_child(cpu, memory),
+            _ => Err("the limits are no numbers".to_owned()),
+        }),
         _ => None,
     }
 }
 
-fn run_child() -> std::result::Result<(), String> {
+fn run_child(cpu_seconds: u64, memory_bytes: u64) -> std::result::Result<(), String> {
+    // Nobody would read what it makes.
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|why| format!("it cannot end with its parent: {why}"))?;
     for (resource, limit) in [
-        (Resource::As, CHILD_MEMORY_BYTES),
-        (Resource::Cpu, CHILD_CPU_SECONDS),
+        (Resource::As, memory_bytes),
+        (Resource::Cpu, cpu_seconds),
         (Resource::Fsize, 0),
         (Resource::Core, 0),
         (Resource::Nofile, 16),

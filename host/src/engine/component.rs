@@ -1,7 +1,7 @@
 //! A component that is ready to be instantiated.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use wasmtime::component::types::ComponentItem;
@@ -37,6 +37,8 @@ pub enum Origin {
     BuiltIn,
     /// The user named this file.
     File(PathBuf),
+    /// The user named this reference, `docker://…@sha256:…`.
+    Registry(String),
 }
 
 /// A loaded component that fits its world. Cheap to clone.
@@ -116,14 +118,6 @@ impl Component {
         Unchecked::built_in(engine, embedded)?.fit(engine, embedded.kind)
     }
 
-    /// Compiles the component in `wasm`, which came from `path`, in a child process of `program` under limits.
-    ///
-    /// # Errors
-    /// `component-invalid` if it is not a component, cannot be compiled within bounds, or does not fit the world.
-    pub async fn from_file(engine: &Engine, program: &Path, kind: Kind, path: &Path, wasm: &[u8]) -> Result<Self> {
-        Unchecked::from_file(engine, program, path, wasm).await?.fit(engine, kind)
-    }
-
     /// The component of that kind, once it was found to fit.
     pub(super) fn checked(
         engine: &Engine,
@@ -160,6 +154,12 @@ impl Component {
         }
         if let Some(cpu) = &self.grant.cpu {
             own.component_cpu = cpu.value;
+        }
+        if let Some(idle) = &self.grant.idle {
+            own.component_idle = idle.value;
+        }
+        if let Some(wait) = &self.grant.wait {
+            own.component_wait = wait.value;
         }
         own
     }
@@ -268,6 +268,7 @@ impl Origin {
         match self {
             Self::BuiltIn => "built-in".to_owned(),
             Self::File(path) => path.display().to_string(),
+            Self::Registry(reference) => reference.clone(),
         }
     }
 }

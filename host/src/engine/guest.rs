@@ -14,6 +14,7 @@ use super::limiter::{MAX_HANDLES, MemorySpent};
 use super::runtime::Engine;
 use super::state::StoreState;
 use super::wasi;
+use super::watch::Watch;
 use crate::bindings::{describe, log};
 use crate::error::{Code, Error, Result};
 use crate::observe::Meter;
@@ -24,9 +25,6 @@ pub const LINGER: Duration = Duration::from_millis(50);
 
 /// Bytes that one call may copy between host and guest, streams aside: a window read and a layer's literals fit.
 const MAX_CALL_BYTES: usize = 4 << 20;
-/// How often it is looked whether a guest still does anything.
-const WATCH_EVERY: Duration = Duration::from_millis(250);
-
 /// The most characters of a description's name and version.
 const MAX_DESCRIPTION: usize = 64;
 
@@ -40,10 +38,9 @@ pub struct Guest<S: 'static> {
     pre: InstancePre<StoreState<S>>,
     kind: Kind,
     name: String,
-    pulse: Pulse,
     cpu: CpuMeter,
     work: Arc<Meter>,
-    idle_limit: Duration,
+    watch: Watch,
     description: describe::Description,
 }
 
@@ -79,7 +76,7 @@ impl<S: Send + 'static> Guest<S> {
             Ok(UpdateDeadline::Yield(1))
         });
 
-        let (idle_limit, name) = (limits.component_idle, component.name().to_owned());
+        let (watch, name) = (Watch::new(pulse.clone(), &limits), component.name().to_owned());
         let work = Arc::clone(component.work());
         pulse.owes();
         let started = async {
@@ -87,11 +84,10 @@ impl<S: Send + 'static> Guest<S> {
             let description = indices.load(&mut store, &instance)?.call_describe(&mut store).await?;
             Ok((instance, description))
         };
-        let (instance, description) =
-            watched(metered(&work, cpu.over(started)), &pulse, idle_limit, kind, &name).await?;
+        let (instance, description) = watched(metered(&work, cpu.over(started)), &watch, kind, &name).await?;
         pulse.settled();
         check_description(&description, kind, &name)?;
-        Ok(Self { store, instance, pre, kind, name, pulse, cpu, work, idle_limit, description })
+        Ok(Self { store, instance, pre, kind, name, cpu, work, watch, description })
     }
 
     /// What the component says of itself.
@@ -129,11 +125,11 @@ impl<S: Send + 'static> Guest<S> {
         body: impl AsyncFnOnce(&mut Store<StoreState<S>>) -> wasmtime::Result<R>,
     ) -> Result<R> {
         let call = metered(&self.work, self.cpu.over(body(&mut self.store)));
-        watched(call, &self.pulse, self.idle_limit, self.kind, &self.name).await
+        watched(call, &self.watch, self.kind, &self.name).await
     }
 
-    /// Runs `body` within the store's event loop until it is done, the guest fails, or the guest does nothing for too long
-    /// although it is waited for.
+    /// Runs `body` within the store's event loop until it is done, the guest fails, or the guest does nothing for too long, or
+    /// too little, although it is waited for.
     ///
     /// # Errors
     /// `component-trapped`, `component-budget`, `component-stalled`.
@@ -142,7 +138,7 @@ impl<S: Send + 'static> Guest<S> {
         body: impl AsyncFnOnce(&Accessor<StoreState<S>>) -> wasmtime::Result<R>,
     ) -> Result<R> {
         let run = async { self.store.run_concurrent(body).await? };
-        watched(metered(&self.work, self.cpu.over(run)), &self.pulse, self.idle_limit, self.kind, &self.name).await
+        watched(metered(&self.work, self.cpu.over(run)), &self.watch, self.kind, &self.name).await
     }
 }
 
@@ -155,24 +151,14 @@ async fn metered<F: Future>(work: &Meter, run: F) -> F::Output {
 /// A guest's future, with every way it can fail turned into an error of ours.
 async fn watched<R>(
     run: impl Future<Output = wasmtime::Result<R>>,
-    pulse: &Pulse,
-    limit: Duration,
+    watch: &Watch,
     kind: Kind,
     name: &str,
 ) -> Result<R> {
-    let idle = async {
-        let mut every = tokio::time::interval(WATCH_EVERY);
-        loop {
-            every.tick().await;
-            if pulse.idle() > limit {
-                return;
-            }
-        }
-    };
     tokio::select! {
         ended = run => ended.map_err(|why| failed(&why, kind, name)),
-        () = idle => {
-            let message = format!("the {} `{name}` did nothing for {} s while it was waited for", kind.as_str(), limit.as_secs());
+        stalled = watch.stalled() => {
+            let message = format!("the {} `{name}` {stalled}", kind.as_str());
             Err(Error::new(Code::ComponentStalled, kind.stage(), message))
         }
     }

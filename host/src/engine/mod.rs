@@ -2,6 +2,7 @@
 //! between component streams and ours.
 
 mod budget;
+mod cache;
 mod compile;
 mod component;
 mod config;
@@ -16,8 +17,10 @@ mod runtime;
 mod state;
 mod unchecked;
 mod wasi;
+mod watch;
 
-pub use compile::{MAX_COMPONENT_BYTES, compile_child};
+pub use cache::{Cache, CachePlace, Kept};
+pub use compile::{Compiler, MAX_COMPONENT_BYTES, compile_child};
 pub use component::{Component, Kind, Origin};
 pub use consume::{bytes_into, outcome_into};
 pub use embedded::{Embedded, built_in};

@@ -10,7 +10,7 @@ use crate::oci::Digest;
 pub(super) enum Artifact<'a> {
     /// Embedded at build time, with the digest the build recorded.
     Embedded { bytes: &'a [u8], digest: Digest },
-    /// Written by our own compile child, over a pipe that nobody else holds.
+    /// Written by our own compile child, over a pipe that nobody else holds, or kept since in a folder that nobody else writes.
     FromChild { bytes: &'a [u8] },
 }
 

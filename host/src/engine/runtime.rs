@@ -1,5 +1,6 @@
 //! The engine, and the clock that lets it interrupt guests.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -53,6 +54,13 @@ impl Engine {
         let thread =
             thread.map_err(|why| Error::internal(Stage::Plan, format!("no thread for the epoch clock: {why}")))?;
         Ok(Ticker { stop, thread: Some(thread) })
+    }
+
+    /// What tells artifacts of this engine from those of others: version, configuration and target of the compiler.
+    pub(super) fn mark(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        self.inner.precompile_compatibility_hash().hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
     }
 
     pub(super) fn epochs(&self) -> Epochs {

@@ -1,8 +1,6 @@
 //! A component that is compiled, before anybody has decided what it is for.
 
-use std::path::Path;
-
-use super::compile::compile;
+use super::compile::Compiler;
 use super::component::{Component, Kind, Origin};
 use super::embedded::Embedded;
 use super::precompiled::{self, Artifact};
@@ -36,19 +34,24 @@ impl Unchecked {
         })
     }
 
-    /// Compiles the component in `wasm`, which came from `path`, in a child process of `program` under limits.
+    /// Has `compiler` compile a stranger's component, which goes by `name`.
     ///
     /// # Errors
-    /// `component-invalid` if it is not a component or cannot be compiled within bounds.
-    pub async fn from_file(engine: &Engine, program: &Path, path: &Path, wasm: &[u8]) -> Result<Self> {
-        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        let bytes = compile(program, &name, wasm).await?;
+    /// `component-invalid` if it is not a component or cannot be compiled within bounds, `local-file` for a cache that others
+    /// can write.
+    pub async fn compiled(
+        engine: &Engine,
+        compiler: &Compiler,
+        (name, origin): (&str, Origin),
+        wasm: &[u8],
+    ) -> Result<Self> {
+        let artifact = compiler.artifact(engine, name, wasm).await?;
         Ok(Self {
-            loaded: precompiled::load(engine, &Artifact::FromChild { bytes: &bytes }, &name)?,
-            name,
+            loaded: precompiled::load(engine, &Artifact::FromChild { bytes: &artifact }, name)?,
+            name: name.to_owned(),
             digest: Digest::of(wasm),
             bytes: wasm.len() as u64,
-            origin: Origin::File(path.to_owned()),
+            origin,
         })
     }
 

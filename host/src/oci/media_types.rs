@@ -17,6 +17,11 @@ pub const LAYER_TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 /// The media type of an uncompressed tar layer of Docker's.
 pub const DOCKER_LAYER_TAR: &str = "application/vnd.docker.image.rootfs.diff.tar";
 
+/// The media type of the config of a component as an artifact (CNCF TAG Runtime, "Wasm OCI Artifact layout").
+pub const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
+/// The media type of the component itself, the one layer of such an artifact.
+pub const WASM_LAYER: &str = "application/wasm";
+
 /// Whose media types an image has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MediaTypes {

@@ -12,6 +12,7 @@ pub use document::{Config, Document, Index, IndexEntry, MalformedDocument, Manif
 pub use image::{Descriptor, Image, ImageFacts, Platform, image, label};
 pub use media_types::{
     DOCKER_LAYER_TAR, DOCKER_LIST, DOCKER_MANIFEST, INDEX, LAYER_TAR, MANIFEST, MalformedMediaTypes, MediaTypes,
+    WASM_CONFIG, WASM_LAYER,
 };
 pub use reference::{MalformedReference, Reference, Repository, Tag};
 pub use typed::as_typed;

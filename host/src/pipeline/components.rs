@@ -1,14 +1,10 @@
-//! Which components do the work, and where their bytes come from.
+//! Which components do the work.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::Path;
-
-use super::{Choice, Chosen};
-use crate::engine::{self, Component, Embedded, Engine, Kind, MAX_COMPONENT_BYTES, built_in};
+use super::Chosen;
+use super::loader::Loader;
+use crate::engine::{self, Component, Embedded, Engine, Kind, built_in};
 use crate::error::{Code, Error, Result, Stage};
-use crate::oci::Digest;
-use crate::policy::{self, ComponentKind, ComponentOrigin, Grant, Limits, Rule};
+use crate::policy::{Grant, Limits};
 use crate::stages::{self, Described};
 
 /// The components of one import, loaded.
@@ -42,26 +38,24 @@ pub struct Listed {
 }
 
 impl Components {
-    /// Loads what was chosen and the policy allows: built-in ones as they are, files compiled by a child of `program`.
+    /// Loads what was chosen and the policy allows.
     ///
     /// # Errors
-    /// `usage` for an unknown name, `local-file` for an unreadable file, `component-denied`, `component-invalid` for what
-    /// does not load.
-    pub async fn load(engine: &Engine, chosen: &Chosen, allowed: &policy::Components, program: &Path) -> Result<Self> {
-        let load = async |choice, kind| load(engine, choice, kind, allowed, program).await;
+    /// As for [`Loader::load`].
+    pub(super) async fn load(chosen: &Chosen, loader: Loader<'_>) -> Result<Self> {
         let mut filters = Vec::new();
         for filter in &chosen.filters {
-            filters.push(load(filter, Kind::Filter).await?);
+            filters.push(loader.load(filter, Kind::Filter).await?);
         }
         let compressor = match &chosen.compressor {
-            Some(compressor) => Some(load(compressor, Kind::Compressor).await?),
+            Some(compressor) => Some(loader.load(compressor, Kind::Compressor).await?),
             None => None,
         };
         Ok(Self {
-            source: load(&chosen.source, Kind::Source).await?,
+            source: loader.load(&chosen.source, Kind::Source).await?,
             filters,
-            probe: load(&chosen.probe, Kind::Probe).await?,
-            framing: load(&chosen.framing, Kind::Framing).await?,
+            probe: loader.load(&chosen.probe, Kind::Probe).await?,
+            framing: loader.load(&chosen.framing, Kind::Framing).await?,
             compressor,
         })
     }
@@ -119,51 +113,6 @@ pub fn compile_child(arguments: &[String]) -> Option<std::result::Result<(), Str
     engine::compile_child(arguments)
 }
 
-/// Loads one component. What the policy does not allow is not even compiled.
-pub(super) async fn load(
-    engine: &Engine,
-    choice: &Choice,
-    kind: Kind,
-    allowed: &policy::Components,
-    program: &Path,
-) -> Result<Component> {
-    match choice {
-        Choice::BuiltIn(name) => {
-            let embedded = find_built_in(name, Some(kind))?;
-            let component = Component::built_in(engine, embedded)?;
-            let (_, grant) = granted(embedded.name, component.digest(), kind, ComponentOrigin::BuiltIn, allowed)?;
-            Ok(component.granted(grant))
-        }
-        Choice::File(path) => {
-            let wasm = read_file(path)?;
-            let name = path.display().to_string();
-            let (_, grant) = granted(&name, &Digest::of(&wasm), kind, ComponentOrigin::File, allowed)?;
-            Ok(Component::from_file(engine, program, kind, path, &wasm).await?.granted(grant))
-        }
-    }
-}
-
-/// The digest of a component, and whether the policy lets it run: as for [`granted`]. It is not loaded.
-///
-/// # Errors
-/// `usage` for an unknown name, `local-file` for an unreadable file.
-pub(super) fn may_run(
-    choice: &Choice,
-    kind: Kind,
-    allowed: &policy::Components,
-) -> Result<(Digest, Result<(Rule, Grant)>)> {
-    let (name, digest, origin) = match choice {
-        Choice::BuiltIn(name) => {
-            let embedded = find_built_in(name, Some(kind))?;
-            let digest =
-                embedded.digest.parse().map_err(|_| Error::internal(Stage::Plan, "a malformed built-in digest"))?;
-            (embedded.name.to_owned(), digest, ComponentOrigin::BuiltIn)
-        }
-        Choice::File(path) => (path.display().to_string(), Digest::of(&read_file(path)?), ComponentOrigin::File),
-    };
-    Ok((digest, granted(&name, &digest, kind, origin, allowed)))
-}
-
 /// Whether a source may be told an option.
 ///
 /// # Errors
@@ -173,30 +122,6 @@ pub(super) fn may_be_told(name: &str, grant: &Grant, key: &str) -> Result<()> {
     let message =
         format!("the source `{name}` must not be told the option `{key}`: the policy's {rule} does not list it");
     Err(Error::new(Code::ComponentDenied, Stage::Plan, message))
-}
-
-/// The rule that lets a component run, and what it is granted besides what its world has.
-fn granted(
-    name: &str,
-    digest: &Digest,
-    kind: Kind,
-    origin: ComponentOrigin,
-    allowed: &policy::Components,
-) -> Result<(Rule, Grant)> {
-    let kind = policy_kind(kind)?;
-    let entry = allowed.check(digest, kind, origin).map_err(|why| {
-        let message = format!("the component `{name}` ({digest}) must not run as {}: {why}", kind.as_str());
-        Error::new(Code::ComponentDenied, Stage::Plan, message)
-            .hint("whoever keeps the policy can list its digest in an entry `[[components.allow]]`")
-    })?;
-    let grant = entry.map(|entry| entry.grant.clone()).unwrap_or_default();
-    Ok((allowed.allowing(entry, origin), grant))
-}
-
-/// The kind as the policy has it.
-pub(super) fn policy_kind(kind: Kind) -> Result<ComponentKind> {
-    ComponentKind::named(kind.as_str())
-        .ok_or_else(|| Error::internal(Stage::Plan, format!("the policy knows no {}", kind.as_str())))
 }
 
 /// The built-in component of that name, of that kind if one is asked for.
@@ -218,20 +143,6 @@ pub(super) fn find_built_in(name: &str, kind: Option<Kind>) -> Result<&'static E
     })
 }
 
-/// The bytes of a component's file, at most one more than a component may have.
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
-    read(path).map_err(|why| {
-        let message = format!("the component `{}` cannot be read: {why}", path.display());
-        Error::new(Code::LocalFile, Stage::Plan, message).caused_by(why)
-    })
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut wasm = Vec::new();
-    File::open(path)?.take(MAX_COMPONENT_BYTES.saturating_add(1)).read_to_end(&mut wasm)?;
-    Ok(wasm)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,13 +156,6 @@ mod tests {
             let schemes = if embedded.kind == Kind::Source { listed.declares.clone() } else { String::new() };
             assert_eq!(embedded.schemes.join(", "), schemes, "{}", embedded.name);
         }
-    }
-
-    #[test]
-    fn the_policy_names_the_kinds_that_there_are() {
-        let kinds: Vec<&str> = ComponentKind::ALL.iter().map(|kind| kind.as_str()).collect();
-        assert_eq!(kinds, Kind::ALL.map(Kind::as_str));
-        assert!(Kind::ALL.into_iter().all(|kind| policy_kind(kind).is_ok()));
     }
 
     #[test]

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::accepted::checksum_named;
-use super::components::{may_be_told, may_run};
+use super::components::may_be_told;
 use super::destination::{allowed, registry_at};
+use super::loader::{MayRun, may_run};
 use super::{Choice, Plan, Target};
 use crate::engine::Kind;
 use crate::error::{Error, Result};
@@ -37,8 +38,8 @@ pub enum Answered {
 /// # Errors
 /// `usage` and `local-file` for components that are not there, `usage` for a registry that is no host.
 pub fn explain(plan: &Plan) -> Result<Vec<Answer>> {
-    let mut answers = components(plan)?;
     let net = Net::new(Arc::new(plan.policy.clone()));
+    let mut answers = components(plan, &net)?;
     if let Some(origin) = plan.input.source.origin(&plan.policy.egress)? {
         connection(plan, &net, Side::Source, &origin, &mut answers);
         let rule = Rule { key: "egress.redirects", site: plan.policy.sites.of("egress.redirects") };
@@ -54,7 +55,7 @@ pub fn explain(plan: &Plan) -> Result<Vec<Answer>> {
     Ok(answers)
 }
 
-fn components(plan: &Plan) -> Result<Vec<Answer>> {
+fn components(plan: &Plan, net: &Net) -> Result<Vec<Answer>> {
     let chosen = &plan.chosen;
     let mut all = vec![(Kind::Source, &chosen.source)];
     all.extend(chosen.filters.iter().map(|filter| (Kind::Filter, filter)));
@@ -63,10 +64,18 @@ fn components(plan: &Plan) -> Result<Vec<Answer>> {
     all.extend(chosen.compressor.iter().map(|compressor| (Kind::Compressor, compressor)));
     let mut answers = Vec::new();
     for (kind, choice) in all {
-        let (digest, allowed) = may_run(choice, kind, &plan.policy.components)?;
-        let name = match choice {
-            Choice::BuiltIn(name) => name.clone(),
-            Choice::File(path) => path.display().to_string(),
+        let name = choice.shown();
+        if let Choice::Registry(artifact) = choice {
+            let (origin, _) = registry_at(&artifact.reference.repository, &plan.policy)?;
+            connection(plan, net, Side::Registry, &origin, &mut answers);
+        }
+        let (digest, allowed) = match may_run(choice, kind, &plan.policy, &plan.compiler)? {
+            MayRun::Known(digest, allowed) => (digest, allowed),
+            MayRun::Open(rule) => {
+                let subject = format!("run `{name}` as {}", kind.as_str());
+                answers.push(Answer { subject, verdict: Answered::Open(rule) });
+                continue;
+            }
         };
         let subject = format!("run `{name}` ({digest}) as {}", kind.as_str());
         match allowed {

@@ -1,12 +1,14 @@
 //! Components under the magnifying glass: what one is, which worlds it fits, and what keeps it from the others.
 
-use std::path::Path;
+use std::sync::Arc;
 
 use super::Choice;
-use super::components::{Listed, find_built_in, read_file};
-use crate::engine::{Component, Engine, Kind, Unchecked};
+use super::components::Listed;
+use super::loader::{Loader, granted};
+use crate::engine::{Compiler, Component, Engine, Kind, Unchecked};
 use crate::error::{Code, Error, Result, Stage};
-use crate::policy::Limits;
+use crate::net::Net;
+use crate::policy::{Grant, Policy, Rule};
 use crate::stages::{self, Compressor};
 
 /// What can be seen of a component.
@@ -37,20 +39,20 @@ pub struct Fitting {
     pub name: String,
     /// The digest of its bytes.
     pub digest: String,
-    /// The kinds it fits, at least one.
-    pub kinds: Vec<&'static str>,
-    /// Whether it is part of the program.
-    pub built_in: bool,
+    /// The kinds it fits, at least one, and the rule of the policy that lets it run as such with what it is granted; or why it
+    /// must not.
+    pub kinds: Vec<(&'static str, Result<(Rule, Grant)>)>,
 }
 
 /// Looks at a component. Nothing of it runs but its description, with nothing within reach.
 ///
 /// # Errors
-/// `usage` for an unknown name, `local-file` for an unreadable file, `component-invalid` for what cannot be compiled.
-pub async fn inspect_component(choice: &Choice, program: &Path) -> Result<Inspected> {
-    let engine = Engine::new(&Limits::default())?;
+/// `usage` for an unknown name, `local-file` for an unreadable file, those of a registry, `component-invalid` for what cannot be
+/// compiled.
+pub async fn inspect_component(choice: &Choice, policy: &Policy, compiler: &Compiler) -> Result<Inspected> {
+    let engine = Engine::new(&policy.limits)?;
     let _ticker = engine.ticker()?;
-    let found = compiled(&engine, choice, program).await?;
+    let found = compiled(&engine, choice, policy, compiler).await?;
     let mut kinds = Vec::new();
     let mut described = None;
     for kind in Kind::ALL {
@@ -79,10 +81,15 @@ pub async fn inspect_component(choice: &Choice, program: &Path) -> Result<Inspec
 ///
 /// # Errors
 /// Everything that keeps it from fitting, exit code 14; otherwise as for [`inspect_component`].
-pub async fn check_component(choice: &Choice, kind: Option<&str>, program: &Path) -> Result<Fitting> {
-    let engine = Engine::new(&Limits::default())?;
+pub async fn check_component(
+    choice: &Choice,
+    kind: Option<&str>,
+    policy: &Policy,
+    compiler: &Compiler,
+) -> Result<Fitting> {
+    let engine = Engine::new(&policy.limits)?;
     let _ticker = engine.ticker()?;
-    let found = compiled(&engine, choice, program).await?;
+    let found = compiled(&engine, choice, policy, compiler).await?;
     let kinds = match kind {
         Some(name) => Kind::ALL.into_iter().filter(|kind| kind.as_str() == name).collect(),
         None => found.exported_kinds(&engine),
@@ -92,7 +99,9 @@ pub async fn check_component(choice: &Choice, kind: Option<&str>, program: &Path
     for kind in kinds {
         match (fits(&engine, &found, kind).await, wrong) {
             (Ok(_), before) => {
-                fitting.push(kind.as_str());
+                let name = choice.shown();
+                let may = granted(&name, found.digest(), kind, choice.origin(), &policy.components);
+                fitting.push((kind.as_str(), may));
                 wrong = before;
             }
             (Err(error), None) => wrong = Some(error),
@@ -109,8 +118,7 @@ pub async fn check_component(choice: &Choice, kind: Option<&str>, program: &Path
                 .hint(format!("it would be one of {}", interfaces.join(", ")))
         }));
     }
-    let built_in = matches!(choice, Choice::BuiltIn(_));
-    Ok(Fitting { name: found.name().to_owned(), digest: found.digest().to_string(), kinds: fitting, built_in })
+    Ok(Fitting { name: found.name().to_owned(), digest: found.digest().to_string(), kinds: fitting })
 }
 
 /// Fits the component into the world of that kind and has it describe itself there.
@@ -124,9 +132,9 @@ async fn fits(engine: &Engine, found: &Unchecked, kind: Kind) -> Result<Listed> 
     Ok(Listed::of(&component, described))
 }
 
-async fn compiled(engine: &Engine, choice: &Choice, program: &Path) -> Result<Unchecked> {
-    match choice {
-        Choice::BuiltIn(name) => Unchecked::built_in(engine, find_built_in(name, None)?),
-        Choice::File(path) => Unchecked::from_file(engine, program, path, &read_file(path)?).await,
-    }
+async fn compiled(engine: &Engine, choice: &Choice, policy: &Policy, compiler: &Compiler) -> Result<Unchecked> {
+    let net = Net::new(Arc::new(policy.clone()));
+    let loader = Loader { engine, compiler, policy, net: &net };
+    let found = loader.found(choice, None, |_, _| Ok(())).await;
+    found.map(|(found, ())| found).map_err(|error| net.advise(error))
 }

@@ -7,6 +7,7 @@ use super::accepted::checksum_named;
 use super::destination;
 use super::interrupt::Interrupted;
 use super::ledger::Ledger;
+use super::loader::Loader;
 use super::places::traffic;
 use super::preflight::preflight;
 use super::run::{Imported, run};
@@ -82,8 +83,9 @@ async fn carry_out<T>(
     }
     let engine = Engine::new(&plan.policy.limits)?;
     let _ticker = engine.ticker()?;
+    let loader = Loader { engine: &engine, compiler: &plan.compiler, policy: &plan.policy, net };
     let components = tokio::select! {
-        loaded = Components::load(&engine, &plan.chosen, &plan.policy.components, &plan.program) => loaded?,
+        loaded = Components::load(&plan.chosen, loader) => loaded?,
         error = interrupted.error() => return Err(error),
     };
     ledger.components(&components);

@@ -1,6 +1,7 @@
 //! The main job: `run.rs` is its flow. `probe.rs` is the part of it that only looks. Everything else here serves them.
 
 mod accepted;
+mod artifact;
 mod checkpoint;
 mod checksum;
 mod checksum_file;
@@ -16,6 +17,7 @@ mod inspection;
 mod interrupt;
 mod layer;
 mod ledger;
+mod loader;
 mod location;
 mod naming;
 mod places;
@@ -29,6 +31,7 @@ mod run;
 mod spent;
 mod sums;
 
+pub use artifact::Artifact;
 pub use checksum::{Checksum, Place};
 pub use checksum_file::ChecksumFile;
 pub use components::{
@@ -48,6 +51,7 @@ pub use probed::{PROBE_SCHEMA, ProbeReport, ProbedDisk, ProbedSource, Readers};
 pub use report::{Report, SCHEMA};
 pub use run::Imported;
 
+pub use crate::engine::{CachePlace, Compiler};
 pub use crate::net::check_tls;
 
 /// Credentials for a registry, as [`Plan`] takes them.

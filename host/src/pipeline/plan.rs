@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::{Checksum, ChecksumFile, Credentials, Location, SourceConnections};
+use super::{Artifact, Checksum, ChecksumFile, Compiler, Credentials, Location, SourceConnections};
 use crate::error::{Error, Result, Stage};
 use crate::net::{SourceFields, redacted};
 use crate::oci::{MediaTypes, Platform, Repository, Tag};
-use crate::policy::{Egress, Origin, Policy, ProbeName};
+use crate::policy::{ComponentOrigin, Egress, Origin, Policy, ProbeName};
 
 /// One import.
 #[derive(Clone, Debug)]
@@ -47,8 +47,8 @@ pub struct Plan {
     pub chosen: Chosen,
     /// What is allowed.
     pub policy: Policy,
-    /// This program, for the child that compiles strangers' components.
-    pub program: PathBuf,
+    /// Who compiles strangers' components.
+    pub compiler: Compiler,
 }
 
 /// SOURCE, and everything that goes with reading it.
@@ -127,6 +127,8 @@ pub enum Choice {
     BuiltIn(String),
     /// The one in that file.
     File(PathBuf),
+    /// The one in that repository of a registry.
+    Registry(Box<Artifact>),
 }
 
 /// The components of an import.
@@ -142,6 +144,27 @@ pub struct Chosen {
     pub framing: Choice,
     /// The compressor, if the layer is to be compressed.
     pub compressor: Option<Choice>,
+}
+
+impl Choice {
+    /// Where it comes from, as the policy has it.
+    pub(super) const fn origin(&self) -> ComponentOrigin {
+        match self {
+            Self::BuiltIn(_) => ComponentOrigin::BuiltIn,
+            Self::File(_) => ComponentOrigin::File,
+            Self::Registry(_) => ComponentOrigin::Registry,
+        }
+    }
+
+    /// The component as it was named.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self {
+            Self::BuiltIn(name) => name.clone(),
+            Self::File(path) => path.display().to_string(),
+            Self::Registry(artifact) => artifact.shown(),
+        }
+    }
 }
 
 impl Source {

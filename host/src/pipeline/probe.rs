@@ -1,19 +1,18 @@
 //! A look at a disk without carrying it: the window, the components and the verdict are those of an import, and nothing is
 //! read but what the probe asks for.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::pin;
 
 use super::accepted::Wanted;
-use super::components::load;
 use super::disk::{attempts, known_size, open_source, within_output};
 use super::interrupt::Interrupted;
 use super::ledger::{access, component, connection, error_report, hazards, ran};
+use super::loader::Loader;
 use super::probed::{PROBE_SCHEMA, ProbeReport, ProbedDisk, ProbedSource, Readers};
 use super::report::ComponentReport;
-use super::{Choice, Input};
+use super::{Choice, Compiler, Input};
 use crate::engine::{Component, Engine, Kind};
 use crate::error::{Code, Error, Result, Stage};
 use crate::net::Net;
@@ -33,8 +32,8 @@ pub struct ProbePlan {
     pub probe: Choice,
     /// What is allowed.
     pub policy: Policy,
-    /// This program, for the child that compiles strangers' components.
-    pub program: PathBuf,
+    /// Who compiles strangers' components.
+    pub compiler: Compiler,
 }
 
 /// What came of a look.
@@ -77,9 +76,9 @@ pub async fn probe(plan: &ProbePlan, interrupted: Interrupted) -> Probed {
 async fn look(plan: &ProbePlan, net: &Net, interrupted: &Interrupted, known: &mut Known) -> Result<Verdict> {
     let engine = Engine::new(&plan.policy.limits)?;
     let _ticker = engine.ticker()?;
-    let allowed = &plan.policy.components;
-    let source = load(&engine, &plan.source, Kind::Source, allowed, &plan.program).await?;
-    let probe = load(&engine, &plan.probe, Kind::Probe, allowed, &plan.program).await?;
+    let loader = Loader { engine: &engine, compiler: &plan.compiler, policy: &plan.policy, net };
+    let source = loader.load(&plan.source, Kind::Source).await?;
+    let probe = loader.load(&plan.probe, Kind::Probe).await?;
     (known.source, known.probe) = (Some(component(&source)), Some(component(&probe)));
 
     let repeats = Arc::<Repeats>::default();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::document::{shown_size, shown_time};
 use super::{HostPattern, Origin, Rule, Site, Sited};
 use crate::oci::Digest;
 
@@ -44,6 +45,10 @@ pub struct Grant {
     pub memory: Option<Sited<usize>>,
     /// In the place of `limits.component-cpu`.
     pub cpu: Option<Sited<Duration>>,
+    /// In the place of `limits.component-idle`.
+    pub idle: Option<Sited<Duration>>,
+    /// In the place of `limits.component-wait`.
+    pub wait: Option<Sited<Duration>>,
     /// The most bytes that a source, filter or compressor may put into the flow.
     pub output: Option<Sited<u64>>,
 }
@@ -59,6 +64,8 @@ pub enum ComponentOrigin {
     BuiltIn,
     /// A file that was named on the command line.
     File,
+    /// A repository of a registry that was named there.
+    Registry,
 }
 
 /// A method that a source may ask with.
@@ -130,13 +137,15 @@ impl Components {
         }
         let (own, denied): (_, fn(Rule) -> ComponentDenied) = match origin {
             ComponentOrigin::BuiltIn => (("components.built-in", &self.built_in), ComponentDenied::BuiltIn),
-            ComponentOrigin::File => (("components.unlisted", &self.unlisted), ComponentDenied::Unlisted),
+            ComponentOrigin::File | ComponentOrigin::Registry => {
+                (("components.unlisted", &self.unlisted), ComponentDenied::Unlisted)
+            }
         };
         match (own, self.allow.first(), origin) {
             ((_, Some(Sited { value: true, .. })), ..)
             | ((_, None), _, ComponentOrigin::BuiltIn)
             | ((_, None), None, _) => Ok(None),
-            (_, Some(first), ComponentOrigin::File) => {
+            (_, Some(first), ComponentOrigin::File | ComponentOrigin::Registry) => {
                 Err(nearly.unwrap_or_else(|| ComponentDenied::NotListed(rule("components.allow", &first.digest))))
             }
             ((key, Some(said)), ..) => Err(nearly.unwrap_or_else(|| denied(rule(key, said)))),
@@ -145,12 +154,22 @@ impl Components {
 }
 
 impl Components {
+    /// The rule that decides about a component of which nobody knows the digest yet; none if any may run.
+    #[must_use]
+    pub fn undecided(&self) -> Option<Rule> {
+        match (&self.unlisted, self.allow.first()) {
+            (Some(Sited { value: true, .. }), None) | (None, None) => None,
+            (_, Some(first)) => Some(rule("components.allow", &first.digest)),
+            (Some(said), None) => Some(rule("components.unlisted", said)),
+        }
+    }
+
     /// The rule that lets a component run that [`Self::check`] found to be allowed by this entry or without one.
     #[must_use]
     pub fn allowing(&self, entry: Option<&ComponentRule>, origin: ComponentOrigin) -> Rule {
         let (key, said) = match origin {
             ComponentOrigin::BuiltIn => ("components.built-in", &self.built_in),
-            ComponentOrigin::File => ("components.unlisted", &self.unlisted),
+            ComponentOrigin::File | ComponentOrigin::Registry => ("components.unlisted", &self.unlisted),
         };
         match (entry, said) {
             (Some(entry), _) => rule("components.allow", &entry.digest),
@@ -188,6 +207,32 @@ impl Grant {
         (!listed).then(|| rule("components.allow.options", first))
     }
 
+    /// What it says, by key and value, in the words of a document.
+    #[must_use]
+    pub fn said(&self) -> Vec<String> {
+        fn list<T>(name: &str, entries: &[Sited<T>], shown: impl Fn(&T) -> String) -> Option<String> {
+            let entries: Vec<String> = entries.iter().map(|entry| shown(&entry.value)).collect();
+            (!entries.is_empty()).then(|| format!("{name} {}", entries.join(", ")))
+        }
+        let time = |name: &str, time: &Option<Sited<Duration>>| {
+            time.as_ref().map(|time| format!("{name} {}", shown_time(time.value)))
+        };
+        let size = |name: &str, bytes: Option<u64>| bytes.map(|bytes| format!("{name} {}", shown_size(bytes)));
+        [
+            list("hosts", &self.hosts, ToString::to_string),
+            list("methods", &self.methods, |method| method.as_str().to_owned()),
+            list("options", &self.options, ToString::to_string),
+            size("memory", self.memory.as_ref().map(|memory| memory.value as u64)),
+            time("cpu", &self.cpu),
+            time("idle", &self.idle),
+            time("wait", &self.wait),
+            size("output", self.output.as_ref().map(|output| output.value)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
     /// The most bytes it may put into the flow, and the rule that says so.
     #[must_use]
     pub fn output(&self) -> Option<(u64, Rule)> {
@@ -219,7 +264,7 @@ impl ComponentKind {
 
 impl ComponentOrigin {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::BuiltIn, Self::File];
+    pub const ALL: &'static [Self] = &[Self::BuiltIn, Self::File, Self::Registry];
 
     /// As a document has it.
     #[must_use]
@@ -227,6 +272,7 @@ impl ComponentOrigin {
         match self {
             Self::BuiltIn => "built-in",
             Self::File => "file",
+            Self::Registry => "registry",
         }
     }
 }

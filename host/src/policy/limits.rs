@@ -17,6 +17,8 @@ pub struct Limits {
     pub registry_stall: Duration,
     /// Without a sign from a component that is waited for and waits for nothing itself.
     pub component_idle: Duration,
+    /// What a component may keep others waiting in all before it has delivered anything; more is earned with each byte.
+    pub component_wait: Duration,
     /// How often something that may succeed is tried in a row, without any progress in between.
     pub attempts: u32,
     /// The pause before the second attempt; each later one is twice as long, up to half a minute.
@@ -33,6 +35,10 @@ pub struct Limits {
     pub component_cpu: Duration,
     /// Bytes that all memories and tables of one component may take together.
     pub component_memory: usize,
+    /// CPU that compiling one component may take, in whole seconds.
+    pub compile_cpu: Duration,
+    /// Address space that compiling one component may take.
+    pub compile_memory: usize,
 }
 
 impl Default for Limits {
@@ -44,6 +50,7 @@ impl Default for Limits {
             source_stall: Duration::from_secs(120),
             registry_stall: Duration::from_secs(180),
             component_idle: Duration::from_secs(20),
+            component_wait: Duration::from_secs(120),
             attempts: 5,
             back_off: Duration::from_millis(400),
             source_attempts: 8,
@@ -52,6 +59,8 @@ impl Default for Limits {
             start_overs: 3,
             component_cpu: Duration::from_secs(10),
             component_memory: 64 << 20,
+            compile_cpu: Duration::from_secs(60),
+            compile_memory: 4 << 30,
         }
     }
 }
@@ -69,20 +78,26 @@ pub(super) enum Bounds {
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long one component may do nothing, and keep others waiting in all, whoever sets it.
+pub(super) const COMPONENT_IDLE: (Duration, Duration) = (SECOND, HOUR);
+pub(super) const COMPONENT_WAIT: (Duration, Duration) = (SECOND, DAY);
 /// What one component may spend of CPU and memory, whoever sets it.
 pub(super) const COMPONENT_CPU: (Duration, Duration) = (SECOND, HOUR);
 /// A component of an ordinary toolchain needs a few MiB to begin with; wasm addresses 4 GiB.
 pub(super) const COMPONENT_MEMORY: (usize, usize) = (4 << 20, 4 << 30);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// The program itself has some 200 MiB of addresses before it compiles anything.
+const COMPILE_MEMORY: (usize, usize) = (512 << 20, 64 << 30);
 
 /// The limits that a document may set, by key.
-pub(super) const LIMITS: [(&str, Bounds); 14] = [
+pub(super) const LIMITS: [(&str, Bounds); 17] = [
     ("limits.connect", Bounds::Time(|limits| &mut limits.connect, SECOND, Duration::from_secs(10 * 60))),
     ("limits.answer", Bounds::Time(|limits| &mut limits.answer, SECOND, HOUR)),
     ("limits.commit", Bounds::Time(|limits| &mut limits.commit, SECOND, DAY)),
     ("limits.source-stall", Bounds::Time(|limits| &mut limits.source_stall, SECOND, HOUR)),
     ("limits.registry-stall", Bounds::Time(|limits| &mut limits.registry_stall, SECOND, HOUR)),
-    ("limits.component-idle", Bounds::Time(|limits| &mut limits.component_idle, SECOND, HOUR)),
+    ("limits.component-idle", Bounds::Time(|limits| &mut limits.component_idle, COMPONENT_IDLE.0, COMPONENT_IDLE.1)),
+    ("limits.component-wait", Bounds::Time(|limits| &mut limits.component_wait, COMPONENT_WAIT.0, COMPONENT_WAIT.1)),
     ("limits.component-cpu", Bounds::Time(|limits| &mut limits.component_cpu, COMPONENT_CPU.0, COMPONENT_CPU.1)),
     ("limits.attempts", Bounds::Count(|limits| &mut limits.attempts, 1, 1000)),
     ("limits.back-off", Bounds::Time(|limits| &mut limits.back_off, Duration::from_millis(1), Duration::from_secs(30))),
@@ -97,4 +112,6 @@ pub(super) const LIMITS: [(&str, Bounds); 14] = [
         "limits.component-memory",
         Bounds::Size(|limits| &mut limits.component_memory, COMPONENT_MEMORY.0, COMPONENT_MEMORY.1),
     ),
+    ("limits.compile-cpu", Bounds::Time(|limits| &mut limits.compile_cpu, SECOND, HOUR)),
+    ("limits.compile-memory", Bounds::Size(|limits| &mut limits.compile_memory, COMPILE_MEMORY.0, COMPILE_MEMORY.1)),
 ];

@@ -61,7 +61,7 @@ impl Policy {
             single(out, name, &said.as_ref().map_or(default, |said| said.value).to_string(), site)?;
         }
         for ComponentRule { digest, kinds, origins, grant } in allow {
-            let Grant { hosts, methods, options, memory, cpu, output } = grant;
+            let Grant { hosts, methods, options, memory, cpu, idle, wait, output } = grant;
             writeln!(out, "\n[[components.allow]]")?;
             single(out, "digest", &quoted(&digest.value.to_string()), &digest.site)?;
             list(out, "kinds", kinds.iter().map(|kind| (kind.value.as_str().to_owned(), &kind.site)))?;
@@ -72,8 +72,10 @@ impl Policy {
             if let Some(memory) = memory {
                 single(out, "memory", &quoted(&shown_size(memory.value as u64)), &memory.site)?;
             }
-            if let Some(cpu) = cpu {
-                single(out, "cpu", &quoted(&shown_time(cpu.value)), &cpu.site)?;
+            for (name, time) in [("cpu", cpu), ("idle", idle), ("wait", wait)] {
+                if let Some(time) = time {
+                    single(out, name, &quoted(&shown_time(time.value)), &time.site)?;
+                }
             }
             if let Some(output) = output {
                 single(out, "output", &quoted(&shown_size(output.value)), &output.site)?;
@@ -255,7 +257,7 @@ mod tests {
         [limits]\ncommit = \"90m\"\ncomponent-memory = \"65MiB\"\n[components]\nbuilt-in = false\n\
         [[components.allow]]\ndigest = \"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n\
         kinds = [\"source\"]\norigins = [\"file\"]\nhosts = [\"a:1\"]\nmethods = [\"GET\"]\noptions = [\"o\"]\n\
-        memory = \"5MiB\"\ncpu = \"90s\"\noutput = \"3TiB\"\n[destinations]\noverwrite = false\n[[destinations.repository]]\nmatch = \"a.b/**\"\n\
+        memory = \"5MiB\"\ncpu = \"90s\"\nidle = \"3s\"\nwait = \"4s\"\noutput = \"3TiB\"\n[destinations]\noverwrite = false\n[[destinations.repository]]\nmatch = \"a.b/**\"\n\
         tags = [\"v*\"]\noverwrite = true\n[[destinations.repository]]\nmatch = \"*:5000/c*\"\n[require]\nchecksum = [\"sha256\"]\n\
         formats = [\"raw\"]\nrefused-hazards = [\"a\"]\naccepted-hazards = [\"wrapped\"]\nmax-size = \"3TiB\"\nencrypted-uploads = true\n[flags]\nallow = [\"--ca\"]";
 

@@ -75,12 +75,26 @@ impl Pull {
     /// `registry-mismatch` if it is not what the descriptor says, `registry-protocol` if it is over 4 MiB, else the
     /// registry's.
     pub async fn blob(&mut self, blob: &Descriptor) -> Result<Vec<u8>> {
+        self.blob_within(blob, MAX_DOCUMENT).await
+    }
+
+    /// A blob of at most `most` bytes, verified.
+    ///
+    /// # Errors
+    /// As for [`Self::blob`].
+    pub async fn blob_within(&mut self, blob: &Descriptor, most: usize) -> Result<Vec<u8>> {
         let url = self.conversation.url(&format!("blobs/{}", blob.digest))?;
         let response = self.conversation.get(STAGE, &url, &HeaderMap::new()).await?;
         let response = self.expect(response, &url, &[200], &blob.digest.to_string()).await?;
-        let bytes = response.body.collect(MAX_DOCUMENT).await?;
+        // One that is longer than its descriptor says is another one: it is not read to its end.
+        let most = usize::try_from(blob.size).unwrap_or(usize::MAX).min(most);
+        let bytes = response.body.collect(most).await?;
         match Digest::of(&bytes) {
-            digest if digest == blob.digest => Ok(bytes),
+            digest if digest == blob.digest && bytes.len() as u64 == blob.size => Ok(bytes),
+            digest if digest == blob.digest => {
+                let got = format!("{} bytes, expected {} as its descriptor says", bytes.len(), blob.size);
+                Err(self.mismatch(&blob.digest.to_string(), &got))
+            }
             digest => Err(self.mismatch(&blob.digest.to_string(), &format!("bytes of the digest {digest}"))),
         }
     }

@@ -23,6 +23,10 @@ use crate::stream::{Helping, MAX_CONNECTIONS, Pulse};
 
 /// The most requests of one component that may be under way: those of its reads, and a few that lead to them.
 const MAX_UNDER_WAY: usize = MAX_CONNECTIONS as usize + 8;
+/// Requests that a component may send before it has read anything of their answers, and how many more for each MiB of them:
+/// nobody reads a disk in smaller pieces than 4 KiB.
+const MAX_REQUESTS: u64 = 2000;
+const MORE_PER_MIB: u64 = 256;
 /// The longest URL.
 const MAX_URL: usize = 8192;
 /// The most header fields of a request, and their bytes in all.
@@ -44,6 +48,9 @@ struct Account(Arc<Mutex<Option<Error>>>);
 #[derive(Default)]
 struct Shared {
     under_way: usize,
+    /// Requests so far, and the bytes of their answers that were read.
+    sent: u64,
+    received: u64,
     /// Those of the reads under way, by the guest's task.
     accounts: BTreeMap<GuestTaskId, Account>,
 }
@@ -136,6 +143,7 @@ impl FetchGrant {
     /// Sends a request that was made by [`checked`], and returns at once.
     pub(super) fn send(&self, request: Result<Checked>, pulse: &Pulse) -> Result<Started, Told> {
         let request = request.map_err(|error| self.refused(error))?;
+        self.lock().count().map_err(|error| self.refused(error))?;
         let Some(under_way) = UnderWay::enter(&self.shared) else {
             let message = format!("more than {MAX_UNDER_WAY} requests at once");
             let told = Told { code: Code::SourceFailed, failure: Failure::Limit(message.clone()) };
@@ -210,6 +218,21 @@ impl FetchGrant {
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// One more request, if there may be one.
+    fn count(&mut self) -> Result<()> {
+        let most = MAX_REQUESTS.saturating_add((self.received >> 20).saturating_mul(MORE_PER_MIB));
+        if self.sent >= most {
+            let message =
+                format!("the component sent {most} requests and read {} bytes of their answers", self.received);
+            let hint = format!("granted are {MAX_REQUESTS} requests, and {MORE_PER_MIB} for each MiB that is read");
+            return Err(Error::new(Code::ComponentBudget, Stage::Source, message).hint(hint));
+        }
+        self.sent += 1;
+        Ok(())
     }
 }
 
@@ -363,6 +386,7 @@ impl AnswerBody {
                 BodyState::Flowing(body) => match body.poll_chunk(cx) {
                     Poll::Ready(Some(Ok(chunk))) => {
                         self.helping = None;
+                        self.grant.lock().received += chunk.len() as u64;
                         return Poll::Ready(Some(Ok(chunk)));
                     }
                     Poll::Ready(None) => None,
@@ -418,6 +442,16 @@ mod tests {
         assert_eq!(refused(asked("https://u:p@a.example/", &[])), Code::EgressDenied);
         assert_eq!(refused(asked("nonsense", &[])), Code::SourceInvalid);
         assert_eq!(refused(asked(&format!("https://a.example/{}", "x".repeat(9000)), &[])), Code::SourceInvalid);
+    }
+
+    #[test]
+    fn what_is_read_earns_more_requests() {
+        let mut shared = Shared::default();
+        let sent = |shared: &mut Shared| (0..5000).take_while(|_| shared.count().is_ok()).count();
+        assert_eq!(sent(&mut shared), 2000);
+        assert_eq!(shared.count().unwrap_err().code(), Code::ComponentBudget);
+        shared.received = (3 << 20) - 1;
+        assert_eq!(sent(&mut shared), 2 * 256);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Whether a component that is waited for is doing anything.
+//! Whether a component that is waited for is doing anything, and how long it has kept others waiting in all.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +23,9 @@ struct State {
     helping_for_now: usize,
     until: Option<Instant>,
     delivered: u64,
+    /// How long it has kept others waiting, up to when it was last counted.
+    kept_waiting: Duration,
+    counted: Option<Instant>,
 }
 
 /// A host operation the component waits for, as long as it lives.
@@ -42,7 +45,9 @@ impl Pulse {
 
     /// It owes something from now on, if it did not before.
     pub fn owes(&self) {
-        self.lock().owed_since.entry(self.debt).or_insert_with(Instant::now);
+        let mut state = self.lock();
+        let now = state.count();
+        state.owed_since.entry(self.debt).or_insert(now);
     }
 
     /// It gave a sign: what it owes next counts from then.
@@ -55,6 +60,7 @@ impl Pulse {
     /// It delivered bytes.
     pub fn delivered(&self, bytes: usize) {
         let mut state = self.lock();
+        state.count();
         state.owed_since.remove(&self.debt);
         state.delivered = state.delivered.saturating_add(bytes as u64);
     }
@@ -68,7 +74,9 @@ impl Pulse {
 
     /// It owes nothing any more.
     pub fn settled(&self) {
-        self.lock().owed_since.remove(&self.debt);
+        let mut state = self.lock();
+        state.count();
+        state.owed_since.remove(&self.debt);
     }
 
     /// Bytes delivered so far, and taken.
@@ -80,7 +88,10 @@ impl Pulse {
     /// A host operation begins on which the component waits.
     #[must_use]
     pub fn helping(&self) -> Helping {
-        self.lock().helping += 1;
+        let mut state = self.lock();
+        state.count();
+        state.helping += 1;
+        drop(state);
         Helping { pulse: self.clone(), for_now: false }
     }
 
@@ -89,8 +100,9 @@ impl Pulse {
     #[must_use]
     pub fn helping_within(&self, within: Duration) -> Helping {
         let mut state = self.lock();
+        let now = state.count();
         state.helping_for_now += 1;
-        state.until = state.until.max(Instant::now().checked_add(within));
+        state.until = state.until.max(now.checked_add(within));
         drop(state);
         Helping { pulse: self.clone(), for_now: true }
     }
@@ -99,13 +111,15 @@ impl Pulse {
     #[must_use]
     pub fn idle(&self) -> Duration {
         let state = self.lock();
-        match state.owed_since.values().min() {
-            Some(&since) if state.helping == 0 => {
-                let until = state.until.filter(|_| state.helping_for_now > 0);
-                until.map_or(since, |until| since.max(until)).elapsed()
-            }
-            _ => Duration::ZERO,
-        }
+        state.owed_since.values().min().map_or(Duration::ZERO, |since| state.unhelped(*since, Instant::now()))
+    }
+
+    /// How long it has owed something in all while nobody kept it waiting, whatever signs it gave in between.
+    #[must_use]
+    pub fn kept_waiting(&self) -> Duration {
+        let mut state = self.lock();
+        state.count();
+        state.kept_waiting
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -113,9 +127,31 @@ impl Pulse {
     }
 }
 
+impl State {
+    /// Counts the time that has passed since it was last counted, in which nothing changed. Gives the moment.
+    fn count(&mut self) -> Instant {
+        let now = Instant::now();
+        if let (Some(counted), false) = (self.counted, self.owed_since.is_empty()) {
+            self.kept_waiting = self.kept_waiting.saturating_add(self.unhelped(counted, now));
+        }
+        self.counted = Some(now);
+        now
+    }
+
+    /// How much of the time from `since` to `now` it waited for nobody.
+    fn unhelped(&self, since: Instant, now: Instant) -> Duration {
+        if self.helping > 0 {
+            return Duration::ZERO;
+        }
+        let until = self.until.filter(|_| self.helping_for_now > 0);
+        now.saturating_duration_since(until.map_or(since, |until| since.max(until)))
+    }
+}
+
 impl Drop for Helping {
     fn drop(&mut self) {
         let mut state = self.pulse.lock();
+        state.count();
         if self.for_now {
             state.helping_for_now -= 1;
             if state.helping_for_now == 0 {
@@ -161,6 +197,38 @@ mod tests {
         assert!(pulse.idle() >= Duration::from_millis(2));
         one.clone().settled();
         assert_eq!((pulse.idle(), one.total()), (Duration::ZERO, 5));
+    }
+
+    #[test]
+    fn signs_of_life_do_not_pay_for_the_time_that_others_wait() {
+        let pulse = Pulse::default();
+        let pause = || std::thread::sleep(Duration::from_millis(5));
+        pause();
+        assert_eq!(pulse.kept_waiting(), Duration::ZERO, "it owed nothing");
+        for _ in 0..4 {
+            pulse.owes();
+            pause();
+            pulse.delivered(1);
+        }
+        let kept = pulse.kept_waiting();
+        assert!(kept >= Duration::from_millis(20), "{kept:?}");
+        pause();
+        assert_eq!(pulse.kept_waiting(), kept, "nobody waited");
+        pulse.owes();
+        let helping = pulse.helping();
+        let before = pulse.kept_waiting();
+        pause();
+        assert_eq!(pulse.kept_waiting(), before, "it waited for the host");
+        drop(helping);
+        let within = pulse.helping_within(Duration::ZERO);
+        let before = pulse.kept_waiting();
+        pause();
+        assert!(pulse.kept_waiting() >= before + Duration::from_millis(5), "the host's time is over");
+        drop(within);
+        pulse.settled();
+        let settled = pulse.kept_waiting();
+        pause();
+        assert_eq!(pulse.kept_waiting(), settled);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
-use longshore::engine::{Component, Engine, Kind};
+use longshore::engine::{CachePlace, Compiler, Engine, Kind, Origin, Unchecked};
 use longshore::error::{Error, Stage};
 use longshore::policy::Limits;
 use longshore::stages;
@@ -128,7 +128,9 @@ async fn guest(chunks: usize) -> Result<usize> {
     let path = Fixture::FilterRot.path();
     let wasm = std::fs::read(&path)?;
     let program = beside("longshore")?;
-    let component = Component::from_file(&engine, &program, Kind::Filter, path.as_ref(), &wasm).await?;
+    let compiler = Compiler { program, cache: CachePlace::Nowhere };
+    let named = ("filter", Origin::File(path.into()));
+    let component = Unchecked::compiled(&engine, &compiler, named, &wasm).await?.fit(&engine, Kind::Filter)?;
     let size = Some((chunks * CHUNK_BYTES) as u64);
     drained(stages::filter(&engine, &component, flow(CHUNK_BYTES, chunks), size, None).await?.flow).await
 }

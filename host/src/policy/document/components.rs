@@ -3,7 +3,7 @@
 use super::limits::{bound_size, bound_time};
 use super::section::{Invalid, Item, Section, sited};
 use crate::oci::Digest;
-use crate::policy::limits::{COMPONENT_CPU, COMPONENT_MEMORY};
+use crate::policy::limits::{COMPONENT_CPU, COMPONENT_IDLE, COMPONENT_MEMORY, COMPONENT_WAIT};
 use crate::policy::{ComponentKind, ComponentOrigin, ComponentRule, Components, Grant, RequestMethod, Sited};
 
 /// The most bytes that a document may grant as output, and the fewest.
@@ -56,6 +56,8 @@ fn rule(entry: &Section<'_>) -> Result<ComponentRule, Invalid> {
         memory: bound_size(entry, "memory", (COMPONENT_MEMORY.0 as u64, COMPONENT_MEMORY.1 as u64))?
             .map(|item| Sited::new(usize::try_from(item.value).unwrap_or(usize::MAX), item.site)),
         cpu: bound_time(entry, "cpu", COMPONENT_CPU)?.map(Item::sited),
+        idle: bound_time(entry, "idle", COMPONENT_IDLE)?.map(Item::sited),
+        wait: bound_time(entry, "wait", COMPONENT_WAIT)?.map(Item::sited),
         output: bound_size(entry, "output", OUTPUT)?.map(Item::sited),
     };
     Ok(ComponentRule {
@@ -89,7 +91,7 @@ mod tests {
             ("kinds = [\"source\"]".to_owned(), 2, "needs `digest`"),
             ("digest = \"sha256:0\"".to_owned(), 3, "`components.allow.digest`"),
             (format!("{DIGEST}\nkinds = [\"disk\"]"), 4, "longshore has: `source`, `filter`"),
-            (format!("{DIGEST}\norigins = [\"registry\"]"), 4, "longshore has: `built-in`, `file`"),
+            (format!("{DIGEST}\norigins = [\"disk\"]"), 4, "longshore has: `built-in`, `file`, `registry`"),
             (format!("{DIGEST}\nkinds = [\"filter\"]\nhosts = [\"a\"]"), 5, "is for a source, which `kinds` does not"),
             (format!("{DIGEST}\nkinds = [\"probe\"]\noutput = \"1MiB\""), 5, "is for what writes"),
             (format!("{DIGEST}\nhosts = []"), 4, "`components.allow.hosts` is empty"),
@@ -97,6 +99,8 @@ mod tests {
             (format!("{DIGEST}\noptions = [\"a=b\"]"), 4, "no key of an option"),
             (format!("{DIGEST}\nmemory = \"1MiB\""), 4, "expected from 4MiB to 4GiB"),
             (format!("{DIGEST}\ncpu = \"2h\""), 4, "expected from 1s to 1h"),
+            (format!("{DIGEST}\nidle = \"2h\""), 4, "expected from 1s to 1h"),
+            (format!("{DIGEST}\nwait = \"2days\""), 4, "expected from 1s to 1day"),
             (format!("{DIGEST}\noutput = \"0\""), 4, "expected from 1 to 1048576TiB"),
             (
                 format!("{DIGEST}\n[[components.allow]]\nkinds = [\"probe\"]\n{DIGEST}"),

@@ -87,6 +87,8 @@ fn shape(path: &str) -> Shape {
         | "components.allow.digest"
         | "components.allow.memory"
         | "components.allow.cpu"
+        | "components.allow.idle"
+        | "components.allow.wait"
         | "components.allow.output"
         | "destinations.repository.match"
         | "require.max-size"
@@ -246,12 +248,15 @@ fn schema_and_parser_agree_about_every_key() {
             }
             "components.allow.digest" => "\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"",
             path if path.ends_with("addresses") => "[\"10.0.0.0/8\"]",
-            path if path.ends_with("size") || path.ends_with("memory") || path.ends_with("output") => "\"5MiB\"",
+            path if path.ends_with("size") || path.ends_with("output") => "\"5MiB\"",
+            "limits.compile-memory" => "\"1GiB\"",
+            path if path.ends_with("memory") => "\"5MiB\"",
             "tls.profile" => "\"aes-gcm\"",
             path if path.ends_with(".proxy") => "\"environment\"",
             "destinations.repository.match" => "\"a.b/c\"",
             path if path.ends_with("back-off") => "\"1s\"",
-            path if path.starts_with("limits.") || path.ends_with("cpu") => "\"2s\"",
+            path if path.starts_with("limits.") => "\"2s\"",
+            "components.allow.cpu" | "components.allow.idle" | "components.allow.wait" => "\"2s\"",
             _ => "\"a\"",
         }
     };

@@ -14,6 +14,7 @@ mod extends;
 mod json_schema;
 mod keys;
 mod limits;
+mod reference;
 mod require;
 mod section;
 mod tls;
@@ -23,6 +24,7 @@ use toml::de::{DeTable, DeValue};
 
 pub use keys::{KEYS, Key, Support};
 pub(super) use limits::{shown_size, shown_time};
+pub use reference::table_of_keys;
 pub use section::Invalid;
 use section::{Item, Section, Text};
 
