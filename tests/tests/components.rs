@@ -194,9 +194,17 @@ fn a_component_is_inspected_without_being_trusted() {
 #[test]
 fn a_check_says_what_fits_or_everything_that_does_not() {
     let ran = component(&["check", "framing-tar"]).done();
-    assert!(ran.stdout.contains("fits framing\n") && ran.stdout.contains("that are built in"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.ends_with("fits framing\nallowed as framing: `components.built-in` (built-in)\n"),
+        "{}",
+        ran.stdout
+    );
     let ran = component(&["check", &Fixture::CompressorStore.path(), "--kind", "compressor"]).done();
-    assert!(ran.stdout.contains("fits compressor\n") && ran.stdout.contains("command line"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.ends_with("fits compressor\nallowed as compressor: `components.unlisted` (built-in)\n"),
+        "{}",
+        ran.stdout
+    );
     let fetch = Fixture::FilterFetch.path();
     component(&["check", &fetch]).failed(14, "component-invalid", &["`longshore:stage/fetch@0.1.0`, which is not"]);
     let says = ["longshore:stage/fetch@0.1.0", "does not export `longshore:stage/framing@0.1.0`"];
@@ -213,12 +221,15 @@ fn a_check_says_what_fits_or_everything_that_does_not() {
         component(&[command, &scratch.text("text.wasm")]).failed(14, "component-invalid", &["not a component"]);
         component(&[command, "absent"]).failed(2, "usage", &["no built-in component `absent`", "source-http"]);
         component(&[command, "./absent.wasm"]).failed(20, "local-file", &["absent.wasm"]);
-        component(&[command, "docker://r.example/x"]).failed(2, "unsupported", &["from a registry"]);
+        let says =
+            ["the component docker://127.0.0.1:1/x is named without its digest", "`latest` cannot be looked up: "];
+        component(&[command, "docker://127.0.0.1:1/x"]).failed(2, "usage", &says);
     }
 }
 
+/// That each is exercised is for `hostile.rs`.
 #[test]
-fn every_fixture_has_its_folder_and_its_test() {
+fn every_fixture_has_its_folder() {
     let tests = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders: Vec<String> = fs::read_dir(tests.join("fixtures"))
         .unwrap()
@@ -229,11 +240,4 @@ fn every_fixture_has_its_folder_and_its_test() {
         .collect();
     folders.sort();
     assert_eq!(folders, ALL.map(|fixture| fixture.name().to_owned()));
-    let sources: String = fs::read_dir(tests.join("tests"))
-        .unwrap()
-        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
-        .collect();
-    for fixture in ALL {
-        assert!(sources.contains(&format!("Fixture::{fixture:?}")), "{fixture:?} is not exercised");
-    }
 }

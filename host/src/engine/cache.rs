@@ -242,7 +242,7 @@ mod tests {
 
     impl Folder {
         fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("longshore-cache-{name}-{}", std::process::id()));
+            let path = Path::new("/tmp").join(format!("longshore-cache-{name}-{}", std::process::id()));
             let _ = fs::remove_dir_all(&path);
             fs::create_dir(&path).unwrap();
             Self(path)

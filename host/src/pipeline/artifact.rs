@@ -40,8 +40,13 @@ impl Artifact {
     }
 
     /// The component's digest, as far as that is known without asking the registry.
+    ///
+    /// # Errors
+    /// `usage` without the manifest's, `component-invalid` as for [`Self::fetch`], `local-file` for a cache that others can write.
     pub(super) fn known(&self, cache: &CachePlace) -> Result<Option<Digest>> {
-        let Some(digest) = &self.reference.digest else { return Ok(None) };
+        let Some(digest) = &self.reference.digest else {
+            return Err(self.refused().hint("docker://host/repository@sha256:…"));
+        };
         let manifest = cache.open()?.and_then(|cache| cache.read(Kept::Content(digest), MAX_MANIFEST_BYTES));
         manifest.map(|manifest| self.layer(&manifest).map(|layer| layer.digest)).transpose()
     }
@@ -86,10 +91,14 @@ impl Artifact {
         Ok((wasm, allowed))
     }
 
+    fn refused(&self) -> Error {
+        let message = format!("the component {} is named without its digest", self.shown());
+        Error::new(Code::Usage, Stage::Plan, message)
+    }
+
     /// Why a reference without a digest is refused, with the digest that it would be now.
     async fn without_digest(&self, policy: &Policy, net: &Net) -> Error {
-        let message = format!("the component {} is named without a digest, which a component must be", self.shown());
-        let error = Error::new(Code::Usage, Stage::Plan, message);
+        let error = self.refused();
         let tag = self.reference.tag.clone().unwrap_or_else(Tag::latest);
         let mut pull = None;
         let found = match self.pull(&mut pull, policy, net) {

@@ -70,7 +70,7 @@ fn components(plan: &Plan, net: &Net) -> Result<Vec<Answer>> {
             connection(plan, net, Side::Registry, &origin, &mut answers);
         }
         let (digest, allowed) = match may_run(choice, kind, &plan.policy, &plan.compiler)? {
-            MayRun::Known(digest, allowed) => (digest, allowed),
+            MayRun::Known(digest, allowed) => (digest, *allowed),
             MayRun::Open(rule) => {
                 let subject = format!("run `{name}` as {}", kind.as_str());
                 answers.push(Answer { subject, verdict: Answered::Open(rule) });

@@ -24,7 +24,7 @@ pub(super) struct Loader<'a> {
 /// Whether a component may run, as far as that is known before it is fetched.
 pub(super) enum MayRun {
     /// By its digest: the rule that lets it, and what it is granted; or why not.
-    Known(Digest, Result<(Rule, Grant)>),
+    Known(Digest, Box<Result<(Rule, Grant)>>),
     /// Its digest is in a manifest that the registry has. This rule decides.
     Open(Rule),
 }
@@ -97,7 +97,7 @@ pub(super) fn may_run(choice: &Choice, kind: Kind, policy: &Policy, compiler: &C
         Choice::BuiltIn(name) => find_built_in(name, Some(kind))?.name.to_owned(),
         other => other.shown(),
     };
-    Ok(MayRun::Known(digest, granted(&name, &digest, kind, choice.origin(), allowed)))
+    Ok(MayRun::Known(digest, Box::new(granted(&name, &digest, kind, choice.origin(), allowed))))
 }
 
 /// The rule that lets a component run, and what it is granted besides what its world has.

@@ -226,10 +226,12 @@ impl Shared {
     fn count(&mut self) -> Result<()> {
         let most = MAX_REQUESTS.saturating_add((self.received >> 20).saturating_mul(MORE_PER_MIB));
         if self.sent >= most {
-            let message =
-                format!("the component sent {most} requests and read {} bytes of their answers", self.received);
-            let hint = format!("granted are {MAX_REQUESTS} requests, and {MORE_PER_MIB} for each MiB that is read");
-            return Err(Error::new(Code::ComponentBudget, Stage::Source, message).hint(hint));
+            let message = format!(
+                "it sent {most} requests and read {} bytes of their answers, granted are {MAX_REQUESTS} requests and \
+                 {MORE_PER_MIB} for each MiB that it reads",
+                self.received
+            );
+            return Err(Error::new(Code::ComponentBudget, Stage::Source, message));
         }
         self.sent += 1;
         Ok(())

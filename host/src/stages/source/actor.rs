@@ -295,6 +295,10 @@ impl Actor {
             None => self.grant.fetch.as_ref().and_then(FetchGrant::take_error),
         };
         match seen {
+            Some(error) if error.code() == Code::ComponentBudget => {
+                let message = format!("the source `{}` was stopped: {error}", self.name);
+                Error::new(Code::ComponentBudget, Stage::Source, message)
+            }
             Some(error) => {
                 let words = failure::words(failure);
                 // A component that only passes the host's account on adds nothing to it.

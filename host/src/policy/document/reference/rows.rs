@@ -120,6 +120,13 @@ pub(super) const ROWS: &[Row] = &[
         Bounds::Said("0–50"),
         "Redirects that one `open` or `read` of the source may follow.",
     ),
+    row(
+        "egress.proxy",
+        "string",
+        "`\"none\"`",
+        Bounds::Said("`\"none\"`, `\"environment\"`"),
+        "Whether proxies are taken from the environment, see below.",
+    ),
     row("egress.source", "table", "–", Bounds::Said("–"), "Rules for connections to where disks come from."),
     row(
         "egress.source.hosts",
@@ -150,6 +157,13 @@ pub(super) const ROWS: &[Row] = &[
         "Addresses that may not be connected to, even if `addresses` covers them.",
     ),
     row(
+        "egress.source.proxy",
+        "string",
+        "`egress.proxy`",
+        Bounds::Said("as `egress.proxy`"),
+        "The same for this side alone.",
+    ),
+    row(
         "egress.registry",
         "table",
         "–",
@@ -171,6 +185,13 @@ pub(super) const ROWS: &[Row] = &[
         "–",
         Bounds::Said("addresses, ranges"),
         "As for the source.",
+    ),
+    row(
+        "egress.registry.proxy",
+        "string",
+        "`egress.proxy`",
+        Bounds::Said("as `egress.proxy`"),
+        "The same for this side alone.",
     ),
     row(
         "limits",
