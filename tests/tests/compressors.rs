@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -14,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use longshore::engine::{Component, Engine, Kind, built_in};
+use longshore::engine::{CachePlace, Compiler, Component, Engine, Kind, Origin, Unchecked, built_in};
 use longshore::error::{Result, Stage};
 use longshore::policy::Limits;
 use longshore::stages::{Compressor, MAX_INSTANCES};
@@ -125,7 +124,10 @@ async fn a_layer_that_is_given_up_lets_every_instance_go_even_one_that_spins() {
     let _ticker = engine.ticker().unwrap();
     let file = Fixture::CompressorScript.path();
     let wasm = fs::read(&file).unwrap();
-    let component = Component::from_file(&engine, &path(), Kind::Compressor, Path::new(&file), &wasm).await.unwrap();
+    let compiler = Compiler { program: path(), cache: CachePlace::Nowhere };
+    let named = ("compressor-script", Origin::File(file.into()));
+    let component = Unchecked::compiled(&engine, &compiler, named, &wasm).await.unwrap();
+    let component = component.fit(&engine, Kind::Compressor).unwrap();
     let mut bytes = vec![b's'; 3 * PIECE_BYTES];
     bytes[..5].copy_from_slice(b"disk/");
     let mut flow = compressed(&engine, &component, layer(&bytes, 100_000), 3).await;

@@ -3,10 +3,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures_util::stream;
 use longshore_tests::fixtures::Fixture;
 use longshore_tests::program::{Ran, import};
 use longshore_tests::scratch::{Scratch, raw};
+use longshore_tests::script::{Handler, Script, streamed};
 use serde_json::json;
 
 const DISK: usize = 300_000;
@@ -27,7 +32,11 @@ impl Place {
     }
 
     fn through(&self, filter: Fixture) -> Ran {
-        let limits = "[limits]\ncomponent-cpu = \"2s\"\ncomponent-memory = \"16MiB\"";
+        self.under(filter, "component-cpu = \"2s\"\ncomponent-memory = \"16MiB\"")
+    }
+
+    fn under(&self, filter: Fixture, limits: &str) -> Ran {
+        let limits = format!("[limits]\n{limits}");
         fs::write(self.scratch.path("policy.toml"), format!("schema = \"longshore.policy/v1\"\n{limits}\n")).unwrap();
         let (disk, policy) = (self.scratch.text("disk.raw"), self.scratch.text("policy.toml"));
         let (to, size) = (format!("oci:{}", self.scratch.text("layout")), DISK.to_string());
@@ -38,10 +47,15 @@ impl Place {
     /// Stopped with that code and those words, to blame, and nothing is left.
     fn stopped(filter: Fixture, code: &str, says: &str) -> Ran {
         let place = Self::new();
-        let ran = place.through(filter).failed(14, code, &[says]);
+        let ran = place.through(filter);
+        place.nothing_is_left(filter, ran, code, says)
+    }
+
+    fn nothing_is_left(&self, filter: Fixture, ran: Ran, code: &str, says: &str) -> Ran {
+        let ran = ran.failed(14, code, &[says]);
         let error = &ran.report()["error"];
         assert_eq!((&error["stage"], &error["blame"]), (&json!("filter"), &json!("component")), "{filter:?}");
-        assert!(!place.scratch.path("layout/index.json").exists(), "{filter:?}: nothing is tagged");
+        assert!(!self.scratch.path("layout/index.json").exists(), "{filter:?}: nothing is tagged");
         ran
     }
 }
@@ -53,7 +67,8 @@ fn handles_without_end() {
 
 #[test]
 fn a_call_of_itself_without_end() {
-    Place::stopped(Fixture::FilterDeep, "component-trapped", "`filter-deep` trapped");
+    Place::stopped(Fixture::FilterDeep, "component-trapped", "`filter-deep` trapped")
+        .golden("filter-calls-itself-without-end");
 }
 
 #[test]
@@ -68,7 +83,73 @@ fn an_output_that_is_dropped() {
 
 #[test]
 fn tasks_without_end() {
-    Place::stopped(Fixture::FilterTasks, "component-budget", "`filter-tasks` was stopped");
+    Place::stopped(Fixture::FilterTasks, "component-budget", "`filter-tasks` was stopped")
+        .golden("filter-begins-tasks-without-end");
+}
+
+#[test]
+fn a_filter_that_waits_for_ever() {
+    for (filter, says) in [
+        (Fixture::FilterMute, "the filter `filter-mute` did nothing for 1 s while it was waited for"),
+        (Fixture::FilterWaits, "the filter `filter-waits` did nothing for 1 s while it was waited for"),
+    ] {
+        let place = Place::new();
+        let ran = place.under(filter, "component-idle = \"1s\"");
+        let ran = place.nothing_is_left(filter, ran, "component-stalled", says);
+        if filter == Fixture::FilterWaits {
+            ran.golden("filter-waits-for-ever");
+        }
+    }
+}
+
+#[test]
+fn a_byte_now_and_then() {
+    let place = Place::new();
+    let ran = place.under(Fixture::FilterTrickles, "component-wait = \"1s\"");
+    let says =
+        "kept others waiting for longer than it may: 1 s, and 60 s for each MiB that it moved, of which there are 0";
+    place.nothing_is_left(Fixture::FilterTrickles, ran, "component-stalled", says).golden("filter-trickles");
+    // Its entry may allow it more, and less.
+    let component = Fixture::FilterTrickles.path();
+    let digest = longshore_tests::scratch::run(std::process::Command::new("sha256sum").arg(&component));
+    let digest = digest.split_whitespace().next().unwrap();
+    let entry = format!("component-wait = \"1h\"\n[[components.allow]]\ndigest = \"sha256:{digest}\"\nwait = \"2s\"");
+    place.under(Fixture::FilterTrickles, &entry).failed(14, "component-stalled", &["longer than it may: 2 s"]);
+}
+
+/// The disk comes slower than any limit of the component's allows, and the component waits for it.
+#[test]
+fn an_input_that_trickles_is_not_its_fault() {
+    const PIECES: usize = 12;
+    const PAUSE: Duration = Duration::from_millis(250);
+    let handler: Handler = Arc::new(|_| {
+        let pieces = stream::unfold(0, |sent| async move {
+            if sent == PIECES {
+                return None;
+            }
+            // The pause is the point: longer in all than the component may be idle or keep anybody waiting.
+            tokio::time::sleep(PAUSE).await;
+            Some((Ok(Bytes::from_static(&[7; 100])), sent + 1))
+        });
+        let answer = streamed(Some(PIECES as u64 * 100), pieces);
+        Box::pin(async move { answer })
+    });
+    let server = Script::start(None, handler);
+    for filter in [Fixture::FilterRot, Fixture::FilterPass] {
+        let place = Place::new();
+        let rules = format!(
+            "schema = \"longshore.policy/v1\"\n[egress]\nplain-http = [\"{}\"]\n[limits]\ncomponent-idle = \"1s\"\n\
+             component-wait = \"2s\"\n",
+            server.host()
+        );
+        fs::write(place.scratch.path("policy.toml"), rules).unwrap();
+        let (to, policy) = (format!("oci:{}", place.scratch.text("layout")), place.scratch.text("policy.toml"));
+        let size = (PIECES * 100).to_string();
+        let began = Instant::now();
+        import([&*server.url("disk.raw"), &to, "--filter", &filter.path(), "--policy", &policy, "--size", &size])
+            .done();
+        assert!(began.elapsed() > Duration::from_secs(2), "{filter:?}: it took longer than either limit");
+    }
 }
 
 #[test]
@@ -106,7 +187,8 @@ fn every_row_of_the_table_has_its_test() {
     };
     let errors = fs::read_to_string(tests.join("../docs/errors.md")).unwrap();
     for row in rows {
-        let [_, _, ends, proof] = row[..] else { panic!("{row:?} has not four columns") };
+        // The bombs' table has no layer: it is the child's.
+        let ([_, _, ends, proof] | [_, ends, proof]) = row[..] else { panic!("{row:?} has not its columns") };
         let (file, test) = proof.trim_matches('`').split_once("::").unwrap_or_else(|| panic!("{proof}"));
         assert!(read(file).contains(&format!("fn {test}(")), "{proof} is not there");
         if let Some(code) = ends.strip_prefix('`').and_then(|rest| rest.split('`').next()) {

@@ -217,7 +217,7 @@ pub(super) const ROWS: &[Row] = &[
     limit("limits.component-memory", "Bytes that all memories and tables of one component may take together."),
     limit(
         "limits.compile-cpu",
-        "CPU that compiling a component that is not built in may take, in whole seconds; three times as long by the clock.",
+        "CPU that compiling a component that is not built in may take, in whole seconds; ten times as long by the clock.",
     ),
     limit("limits.compile-memory", "Addresses that the process may take that compiles it."),
     limit(
