@@ -396,7 +396,14 @@ pub(super) const ROWS: &[Row] = &[
         "list of strings",
         "–",
         Bounds::Said("codes as the probe gives them; `\"*\"` is every one, notes too"),
-        "Hazards that are refused although the probe would let them pass. What the probe wants refused always is.",
+        "Hazards that are refused although the probe would let them pass. What the probe wants refused is refused without this.",
+    ),
+    row(
+        "require.accepted-hazards",
+        "list of strings",
+        "–",
+        Bounds::Said("codes as the probe gives them, each by its name"),
+        "Hazards that pass although the probe wants them refused, such as `wrapped` for compressed disks that are to be stored as they are. Each is told as a warning. None that `require.refused-hazards` refuses.",
     ),
     row(
         "require.max-size",
