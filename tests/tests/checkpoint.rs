@@ -152,6 +152,19 @@ fn killed_at_random_moments() {
 }
 
 #[test]
+fn two_processes_do_not_share_one() {
+    let stage = Stage::new(Version::V3);
+    let slow = ["--limit-rate", "8MiB"];
+    let mut child = stage.start("1", &slow);
+    wait(&mut child, || stage.way.sent() >= 4 * MIB);
+    end(&mut stage.import("1", &slow)).failed(20, "checkpoint-refused", &["is in use by another process"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The lock ended with it.
+    end(&mut stage.import("1", &[])).failed(20, "checkpoint-refused", &["differs in: rate"]);
+}
+
+#[test]
 fn it_begins_where_the_registry_is_and_reads_no_more_than_it_must() {
     let stage = Stage::new(Version::V3);
     let sums = ["--checksum", &format!("md5:{}", md5(&stage)), "--checksum", &format!("disk:sha1:{}", sha1(&stage))];

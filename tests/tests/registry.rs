@@ -10,6 +10,7 @@ use std::time::Duration;
 use longshore_tests::layers::pull;
 use longshore_tests::program::{Ran, finish, hasty, import, import_from, longshore};
 use longshore_tests::proxy::{Fault, Proxy};
+use longshore_tests::ranges::{self, Content};
 use longshore_tests::registry::{Registry, Setup, VERSIONS, Version};
 use longshore_tests::scratch::{Scratch, raw, run};
 use longshore_tests::script::{Script, empty, full, with};
@@ -715,6 +716,30 @@ fn of_a_source_that_cannot_be_read_again_the_last_bytes_are_kept() {
                 assert_eq!((&transfer["resumes"], &transfer["restarts"]), (&1.into(), &0.into()), "{transfer}");
             }
         }
+    }
+}
+
+#[test]
+fn a_source_without_ranges_is_read_once_more_from_its_start_if_the_upload_must() {
+    let size: usize = 20_000_000;
+    for version in VERSIONS {
+        let scratch = Scratch::new();
+        let registry = Registry::start(&scratch, "registry", Setup { version, ..Setup::default() });
+        let disk = raw(&scratch.path("disk.raw"), size);
+        let (source, asked) = ranges::serve(Content::Bytes(disk.clone().into()), ranges::Manner::InOrder);
+        let proxy = Proxy::start(registry.port(), Fault::After("PATCH", 15_000_000));
+        let to = format!("docker://{}/vm:1", proxy.host());
+        let flags = ["--plain-http", &*proxy.host(), "--plain-http", &*source.host(), "--limit-rate", "8MiB"];
+        let url = source.url("disk.raw");
+        let report = import([&[&*url, &*to, "--report", "-"][..], &flags].concat()).done().report();
+        assert_eq!(report["source"]["access"], "restart");
+        let transfer = &report["transfer"];
+        // 2.8 forgets the session; of 3 what is missing is in memory.
+        let (restarts, whole) = if version == Version::V2 { (1, 2) } else { (0, 1) };
+        assert_eq!(transfer["restarts"], restarts, "{version:?}: {transfer}");
+        assert_eq!(asked.requests.lock().unwrap().len(), whole, "{version:?}");
+        let name = "disk/disk.raw";
+        assert!(pull(&scratch, "pulled", &["--src-tls-verify=false"], &registry.reference("vm:1")).file(name) == disk);
     }
 }
 

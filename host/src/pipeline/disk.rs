@@ -19,7 +19,7 @@ use crate::policy::Side;
 use crate::registry::Reader;
 use crate::stages::{self, Access, Entry, Facts, FetchGrant, LocalGrant, SourceGrant};
 use crate::stream::{
-    Attempts, Flow, Resumable, Seek, Spool, Spooled, abreast, enclosed, exactly, limited, metered, no_more_than,
+    Attempts, Flow, Ranges, Resumable, Seek, Spool, Spooled, abreast, enclosed, exactly, limited, metered, no_more_than,
 };
 
 /// The largest disk: it still has to fit into a layer, whose length has 63 bits. Nobody has one of an exbibyte.
@@ -41,6 +41,8 @@ pub(super) struct Disk {
     pub(super) of_disk: Demanded,
     /// Whether what flows could also be read elsewhere than where it flows.
     pub(super) seek: Seek,
+    /// What flows, once more from any offset at the price of all that is in front of it, if the source has no ranges.
+    pub(super) rewound: Option<Arc<dyn Ranges>>,
     /// All of it that has come, if it is kept.
     pub(super) spooled: Option<Spooled>,
 }
@@ -129,7 +131,9 @@ pub(super) async fn open_disk(
         let flow = within_its_layer(run, flow, source.facts());
         demanded(flow, checksums, Place::Received, &course.received, &run.progress.checksums)
     };
+    let mut rewound = None;
     let (flow, size, name, received, seek) = if run.components.filters.is_empty() {
+        rewound = whole_again(facts).map(|size| Arc::new(resumable.rewound(size, plan.limit)) as Arc<dyn Ranges>);
         // Before a byte is asked for: what cannot be pushed is not read.
         let size = announced(plan, facts)?.map(|entry| entry.size);
         let (flow, received) = received().await?;
@@ -144,7 +148,7 @@ pub(super) async fn open_disk(
     let (flow, of_disk) = demanded(flow, checksums, Place::Disk, &course.disk, &run.progress.checksums)?;
     let Some(spool) = spool(plan, size)? else {
         let entry = entry(plan, size, name.as_deref(), last)?;
-        return Ok(Disk { flow, entry, received, of_disk, seek, spooled: None });
+        return Ok(Disk { flow, entry, received, of_disk, seek, rewound, spooled: None });
     };
     run.ledger.spools();
     let spooled = spool.take(flow, Arc::clone(&run.progress.spool));
@@ -154,7 +158,7 @@ pub(super) async fn open_disk(
     };
     run.wanted().size(size)?;
     let entry = entry(plan, agreed(Some(size), None, last)?, name.as_deref(), last)?;
-    Ok(Disk { flow: spooled.flow(), entry, received, of_disk, seek, spooled: Some(spooled) })
+    Ok(Disk { flow: spooled.flow(), entry, received, of_disk, seek, rewound: None, spooled: Some(spooled) })
 }
 
 /// Verifies the digest of what the disk stands in, if the source knows one. Such a disk is read from its first byte.
@@ -213,8 +217,7 @@ fn connected(run: &Run<'_>, resumable: &Resumable, facts: &Facts, from: u64, who
                 run.progress.warn("one-connection", why);
             }
             let restarts = facts.access == Access::Restart;
-            // Of another revision than before it refuses to be read; of none nobody could tell.
-            let again = facts.size.filter(|_| restarts && facts.revision.is_some());
+            let again = whole_again(facts);
             if restarts && facts.size.is_none_or(|size| size >= WORTH_A_WARNING) {
                 let why = match again {
                     Some(_) => {
@@ -234,6 +237,12 @@ fn connected(run: &Run<'_>, resumable: &Resumable, facts: &Facts, from: u64, who
             }
         }
     }
+}
+
+/// The size of a disk that can only be read from its start, but as often as wanted. Of another revision than before it refuses
+/// to be read; of none nobody could tell.
+fn whole_again(facts: &Facts) -> Option<u64> {
+    facts.size.filter(|_| facts.access == Access::Restart && facts.revision.is_some())
 }
 
 /// No more than the policy grants the component that puts it out.

@@ -13,7 +13,7 @@ use crate::oci::{Descriptor, Digest, MediaTypes};
 use crate::registry::Travelling;
 use crate::stages::{Compressor, FramedLayer};
 use crate::stream::{
-    DigestHandle, Flow, Marks, Reframed, Replay, Seek, framed, hashed, hashed_from, metered, metered_into,
+    DigestHandle, Flow, Marks, Ranges, Reframed, Replay, Seek, framed, hashed, hashed_from, metered, metered_into,
 };
 
 /// A layer that the destination has, not committed yet.
@@ -25,11 +25,12 @@ pub(super) struct SentLayer {
     pub(super) diff_id: Digest,
 }
 
-/// Sends the layer around `disk`, which begins where the course does and can be read again as its `seek` says. Each of its
+/// Sends the layer around `disk`, which begins where the course does and can be read again as its `seek` says, or dearly as
+/// `rewound`. Each of its
 /// forms is hashed once; uncompressed there is only one, and its length is known. The one that is stored leaves `marks`.
 pub(super) async fn send(
     run: &Run<'_>,
-    (disk, from, seek): (Flow, u64, Seek),
+    (disk, from, seek, rewound): (Flow, u64, Seek, Option<Arc<dyn Ranges>>),
     marks: Option<Marks>,
     frame: &FramedLayer,
     compressor: Option<Compressor>,
@@ -58,11 +59,11 @@ pub(super) async fn send(
         let layer = metered_into(layer, run.framing_place(), run.upload_place());
         let limit = run.plan.limit.map(NonZeroU64::get);
         let again = |disk| Arc::new(Reframed::new(frame.layer.clone(), disk, limit)) as Arc<dyn Replay>;
-        let replay = match seek {
-            Seek::Ranged(disk) => Some(again(disk)),
-            Seek::InOrder => None,
+        let (replay, cheaply) = match seek {
+            Seek::Ranged(disk) => (Some(again(disk)), true),
+            Seek::InOrder => (rewound.map(again), false),
         };
-        destination.send(Travelling { flow: layer, from, length: Some(length), replay }, repeats).await?;
+        destination.send(Travelling { flow: layer, from, length: Some(length), replay, cheaply }, repeats).await?;
         let (digest, size) = whole()?;
         return Ok(SentLayer { blob: Descriptor { media_type, digest, size }, diff_id: digest });
     };
@@ -77,7 +78,7 @@ pub(super) async fn send(
     };
     let (compressed, digest) = hashing(compressed, meter, stored, 0)?;
     let flow = metered_into(compressed, place, run.upload_place());
-    destination.send(Travelling { flow, from: 0, length: None, replay: None }, repeats).await?;
+    destination.send(Travelling { flow, from: 0, length: None, replay: None, cheaply: false }, repeats).await?;
     let ((diff_id, _), (digest, size)) = (whole()?, digest.get().ok_or_else(unfinished)?);
     Ok(SentLayer { blob: Descriptor { media_type, digest, size }, diff_id })
 }

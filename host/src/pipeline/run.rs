@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::pin;
 
 use super::accepted::{Wanted, checksum_named};
-use super::checkpoint::{Course, course, saved};
+use super::checkpoint::{Course, Lock, course, saved};
 use super::checksum::verify;
 use super::checksum_file;
 use super::destination::Destination;
@@ -46,6 +46,7 @@ impl Imported {
 pub(super) async fn run(run: &Run<'_>) -> Result<Imported> {
     run.interrupted.or(run.wanted().known_to(run.engine, &run.components.probe)).await?;
     let checksums = run.interrupted.or(checksums(run)).await?;
+    let _lock = run.plan.checkpoint.as_deref().map(Lock::take).transpose()?;
     let saved = saved(run, &checksums)?;
     let told = (&run.interrupted, &*run.progress.repeats);
     let source = open_source(&run.plan.input, run.engine, &run.components.source, run.net, told).await?;
@@ -89,7 +90,7 @@ async fn carry(
     }
     run.progress.expect(frame.layer.total_bytes());
     run.progress.enter(Phase::Transferring);
-    let Disk { flow, entry, received, of_disk, seek, spooled } = disk;
+    let Disk { flow, entry, received, of_disk, seek, rewound, spooled } = disk;
     let brought_again = (spooled.is_some() || matches!(seek, Seek::Ranged(_))) && compressor.is_none();
     run.ledger.opened(destination.terms(brought_again));
     let (flow, window) = match (course.disk_from, &seek) {
@@ -105,7 +106,8 @@ async fn carry(
     } else {
         // What the upload needs again is in the spool, however the source can be read.
         let again = spooled.map_or(seek, |spooled| Seek::Ranged(Arc::new(spooled)));
-        let send = send(run, (flow, course.disk_from, again), marks, frame, compressor, media_type, destination);
+        let send =
+            send(run, (flow, course.disk_from, again, rewound), marks, frame, compressor, media_type, destination);
         let together = together(send, probe, &window, run).await;
         run.ledger.probed(window.answered());
         run.ledger.checksums(received.computed(), of_disk.computed());

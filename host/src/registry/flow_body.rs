@@ -178,7 +178,7 @@ mod tests {
     async fn an_answer_before_the_last_chunk_is_early() {
         for length in [Some(3), None] {
             let clock = SendClock::start(0);
-            let mut supply = Supply::new(flow(b"abc", 2), 0, length, None);
+            let mut supply = Supply::new(flow(b"abc", 2), 0, length, None, false);
             let (before, lent) = supply.rest(0).await.unwrap().unwrap();
             let mut body = FlowBody::new((before, Some(lent)), length, clock.clone(), 0, Arc::default());
             let mut frame = async || body.frame().await.and_then(Result::ok).and_then(|frame| frame.into_data().ok());
@@ -206,7 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_ends_where_its_piece_does_and_the_next_one_has_the_rest() {
-        let mut supply = Supply::new(flow(b"abcdefghij", 4), 0, Some(10), None);
+        let mut supply = Supply::new(flow(b"abcdefghij", 4), 0, Some(10), None, false);
         let mut all = Vec::new();
         for (from, length) in [(0, 3), (3, 3), (6, 4)] {
             let parts = supply.rest(from).await.unwrap().unwrap();

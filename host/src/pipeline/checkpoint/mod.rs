@@ -7,6 +7,7 @@
 
 mod course;
 mod document;
+mod lock;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use url::Url;
 pub(super) use course::{Course, course, saved};
 pub(super) use document::Document;
 use document::{SavedBlob, all_written, local, remove, written};
+pub(super) use lock::Lock;
 
 use super::layer::SentLayer;
 use crate::error::{Code, Error, Result, Stage};

@@ -53,9 +53,16 @@ pub(super) enum Before {
 pub(super) struct Gone;
 
 impl Supply {
-    /// A layer of `length` bytes, if that is known, whose flow begins at the offset `from`.
-    pub(super) fn new(flow: Flow, from: u64, length: Option<u64>, replay: Option<Arc<dyn Replay>>) -> Self {
-        let window = replay.is_none().then(|| Kept { from, to: from, bytes: VecDeque::new() });
+    /// A layer of `length` bytes, if that is known, whose flow begins at the offset `from`. What `replay` does not bring
+    /// `cheaply` is kept for a while.
+    pub(super) fn new(
+        flow: Flow,
+        from: u64,
+        length: Option<u64>,
+        replay: Option<Arc<dyn Replay>>,
+        cheaply: bool,
+    ) -> Self {
+        let window = (!cheaply).then(|| Kept { from, to: from, bytes: VecDeque::new() });
         let layer = Layer::new(flow, from, length, window);
         Self { layer: Arc::new(Mutex::new(layer)), replay, again: None, kept: Kept::default() }
     }

@@ -52,11 +52,11 @@ async fn what_the_registry_has_flows_past() {
 
 /// The text in chunks of that size, which nobody can bring again.
 fn supply_of(length: Option<u64>, size: usize) -> Supply {
-    Supply::new(flow(TEXT, size), 0, length, None)
+    Supply::new(flow(TEXT, size), 0, length, None, false)
 }
 
 fn supply(length: Option<u64>, replay: bool) -> Supply {
-    Supply::new(flow(TEXT, 7), 0, length, replay.then(|| Arc::new(Whole(TEXT.to_vec())) as Arc<dyn Replay>))
+    Supply::new(flow(TEXT, 7), 0, length, replay.then(|| Arc::new(Whole(TEXT.to_vec())) as Arc<dyn Replay>), replay)
 }
 
 fn joined(chunks: &VecDeque<Bytes>) -> Vec<u8> {
@@ -99,7 +99,7 @@ async fn the_last_bytes_that_nobody_can_bring_again_are_kept() {
     let (size, count) = (64 * 1024_usize, 200_usize);
     let all: Vec<u8> = (0..size * count).map(|at| (at / 7 % 251) as u8).collect();
     for length in [Some(all.len() as u64), None] {
-        let mut supply = Supply::new(flow(&all, size), 0, length, None);
+        let mut supply = Supply::new(flow(&all, size), 0, length, None, false);
         assert!(supply.can_begin_again());
         let (_, lent) = supply.rest(0).await.unwrap().unwrap();
         for _ in 0..150 {

@@ -39,6 +39,8 @@ pub struct Travelling {
     pub length: Option<u64>,
     /// What can bring it again.
     pub replay: Option<Arc<dyn stream::Replay>>,
+    /// Whether that costs no more than what is brought: else its last bytes are kept in memory.
+    pub cheaply: bool,
 }
 
 /// A body and its length, if that is known.
@@ -59,8 +61,8 @@ struct Sending {
 
 impl Upload {
     pub(super) fn new(layer: Travelling, transfer: Transfer, repeats: Arc<Repeats>) -> Self {
-        let Travelling { flow, from, length: total, replay } = layer;
-        let supply = Supply::new(flow, from, total, replay);
+        let Travelling { flow, from, length: total, replay, cheaply } = layer;
+        let supply = Supply::new(flow, from, total, replay, cheaply);
         Self { supply, transfer, total, repeats, sent: 0, repeating: false, last_error: None, began: Instant::now() }
     }
 

@@ -33,7 +33,7 @@ impl Push {
     pub async fn send(&mut self, layer: Travelling, repeats: &Arc<Repeats>) -> Result<()> {
         let Session::Open(session) = &self.session else { return Err(out_of_order(Stage::Upload, "PATCH")) };
         let least = session.least_chunk();
-        let manner = self.manner(layer.replay.is_some() && layer.length.is_some());
+        let manner = self.manner(layer.cheaply && layer.length.is_some());
         let mut transfer = Transfer::new(manner, self.conversation.back_off(), layer.length);
         let first = match self.already {
             0 => transfer.opened(least),

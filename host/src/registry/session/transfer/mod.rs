@@ -51,6 +51,8 @@ pub struct Transfer {
     looks: u32,
     /// Where the piece begins that was sent last.
     from: u64,
+    /// Where a 416 said that it should.
+    placed: Option<u64>,
     /// What happened last.
     taken: Option<Transition>,
 }
@@ -73,6 +75,7 @@ impl Transfer {
             last_look: None,
             looks: 0,
             from: 0,
+            placed: None,
             taken: None,
         }
     }
@@ -240,7 +243,12 @@ impl Transfer {
             Stored::Bytes(stored) if stored != self.from && stored <= self.handed => {
                 // Counted, but not waited for: it said where to go on.
                 self.by(Transition::Misplaced).again(None, Next::Ask)?;
+                self.placed = Some(stored);
                 Ok(self.resume(stored))
+            }
+            // Where it had said itself: Quay's 416 has the count where others have the last byte, so it is one too many.
+            Stored::Bytes(stored) if stored == self.from && self.placed.take() == Some(stored) => {
+                self.by(Transition::OutOfRange).doubt(None)
             }
             // It is where the piece begins, so its length is what is wrong.
             Stored::Bytes(stored) if stored == self.from => self.shrink(),

@@ -116,6 +116,24 @@ fn quay_takes_the_same_chunk_again() {
 }
 
 #[test]
+fn a_place_that_quay_names_and_does_not_take_is_asked_for() {
+    let mut transfer = generic();
+    transfer.manner.chunked();
+    let _ = transfer.took(16 * MIB, false);
+    // `0-<count>` in its 416, without a unit; `bytes=0-<count>` in its 204.
+    let says = format!("0-{}", 9 * MIB);
+    let misplaced = 9 * MIB + 1;
+    assert_eq!(transfer.failed(answered(416, Some(&says), 20 * MIB)), Ok(send(misplaced, Some(16 * MIB))));
+    assert_eq!(next(transfer.failed(answered(416, Some(&says), 20 * MIB))), Next::Ask);
+    let told = has(&format!("bytes=0-{}", 9 * MIB));
+    transfer.told(told).unwrap();
+    assert_eq!(transfer.told(told), Ok(send(9 * MIB, Some(16 * MIB))));
+    // Once more at a place that it does take, it is the size.
+    assert_eq!(next(transfer.failed(answered(416, Some(&format!("0-{}", 9 * MIB - 1)), 20 * MIB))), Next::Ask);
+    assert!(transfer.manner.chunk() == Some(8 * MIB));
+}
+
+#[test]
 fn ghcr_takes_only_small_chunks() {
     let mut transfer = transfer("ghcr.io");
     transfer.manner.chunked();
