@@ -161,7 +161,7 @@ fn two_processes_do_not_share_one() {
     child.kill().unwrap();
     child.wait().unwrap();
     // The lock ended with it.
-    end(&mut stage.import("1", &[])).failed(20, "checkpoint-refused", &["differs in: rate"]);
+    end(&mut stage.import("1", &[])).failed(20, "checkpoint-refused", &["differs in: transfer"]);
 }
 
 #[test]
