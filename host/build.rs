@@ -13,10 +13,14 @@ mod config;
 
 /// Package and kind of every built-in component, and the schemes that a source declares: a test compares. So SOURCE finds its
 /// component without an instance of each.
-const COMPONENTS: [(&str, &str, &[&str]); 7] = [
+const COMPONENTS: [(&str, &str, &[&str]); 11] = [
     ("source-http", "Source", &["http", "https"]),
     ("source-file", "Source", &["file"]),
     ("source-registry", "Source", &["docker"]),
+    ("filter-gzip", "Filter", &[]),
+    ("filter-xz", "Filter", &[]),
+    ("filter-zstd", "Filter", &[]),
+    ("filter-bzip2", "Filter", &[]),
     ("probe-disk", "Probe", &[]),
     ("framing-tar", "Framing", &[]),
     ("compressor-gzip", "Compressor", &[]),
