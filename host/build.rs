@@ -21,6 +21,7 @@ const COMPONENTS: [(&str, &str, &[&str]); 11] = [
     ("filter-xz", "Filter", &[]),
     ("filter-zstd", "Filter", &[]),
     ("filter-bzip2", "Filter", &[]),
+    ("filter-archive", "Filter", &[]),
     ("probe-disk", "Probe", &[]),
     ("framing-tar", "Framing", &[]),
     ("compressor-gzip", "Compressor", &[]),

@@ -94,6 +94,8 @@ pub enum Noted {
         /// One sentence.
         message: String,
     },
+    /// This filter takes off what the bytes turned out to be wrapped in.
+    Filter(String),
 }
 
 /// The most notes that are kept; a run has a handful.
@@ -262,6 +264,11 @@ impl Progress {
     /// Something to know about that does not end the run. `code` is a stable name, `message` one sentence.
     pub fn warn(&self, code: &str, message: &str) {
         self.note(Noted::Warning { code: code.to_owned(), message: message.to_owned() });
+    }
+
+    /// The filter of that name was chosen by how the bytes begin.
+    pub fn chose(&self, filter: &str) {
+        self.note(Noted::Filter(filter.to_owned()));
     }
 
     /// From now on `meters` are watched as what works on `task`.

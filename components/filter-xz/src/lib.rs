@@ -78,11 +78,9 @@ impl Unwrapper for Xz {
 
 fn decode(decoder: &mut XzStream, input: &[u8], output: &mut [u8], action: Action) -> Result<Step, Refusal> {
     match decoder.process(input, output, action) {
-        Ok(done) => Ok(Step {
-            taken: done.bytes_consumed,
-            given: done.bytes_produced,
-            ended: done.status == Status::StreamEnd,
-        }),
+        Ok(done) => {
+            Ok(Step { taken: done.bytes_consumed, given: done.bytes_produced, ended: done.status == Status::StreamEnd })
+        }
         Err(why) => Err(match why.kind() {
             ErrorKind::OutOfMemory => {
                 let dictionary = decoder.memory_usage().map_or(0, |kib| kib.saturating_sub(BESIDES_KIB) / 1024);

@@ -210,9 +210,10 @@ pub(super) struct Import {
     /// What the image is for [default: linux/amd64].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(super) platform: Option<String>,
-    /// Filter between the source and the disk: none, a built-in name, a file or docker://host/repository@sha256:…. May be
-    /// repeated: the bytes pass the filters in the order in which they are named.
-    #[arg(long, value_name = "none|SPEC")]
+    /// Filter between the source and the disk: a built-in name, a file or docker://host/repository@sha256:…; auto takes off
+    /// what the bytes turn out to be wrapped in [default: none]. May be repeated: the bytes pass the filters in the order in
+    /// which they are named.
+    #[arg(long, value_name = "auto|none|SPEC")]
     pub(super) filter: Vec<String>,
     /// Framing component: a built-in name, a file or docker://host/repository@sha256:….
     #[arg(long, value_name = "SPEC")]

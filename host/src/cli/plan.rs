@@ -10,7 +10,7 @@ use super::{auth, env, image, policy};
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Tag;
 use crate::pipeline::{
-    Artifact, Choice, Chosen, Compiler, Credentials, ImageAt, Input, InspectPlan, Plan, ProbePlan, Source,
+    Artifact, Choice, Chosen, Compiler, Credentials, Filters, ImageAt, Input, InspectPlan, Plan, ProbePlan, Source,
     SourceRegistry, Target, built_in_schemes, source_for,
 };
 use crate::policy::ProbeName;
@@ -47,7 +47,7 @@ pub(super) fn plan(import: &Import) -> Result<Plan> {
     let filters = filters(&import.filter, auth_file)?;
     // A size is the disk's: of what a source gives to a filter it says nothing.
     let disk_size = input.size;
-    let input = Input { size: input.size.filter(|_| filters.is_empty()), ..input };
+    let input = Input { size: input.size.filter(|_| filters.are_none()), ..input };
     let (source, probe) = readers(&import.from, &input.source, auth_file)?;
     let destination = match &target {
         Target::Registry { repository, .. } => Some(repository),
@@ -162,21 +162,18 @@ fn readers(from: &From, source: &Source, auth_file: Option<&Path>) -> Result<(Ch
     Ok((reader, choice_or(from.probe.as_deref(), "probe-disk", auth_file)?))
 }
 
-/// The filters in their order; `none` stands alone.
-fn filters(specs: &[String], auth_file: Option<&Path>) -> Result<Vec<Choice>> {
+/// The filters in their order; `none` and `auto` stand alone.
+fn filters(specs: &[String], auth_file: Option<&Path>) -> Result<Filters> {
     match specs {
-        [only] if only == NONE => Ok(Vec::new()),
-        specs => specs
-            .iter()
-            .map(|spec| match spec.as_str() {
-                AUTO => {
-                    let message = "`--filter auto` is not supported yet: there are no built-in filters to choose from";
-                    Err(Error::new(Code::Unsupported, Stage::Plan, message).hint("name the filter: --filter FILE"))
-                }
-                NONE => Err(Error::new(Code::Usage, Stage::Plan, "`--filter none` excludes every other filter")),
+        [only] if only == NONE => Ok(Filters::Named(Vec::new())),
+        [only] if only == AUTO => Ok(Filters::Auto),
+        specs => {
+            let named = specs.iter().map(|spec| match spec.as_str() {
+                alone @ (AUTO | NONE) => Err(usage(format!("`--filter {alone}` excludes every other filter"))),
                 spec => choice(spec, auth_file),
-            })
-            .collect(),
+            });
+            named.collect::<Result<_>>().map(Filters::Named)
+        }
     }
 }
 
@@ -232,14 +229,17 @@ mod tests {
     }
 
     #[test]
-    fn filters_are_taken_in_their_order_and_none_stands_alone() {
+    fn filters_are_taken_in_their_order_and_none_and_auto_stand_alone() {
         let filters = |arguments: &[&str]| planned(arguments).map(|plan| plan.chosen.filters);
-        assert!(filters(&[]).unwrap().is_empty());
-        assert!(filters(&["--filter", "none"]).unwrap().is_empty());
-        let two = filters(&["--filter", "./a", "--filter", "b"]).unwrap();
+        assert!(filters(&[]).unwrap().are_none());
+        assert!(filters(&["--filter", "none"]).unwrap().are_none());
+        assert!(matches!(filters(&["--filter", "auto"]).unwrap(), Filters::Auto));
+        let Filters::Named(two) = filters(&["--filter", "./a", "--filter", "b"]).unwrap() else { panic!() };
         assert!(matches!(&two[..], [Choice::File(a), Choice::BuiltIn(b)] if a.as_os_str() == "./a" && b == "b"));
-        assert_eq!(filters(&["--filter", "./a", "--filter", "none"]).unwrap_err().code(), Code::Usage);
-        assert_eq!(filters(&["--filter", "auto"]).unwrap_err().code(), Code::Unsupported);
+        for alone in ["none", "auto"] {
+            assert_eq!(filters(&["--filter", "./a", "--filter", alone]).unwrap_err().code(), Code::Usage);
+            assert_eq!(filters(&["--filter", alone, "--filter", alone]).unwrap_err().code(), Code::Usage);
+        }
     }
 
     #[test]

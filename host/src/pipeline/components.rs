@@ -1,7 +1,7 @@
 //! Which components do the work.
 
-use super::Chosen;
 use super::loader::Loader;
+use super::{Chosen, Filters};
 use crate::engine::{self, Component, Embedded, Engine, Kind, built_in};
 use crate::error::{Code, Error, Result, Stage};
 use crate::policy::{Grant, Limits};
@@ -12,7 +12,7 @@ use crate::stages::{self, Described};
 pub struct Components {
     /// The source.
     pub source: Component,
-    /// The filters, in the order in which the bytes pass them.
+    /// The filters that were named, in the order in which the bytes pass them.
     pub filters: Vec<Component>,
     /// The probe.
     pub probe: Component,
@@ -44,8 +44,11 @@ impl Components {
     /// As for [`Loader::load`].
     pub(super) async fn load(chosen: &Chosen, loader: Loader<'_>) -> Result<Self> {
         let mut filters = Vec::new();
-        for filter in &chosen.filters {
-            filters.push(loader.load(filter, Kind::Filter).await?);
+        // Which the bytes ask for is known once they flow: until then none of them costs anything.
+        if let Filters::Named(named) = &chosen.filters {
+            for filter in named {
+                filters.push(loader.load(filter, Kind::Filter).await?);
+            }
         }
         let compressor = match &chosen.compressor {
             Some(compressor) => Some(loader.load(compressor, Kind::Compressor).await?),

@@ -7,6 +7,7 @@ use super::checkpoint::Course;
 use super::checksum::{Demanded, demanded};
 use super::components::may_be_told;
 use super::destination::registry_at;
+use super::filtering::{Filtered, filtered};
 use super::import::Run;
 use super::interrupt::Interrupted;
 use super::naming::{announced_name, disk_name};
@@ -14,12 +15,12 @@ use super::{Checksum, Input, Place, Plan, Source, SourceConnections, SourceRegis
 use crate::engine::{Component, Engine};
 use crate::error::{Code, Error, Result, Stage};
 use crate::net::{GrantedClient, Net};
-use crate::observe::{Meter, Repeats};
+use crate::observe::Repeats;
 use crate::policy::Side;
 use crate::registry::Reader;
 use crate::stages::{self, Access, Entry, Facts, FetchGrant, LocalGrant, SourceGrant};
 use crate::stream::{
-    Attempts, Flow, Ranges, Resumable, Seek, Spool, Spooled, abreast, enclosed, exactly, limited, metered, no_more_than,
+    Attempts, Flow, Ranges, Resumable, Seek, Spool, Spooled, abreast, enclosed, limited, metered, no_more_than,
 };
 
 /// The largest disk: it still has to fit into a layer, whose length has 63 bits. Nobody has one of an exbibyte.
@@ -132,19 +133,22 @@ pub(super) async fn open_disk(
         demanded(flow, checksums, Place::Received, &course.received, &run.progress.checksums)
     };
     let mut rewound = None;
-    let (flow, size, name, received, seek) = if run.components.filters.is_empty() {
+    let (disk, received) = if plan.chosen.filters.are_none() {
         rewound = whole_again(facts).map(|size| Arc::new(resumable.rewound(size, plan.limit)) as Arc<dyn Ranges>);
         // Before a byte is asked for: what cannot be pushed is not read.
         let size = announced(plan, facts)?.map(|entry| entry.size);
         let (flow, received) = received().await?;
-        (flow, size, name, received, seek(source.facts(), &resumable))
+        (Filtered { flow, size, name, last: None }, received)
     } else {
         let (flow, received) = received().await?;
-        let (flow, size, name) = filtered(run, flow, facts.size, name).await?;
-        (flow, size, name, received, Seek::InOrder)
+        (filtered(run, flow, facts.size, name).await?, received)
+    };
+    let Filtered { flow, size, name, last } = disk;
+    let (last, seek) = match &last {
+        None => (None, seek(source.facts(), &resumable)),
+        Some(last) => (Some(last.as_str()), Seek::InOrder),
     };
     size.map_or(Ok(()), |size| run.wanted().size(size))?;
-    let last = run.components.filters.last().map(Component::name);
     let (flow, of_disk) = demanded(flow, checksums, Place::Disk, &course.disk, &run.progress.checksums)?;
     let Some(spool) = spool(plan, size)? else {
         let entry = entry(plan, size, name.as_deref(), last)?;
@@ -193,7 +197,7 @@ pub(super) fn announced(plan: &Plan, facts: &Facts) -> Result<Option<Entry>> {
 /// Whether the disk's length is known before it flows; else all of it goes into the spool first.
 pub(super) fn is_announced(run: &Run<'_>, facts: &Facts) -> bool {
     let whole_first = run.plan.spool.is_some() && run.plan.disk_size.is_none();
-    !whole_first || (run.components.filters.is_empty() && facts.size.is_some())
+    !whole_first || (run.plan.chosen.filters.are_none() && facts.size.is_some())
 }
 
 /// The name that the source has for it.
@@ -270,40 +274,8 @@ pub(super) fn slowed(flow: Flow, plan: &Plan) -> Flow {
     }
 }
 
-/// Lets the bytes received, of that length and name, flow through every filter.
-async fn filtered(
-    run: &Run<'_>,
-    mut flow: Flow,
-    mut size: Option<u64>,
-    mut name: Option<String>,
-) -> Result<(Flow, Option<u64>, Option<String>)> {
-    let mut last = None;
-    for (at, filter) in run.components.filters.iter().enumerate() {
-        let filtered = stages::filter(run.engine, filter, flow, size, name).await?;
-        let meter = Arc::new(Meter::default());
-        let place = Run::passing(filter, &meter);
-        run.ledger.filtering(at, &filtered.described, &place);
-        flow = metered(within_output(filter, filtered.flow), place);
-        (size, name) = (filtered.size, filtered.name);
-        last = Some(filter.name());
-    }
-    let known = agreed(size, run.plan.disk_size, last)?;
-    if run.plan.spool.is_none() {
-        // Before more flows than the filters wanted to see: what cannot be pushed is not read.
-        entry(run.plan, known, name.as_deref(), last)?;
-    }
-    if let (None, Some(expected)) = (size, known) {
-        let who = last.unwrap_or_default().to_owned();
-        flow = exactly(flow, expected, move |got| {
-            let message = format!("the filter `{who}` wrote {got} bytes, expected {expected} as --size says");
-            Error::new(Code::DiskLengthMismatch, Stage::Filter, message)
-        });
-    }
-    Ok((flow, known, name))
-}
-
 /// What will stand in the layer. `filter` is the last filter's name, if there is one.
-fn entry(plan: &Plan, size: Option<u64>, name: Option<&str>, filter: Option<&str>) -> Result<Entry> {
+pub(super) fn entry(plan: &Plan, size: Option<u64>, name: Option<&str>, filter: Option<&str>) -> Result<Entry> {
     let size = size.ok_or_else(|| {
         let (stage, message) = match filter {
             None => (Stage::Source, format!("{} does not say how long it is", plan.input.source.shown())),
@@ -321,7 +293,7 @@ pub(super) fn known_size(input: &Input, facts: &Facts) -> Result<Option<u64>> {
 }
 
 /// The size as the source, or the last filter, and the user have it.
-fn agreed(announced: Option<u64>, demanded: Option<u64>, filter: Option<&str>) -> Result<Option<u64>> {
+pub(super) fn agreed(announced: Option<u64>, demanded: Option<u64>, filter: Option<&str>) -> Result<Option<u64>> {
     let (stage, mismatch) = match filter {
         None => (Stage::Source, Code::SourceLengthMismatch),
         Some(_) => (Stage::Filter, Code::DiskLengthMismatch),

@@ -7,8 +7,8 @@ use super::accepted::checksum_named;
 use super::components::may_be_told;
 use super::destination::{allowed, registry_at};
 use super::loader::{MayRun, may_run};
-use super::{Choice, Plan, Target};
-use crate::engine::Kind;
+use super::{Choice, Filters, Plan, Target};
+use crate::engine::{Kind, built_in};
 use crate::error::{Error, Result};
 use crate::net::Net;
 use crate::policy::{Grant, Origin, Rule, Scheme, Side, Site};
@@ -58,7 +58,9 @@ pub fn explain(plan: &Plan) -> Result<Vec<Answer>> {
 fn components(plan: &Plan, net: &Net) -> Result<Vec<Answer>> {
     let chosen = &plan.chosen;
     let mut all = vec![(Kind::Source, &chosen.source)];
-    all.extend(chosen.filters.iter().map(|filter| (Kind::Filter, filter)));
+    if let Filters::Named(named) = &chosen.filters {
+        all.extend(named.iter().map(|filter| (Kind::Filter, filter)));
+    }
     all.push((Kind::Probe, &chosen.probe));
     all.push((Kind::Framing, &chosen.framing));
     all.extend(chosen.compressor.iter().map(|compressor| (Kind::Compressor, compressor)));
@@ -86,6 +88,18 @@ fn components(plan: &Plan, net: &Net) -> Result<Vec<Answer>> {
                 }
             }
             Err(error) => answers.push(Answer { subject, verdict: Answered::Denied(error) }),
+        }
+    }
+    if matches!(chosen.filters, Filters::Auto) {
+        for filter in built_in().iter().filter(|component| component.kind == Kind::Filter) {
+            let choice = Choice::BuiltIn(filter.name.to_owned());
+            // One that must not run keeps out only disks that need it.
+            if let MayRun::Known(digest, allowed) = may_run(&choice, Kind::Filter, &plan.policy, &plan.compiler)?
+                && let Ok((rule, _)) = *allowed
+            {
+                let subject = format!("run `{}` ({digest}) as filter, if the bytes ask for it", filter.name);
+                answers.push(Answer { subject, verdict: Answered::Open(rule) });
+            }
         }
     }
     Ok(answers)

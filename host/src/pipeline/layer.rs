@@ -40,7 +40,7 @@ pub(super) async fn send(
     let unfinished = || Error::internal(Stage::Upload, "the layer was sent but not hashed to its end");
     let (length, repeats) = (frame.layer.total_bytes(), &run.progress.repeats);
     // What was slowed where it was received is slow enough, unless a filter makes more of it.
-    let disk = if run.components.filters.is_empty() { disk } else { slowed(disk, run.plan) };
+    let disk = if run.plan.chosen.filters.are_none() { disk } else { slowed(disk, run.plan) };
     let (layer, from) = match from {
         0 => (framed(&frame.layer, disk), 0),
         from => {

@@ -78,6 +78,11 @@ impl Ledger {
         ran(&mut known.source.component, described);
     }
 
+    /// One more filter, chosen by what flows.
+    pub(super) fn filter_chosen(&self, filter: &Component) {
+        self.lock().filters.push(Passed::not_yet(filter));
+    }
+
     /// The filter at that place has an output.
     pub(super) fn filtering(&self, at: usize, described: &Described, place: &Measured) {
         if let Some(filter) = self.lock().filters.get_mut(at) {

@@ -10,6 +10,7 @@ mod destination;
 mod disk;
 mod disk_entry;
 mod explain;
+mod filtering;
 mod fitting;
 mod import;
 mod inspect;
@@ -30,6 +31,7 @@ mod report;
 mod run;
 mod spent;
 mod sums;
+mod wrapper;
 
 pub use artifact::Artifact;
 pub use checksum::{Checksum, Place};
@@ -45,7 +47,7 @@ pub use inspection::{Blob, DiskFound, INSPECTION_SCHEMA, InspectedImage, Inspect
 pub use interrupt::{Interrupt, Interrupted, interrupt};
 pub use ledger::unplanned;
 pub use location::{Location, MalformedLocation};
-pub use plan::{Choice, Chosen, ImageWishes, Input, Plan, REGISTRY_SCHEME, Source, SourceRegistry, Target};
+pub use plan::{Choice, Chosen, Filters, ImageWishes, Input, Plan, REGISTRY_SCHEME, Source, SourceRegistry, Target};
 pub use probe::{ProbePlan, Probed, probe};
 pub use probed::{PROBE_SCHEMA, ProbeReport, ProbedDisk, ProbedSource, Readers};
 pub use report::{Report, SCHEMA};

@@ -37,6 +37,12 @@ impl Run<'_> {
         Place::of(&self.progress.upload, [sockets, tls])
     }
 
+    /// One more that works.
+    pub(super) fn watch(&self, component: &Component) {
+        let task = Task::Component(component.kind().as_str(), component.name().to_owned());
+        self.progress.watch(task, vec![Arc::clone(component.work())]);
+    }
+
     /// Everybody who works, by what for.
     pub(super) fn watch_work(&self) {
         let (progress, components) = (self.progress, self.components);
@@ -44,8 +50,7 @@ impl Run<'_> {
         self.ledger.places(self.source_place(), probe, self.framing_place(), self.upload_place());
         let fixed = [&components.source, &components.probe, &components.framing];
         for component in fixed.into_iter().chain(&components.filters).chain(&components.compressor) {
-            let task = Task::Component(component.kind().as_str(), component.name().to_owned());
-            progress.watch(task, vec![Arc::clone(component.work())]);
+            self.watch(component);
         }
         let digests = [&progress.digest, &progress.compressed_digest].map(Arc::clone);
         progress.watch(Task::Digest, digests.to_vec());

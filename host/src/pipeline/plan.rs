@@ -136,8 +136,8 @@ pub enum Choice {
 pub struct Chosen {
     /// The source.
     pub source: Choice,
-    /// The filters, in the order in which the bytes pass them.
-    pub filters: Vec<Choice>,
+    /// The filters.
+    pub filters: Filters,
     /// The probe.
     pub probe: Choice,
     /// The framing.
@@ -164,6 +164,23 @@ impl Choice {
             Self::File(path) => path.display().to_string(),
             Self::Registry(artifact) => artifact.shown(),
         }
+    }
+}
+
+/// What the bytes pass between the source and the disk.
+#[derive(Clone, Debug)]
+pub enum Filters {
+    /// These, in this order; nothing, if there are none.
+    Named(Vec<Choice>),
+    /// The built-in ones that the bytes ask for by how they begin.
+    Auto,
+}
+
+impl Filters {
+    /// Whether the disk is surely what the source gives.
+    #[must_use]
+    pub const fn are_none(&self) -> bool {
+        matches!(self, Self::Named(named) if named.is_empty())
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) async fn preflight(run: &Run<'_>) -> Result<()> {
     let source = open_source(&run.plan.input, run.engine, &run.components.source, run.net, told).await?;
     run.ledger.source(source.facts(), source.described());
     // How long a disk is behind a filter, or without a length, only its bytes tell.
-    let filtered = !run.components.filters.is_empty();
+    let filtered = !run.plan.chosen.filters.are_none();
     let ranged = source.facts().access == Access::Ranged && !filtered;
     let brought_again = (ranged || run.plan.spool.is_some()) && run.components.compressor.is_none();
     let entry = if filtered { None } else { announced(run.plan, source.facts())? };

@@ -6,6 +6,7 @@
 mod abreast;
 mod algorithm;
 mod attempts;
+mod beginning;
 mod checksum;
 mod digest;
 mod enclosed;
@@ -29,6 +30,7 @@ mod window;
 pub use abreast::{Connections, MAX_CONNECTIONS, abreast};
 pub use algorithm::{Algorithm, Begun, MalformedSum, Sum};
 pub use attempts::Attempts;
+pub use beginning::beginning;
 pub use checksum::{Checksums, checksummed};
 pub use digest::{DigestHandle, hashed, hashed_from};
 pub use enclosed::{Enclosure, enclosed};

@@ -48,6 +48,7 @@ enum Kind<'a> {
     Phase,
     Progress { bottleneck: Option<Limit> },
     Warning { code: &'a str, message: &'a str },
+    Filter { component: &'a str },
     End { outcome: &'static str, reference: Option<String>, bottleneck: Option<Limit>, error: Option<Failure> },
 }
 
@@ -121,6 +122,7 @@ impl Json {
             let kind = match &note.what {
                 Noted::Phase => Kind::Phase,
                 Noted::Warning { code, message } => Kind::Warning { code, message },
+                Noted::Filter(component) => Kind::Filter { component },
             };
             self.lines.offer(line(kind, &note.at));
         }
@@ -182,6 +184,7 @@ mod tests {
             Kind::Phase,
             Kind::Progress { bottleneck: moving() },
             Kind::Warning { code: "c", message: "m" },
+            Kind::Filter { component: "filter-gzip" },
             Kind::End { outcome: "failed", reference: None, bottleneck: moving(), error: Some(failure(&error)) },
         ];
         kinds.map(|kind| serde_json::from_str(&line(kind, &progress.position())).unwrap()).to_vec()

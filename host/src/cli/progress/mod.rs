@@ -96,9 +96,12 @@ impl Shown {
 /// Tells people what they have not been told yet. There are few, and none may be lost.
 pub(super) fn warnings(progress: &Progress) {
     for note in progress.untold() {
-        if let Noted::Warning { code, message } = note.what {
-            messages::line(&messages::harmless(&format!("warning: {message} ({code})")));
-        }
+        let told = match note.what {
+            Noted::Phase => continue,
+            Noted::Warning { code, message } => format!("warning: {message} ({code})"),
+            Noted::Filter(component) => format!("the bytes go through `{component}`, by how they begin"),
+        };
+        messages::line(&messages::harmless(&told));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::pipeline::checksum::algorithms;
 use crate::pipeline::destination::Destination;
 use crate::pipeline::import::Run;
 use crate::pipeline::layer::SentLayer;
-use crate::pipeline::{Checksum, Place};
+use crate::pipeline::{Checksum, Filters, Place};
 use crate::registry::Standing;
 use crate::stages::{Access, Facts};
 use crate::stream::{Algorithm, Begun, Layer, Marks, Midstate};
@@ -147,7 +147,7 @@ fn start_over(run: &Run<'_>, path: &Path, saved: Document, algorithms: &[Vec<Alg
 fn from_mark(run: &Run<'_>, facts: &Facts, saved: Document, stored: u64, algorithms: &[Vec<Algorithm>; 2]) -> Course {
     let components = run.components;
     // What a disk stands in is verified from the first byte on.
-    let flows_as_it_comes = components.filters.is_empty()
+    let flows_as_it_comes = run.plan.chosen.filters.are_none()
         && components.compressor.is_none()
         && run.plan.spool.is_none()
         && facts.enclosure.is_none();
@@ -229,7 +229,10 @@ fn bound(run: &Run<'_>, checksums: &[Checksum]) -> BTreeMap<String, String> {
     let input = &plan.input;
     let all = [&components.source, &components.probe, &components.framing];
     let all = all.into_iter().chain(&components.filters).chain(&components.compressor);
-    let digests: Vec<String> = all.map(|component| component.digest().to_string()).collect();
+    let mut digests: Vec<String> = all.map(|component| component.digest().to_string()).collect();
+    if matches!(plan.chosen.filters, Filters::Auto) {
+        digests.push("filters chosen by the bytes".to_owned());
+    }
     let demanded: Vec<String> = checksums.iter().map(ToString::to_string).collect();
     let parts = [
         ("source", format!("{:?}", (input.source.location(), input.size, &input.options, plan.disk_size))),

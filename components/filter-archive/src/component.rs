@@ -1,0 +1,9 @@
+//! Glue to the `filter-component` world.
+
+#![allow(unsafe_code, reason = "the generated export glue of a component")]
+
+use filter_core::filter_component;
+
+use crate::Archive;
+
+filter_component!(["ova", "tar", "zip"], Archive::new);
