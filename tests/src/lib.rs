@@ -25,3 +25,4 @@ pub mod sink;
 pub mod tls;
 pub mod tokens;
 pub mod wire;
+pub mod wrapped;

@@ -56,6 +56,8 @@ struct Extended {
     path: Option<String>,
     size: Option<u64>,
     sparse: bool,
+    /// What a sparse file is called, beside what stands in for its name.
+    sparse_path: Option<String>,
 }
 
 impl Tar {
@@ -157,8 +159,8 @@ impl Tar {
             b'g' | b'K' => return Ok(Part::PassedOver(padded(stated)?)),
             _ => {}
         }
-        let Extended { path, size, sparse } = std::mem::take(&mut self.extended);
-        let path = path.unwrap_or_else(|| stated_path(header));
+        let Extended { path, size, sparse, sparse_path } = std::mem::take(&mut self.extended);
+        let path = sparse_path.or(path).unwrap_or_else(|| stated_path(header));
         let size = size.unwrap_or(stated);
         match kind {
             b'0' | 0 | b'7' if !path.ends_with('/') => {}
@@ -204,6 +206,7 @@ fn records(mut bytes: &[u8], extended: &mut Extended) -> Result<(), Refusal> {
         match key {
             b"path" => extended.path = Some(text(value)),
             b"size" => extended.size = Some(text(value).parse().map_err(|_| malformed())?),
+            b"GNU.sparse.name" => (extended.sparse, extended.sparse_path) = (true, Some(text(value))),
             key if key.starts_with(b"GNU.sparse.") => extended.sparse = true,
             _ => {}
         }

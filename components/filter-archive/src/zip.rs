@@ -3,8 +3,7 @@
 
 use std::fmt;
 
-use filter_core::{Announced, Pending, Refusal, Step};
-use flate2::{Crc, Decompress, FlushDecompress, Status};
+use filter_core::{Announced, Crc, Inflate, Pending, Refusal, Step};
 
 use crate::choosing::{Choosing, MAX_DESCRIPTOR, Role, shown};
 use crate::zip_header::{self, Central, Local};
@@ -47,7 +46,7 @@ enum Part {
 struct Data {
     local: Local,
     role: Role,
-    inflate: Option<Decompress>,
+    inflate: Option<Inflate>,
     crc: Crc,
     taken: u64,
     given: u64,
@@ -191,10 +190,10 @@ impl Zip {
         }
         local.readable()?;
         Ok(Part::Data(Box::new(Data {
-            inflate: local.is_deflated().then(|| Decompress::new(false)),
+            inflate: local.is_deflated().then(Inflate::new),
             local,
             role,
-            crc: Crc::new(),
+            crc: Crc::default(),
             taken: 0,
             given: 0,
             bytes: Vec::new(),
@@ -265,14 +264,10 @@ impl Data {
                     false => self.local.packed.saturating_sub(self.taken),
                 };
                 let input = input.get(..passed(input, left)).unwrap_or_default();
-                let before = (inflate.total_in(), inflate.total_out());
                 let name = || shown(&self.local.name());
-                let status = inflate.decompress(input, to, FlushDecompress::None).map_err(|_| {
-                    Refusal::invalid(format!("the data of {} in the zip archive are malformed", name()))
-                })?;
-                let taken = (inflate.total_in() - before.0) as usize;
-                let given = (inflate.total_out() - before.1) as usize;
-                let ended = status == Status::StreamEnd;
+                let malformed =
+                    |_| Refusal::invalid(format!("the data of {} in the zip archive are malformed", name()));
+                let (taken, given, ended) = inflate.step(input, to).map_err(malformed)?;
                 if !ended && taken == 0 && given == 0 && left == 0 {
                     return Err(Refusal::invalid(format!("the data of {} in the zip archive do not end", name())));
                 }
@@ -332,7 +327,7 @@ mod tests {
 
     impl Written {
         fn entry(mut self, name: &str, bytes: &[u8], way: Way) -> Self {
-            let mut crc = Crc::new();
+            let mut crc = Crc::default();
             crc.update(bytes);
             let mut encoder = DeflateEncoder::new(Vec::new(), Compression::new(6));
             encoder.write_all(bytes).unwrap();

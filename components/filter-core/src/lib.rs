@@ -5,12 +5,14 @@
 pub mod component;
 
 mod bounded;
+mod deflate;
 mod name;
 mod pending;
 
 use std::fmt;
 
 pub use bounded::{Bounded, FREE_BYTES, RATIO, unwrapped};
+pub use deflate::{Crc, Inflate};
 pub use name::bare;
 pub use pending::Pending;
 

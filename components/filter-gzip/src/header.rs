@@ -1,7 +1,6 @@
 //! The header of a gzip member (RFC 1952 §2.3).
 
-use filter_core::Refusal;
-use flate2::Crc;
+use filter_core::{Crc, Refusal};
 
 /// The first byte of every member.
 pub(crate) const MAGIC: u8 = 0x1f;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use wasmtime::component::types::ComponentItem;
 
-use super::embedded::Embedded;
+use super::embedded::{self, Embedded};
 use super::runtime::Engine;
 use super::unchecked::Unchecked;
 use super::wasi::{Imported, Interface};
@@ -149,6 +149,11 @@ impl Component {
     /// The limits of its instances, where those of every component are `limits`.
     pub(super) fn limits(&self, limits: &Limits) -> Limits {
         let mut own = limits.clone();
+        // Where nobody has set a limit, a built-in component has what it takes.
+        let unset = limits.component_memory == Limits::default().component_memory;
+        if let (Origin::BuiltIn, true, Some(memory)) = (&self.origin, unset, embedded::memory(&self.name)) {
+            own.component_memory = memory;
+        }
         if let Some(memory) = &self.grant.memory {
             own.component_memory = memory.value;
         }

@@ -21,6 +21,15 @@ pub struct Embedded {
     pub(super) artifact_digest: &'static str,
 }
 
+/// What built-in components take, where that is more than `limits.component-memory` by default: `xz -9` has a dictionary of
+/// 64 MiB, which is there one and a half times while it grows, besides what it has outgrown.
+const MEMORY: [(&str, usize); 1] = [("filter-xz", 144 << 20)];
+
+/// The most memory that the built-in component of that name takes, if that is more than the default allows.
+pub(super) fn memory(name: &str) -> Option<usize> {
+    MEMORY.iter().find(|(known, _)| *known == name).map(|(_, memory)| *memory)
+}
+
 /// Every built-in component.
 #[must_use]
 pub const fn built_in() -> &'static [Embedded] {
