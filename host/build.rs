@@ -13,7 +13,7 @@ mod config;
 
 /// Package and kind of every built-in component, and the schemes that a source declares: a test compares. So SOURCE finds its
 /// component without an instance of each.
-const COMPONENTS: [(&str, &str, &[&str]); 11] = [
+const COMPONENTS: [(&str, &str, &[&str]); 12] = [
     ("source-http", "Source", &["http", "https"]),
     ("source-file", "Source", &["file"]),
     ("source-registry", "Source", &["docker"]),

@@ -62,7 +62,9 @@ pub fn unwrapped<'a>(
     pieces: impl IntoIterator<Item = &'a [u8]>,
     room: usize,
 ) -> Result<Vec<u8>, Refusal> {
-    let mut unwrapper = Bounded::new(unwrapper, None);
+    let pieces: Vec<&[u8]> = pieces.into_iter().collect();
+    let size = pieces.iter().map(|piece| piece.len() as u64).sum();
+    let mut unwrapper = Bounded::new(unwrapper, Some(size));
     let (mut output, mut all) = (vec![0; room.max(1)], Vec::new());
     for (piece, last) in pieces.into_iter().map(|piece| (piece, false)).chain([(&[][..], true)]) {
         let mut rest = piece;
