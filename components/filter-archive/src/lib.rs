@@ -26,7 +26,7 @@ pub struct Archive(Kind);
 enum Kind {
     /// The first bytes, until they say what it is.
     Unknown(Pending),
-    Tar(Tar),
+    Tar(Box<Tar>),
     Zip(Box<Zip>),
 }
 
@@ -55,7 +55,7 @@ impl Unwrapper for Archive {
                 }
                 let held = std::mem::take(held);
                 let zip = ZIP.iter().any(|magic| magic == held.held());
-                self.0 = if zip { Kind::Zip(Box::new(Zip::new(held))) } else { Kind::Tar(Tar::new(held)) };
+                self.0 = if zip { Kind::Zip(Box::new(Zip::new(held))) } else { Kind::Tar(Box::new(Tar::new(held))) };
                 let rest = input.get(taken..).unwrap_or_default();
                 let step = self.step(rest, last, output)?;
                 Ok(Step { taken: taken + step.taken, ..step })
