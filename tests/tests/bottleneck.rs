@@ -205,7 +205,8 @@ fn gzip_in_threads() {
     let source = Script::start(None, handler);
     let (registry, _) = sink::start(None, None);
     let ran = run(&between(&source, &registry, &["--compressor", "gzip"])).done();
-    let says = ["the compressor `compressor-gzip` took ", " of the CPU time", " and was waited for "];
+    // Whether it is waited for as well depends on how many CPUs there are for how slow a host.
+    let says = ["the compressor `compressor-gzip` took ", " of the CPU time"];
     let report = names(&ran, "compressor", &says, "leave --compressor out");
     adds_up(&report);
     let stages = report["stages"].as_array().unwrap();

@@ -325,7 +325,7 @@ fn a_compressor_that_nobody_could_read_or_that_does_not_compress_is_refused() {
     place.fails(&source, &["--filter", "auto", "--filter", "gzip"], 2, "usage", &["`--filter auto` excludes"]);
     let says = ["there is no built-in filter `lz4`", "filter-gzip or filter-xz or filter-zstd"];
     place.fails(&source, &["--filter", "lz4"], 2, "usage", &says);
-    place.fails(&source, &["--filter", "docker://r.example/f@sha256:0"], 2, "unsupported", &["from a registry"]);
+    place.fails(&source, &["--filter", "docker://r.example/f@sha256:0"], 2, "usage", &["is not a reference"]);
 }
 
 #[test]
