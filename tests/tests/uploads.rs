@@ -151,6 +151,18 @@ fn chunks_get_the_token_of_their_time() {
 }
 
 #[test]
+fn attempts_do_not_multiply() {
+    let stage = Stage::new(Arc::new(|request, count| match request.method.as_str() {
+        "PATCH" => Turn::Answer(empty(503)),
+        "POST" if count > 1 => Turn::Answer(empty(503)),
+        _ => Turn::Sink,
+    }));
+    stage.import(&["--policy", &hasty(&stage.scratch)]).failed(12, "registry-failed", &["503"]);
+    // Five in a row, of which the PATCH was the first.
+    assert_eq!((stage.seen.count("PATCH"), stage.seen.count("POST")), (1, 1 + 4));
+}
+
+#[test]
 fn a_token_server_that_is_away_for_a_moment_ends_nothing() {
     let (tokened, tokens) = turning(Manner { answer: r#"{"access_token":"token-{n}"}"#, ..Manner::default() });
     let away = std::sync::atomic::AtomicUsize::new(0);

@@ -104,6 +104,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_pause_that_is_over_is_none() {
+        let first = Duration::from_millis(400);
+        let back_off = BackOff::new(5, first, Duration::MAX, 1);
+        assert_eq!(back_off.pause(1, Some(Duration::ZERO), Duration::ZERO), back_off.pause(1, None, Duration::ZERO));
+        let long = Duration::from_secs(7);
+        assert_eq!(back_off.pause(1, Some(long), Duration::ZERO), Some(long));
+    }
+
+    #[test]
     fn attempts_and_pauses_are_bounded() {
         let first = Duration::from_millis(400);
         let pauses = |attempts: u32, seed: u64| -> Vec<_> {
