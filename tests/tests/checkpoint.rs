@@ -341,6 +341,29 @@ fn an_upload_that_the_registry_lost_is_said_and_starts_over_as_often_as_the_poli
 }
 
 #[test]
+fn an_upload_of_which_nobody_says_what_it_has_does_not_begin_again_in_silence() {
+    let stage = Stage::new(Version::V3);
+    let location = format!(
+        "location /v2/ {{ proxy_pass http://{}; proxy_hide_header Range; client_max_body_size 0; proxy_http_version 1.1; \
+         proxy_request_buffering off; proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto https; }}",
+        stage.way.host()
+    );
+    let silent = Nginx::with(&stage.scratch, &stage.authority, &location);
+    let (url, to) = (stage.nginx.url("disk.raw"), format!("docker://{}/vm:1", silent.host()));
+    let (policy, checkpoint) = (policy(&stage, "start-overs = 0"), stage.checkpoint().display().to_string());
+    let ca = stage.authority.ca();
+    let arguments =
+        ["import", &*url, &to, "--ca", &ca, "--limit-rate", "24MiB", "--policy", &policy, "--checkpoint", &checkpoint];
+    let mut child = longshore(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait(&mut child, || stage.way.sent() >= 8 * MIB);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let sent = stage.way.sent();
+    end(&mut longshore(arguments)).failed(12, "upload-lost", &["limits.start-overs", "remove the checkpoint"]);
+    assert!(stage.way.sent() - sent < 4 * MIB, "nothing was sent but what was on its way");
+}
+
+#[test]
 fn what_cannot_be_continued_is_said_before_the_disk_moves() {
     let scratch = Scratch::new();
     let registry = Memory::start(None, Arc::new(|_, _| None));
