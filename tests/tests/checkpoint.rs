@@ -364,6 +364,23 @@ fn an_upload_of_which_nobody_says_what_it_has_does_not_begin_again_in_silence() 
 }
 
 #[test]
+fn an_upload_that_has_other_bytes_is_not_continued_for_ever() {
+    let stage = Stage::new(Version::V3);
+    let limit = ["--limit-rate", "48MiB"];
+    stage.killed_after(24 * MIB, &limit);
+    // The midstates of what it has would not tell; a file for each of them stands beside the data.
+    let uploads = stage.registry.storage().join("docker/registry/v2/repositories/vm/_uploads");
+    let upload = fs::read_dir(uploads).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(upload.join("data")).unwrap();
+    bytes[1 << 20] ^= 1;
+    fs::write(upload.join("data"), bytes).unwrap();
+    let _ = fs::remove_dir_all(upload.join("hashstates"));
+    let ran = end(&mut stage.import("1", &limit)).failed(12, "registry-mismatch", &["DIGEST_INVALID"]);
+    assert!(!stage.checkpoint().exists(), "{}", ran.stderr);
+    end(&mut stage.import("1", &limit)).done();
+}
+
+#[test]
 fn what_cannot_be_continued_is_said_before_the_disk_moves() {
     let scratch = Scratch::new();
     let registry = Memory::start(None, Arc::new(|_, _| None));
