@@ -3,9 +3,8 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io::Write as _;
 use std::num::NonZeroUsize;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context, Poll};
@@ -25,6 +24,7 @@ use longshore_tests::registry::{Registry, Setup};
 use longshore_tests::scratch::{Scratch, noise, raw, run};
 use longshore_tests::script::{Handler, Script, streamed};
 use longshore_tests::sink;
+use longshore_tests::wrapped::{disk, piped};
 use serde_json::{Value, json};
 
 /// What a framing puts before the disk: two headers.
@@ -52,30 +52,7 @@ async fn compressed(engine: &Engine, component: &Component, layer: Flow, instanc
 
 /// What gzip or zstd makes of a compressed layer.
 fn decompressed(tool: &str, bytes: &[u8]) -> Vec<u8> {
-    let mut tool = Command::new(tool);
-    tool.arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = tool.spawn().unwrap_or_else(|why| panic!("{tool:?} cannot be run: {why}; run `./setup test`"));
-    let mut input = child.stdin.take().unwrap();
-    let bytes = bytes.to_vec();
-    let feed = std::thread::spawn(move || input.write_all(&bytes).unwrap());
-    let output = child.wait_with_output().unwrap();
-    feed.join().unwrap();
-    assert!(output.status.success());
-    output.stdout
-}
-
-/// Something like a disk: noise, words and zeros.
-fn disk(length: usize) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(length + 100_000);
-    let noise = noise(length / 3 + 1);
-    for part in noise.chunks(30_000) {
-        bytes.extend_from_slice(part);
-        bytes.extend(b"the same words over and over; ".iter().cycle().take(30_000));
-        bytes.resize(bytes.len() + 30_000, 0);
-    }
-    bytes.truncate(length);
-    assert_eq!(bytes.len(), length);
-    bytes
+    piped(&format!("{tool} -dc"), bytes)
 }
 
 /// Waits until no thread has the component any more.

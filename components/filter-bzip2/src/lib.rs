@@ -151,13 +151,10 @@ impl fmt::Debug for Bzip2 {
 #[cfg(test)]
 mod tests {
     use bzip2::{Action, Compress, Compression};
+    use filter_core::samples::{bytes, damaged};
     use filter_core::unwrapped;
 
     use super::*;
-
-    fn bytes(length: usize) -> Vec<u8> {
-        (0..length as u32).flat_map(|at| (at.wrapping_mul(at) >> 7).to_le_bytes()).take(length).collect()
-    }
 
     fn stream(bytes: &[u8], level: u32) -> Vec<u8> {
         let mut encoder = Compress::new(Compression::new(level), 0);
@@ -205,14 +202,10 @@ mod tests {
     fn what_is_damaged_anywhere_is_refused_or_the_same() {
         let whole = stream(&bytes(500), 9);
         let expected = bytes(500);
-        for at in 0..whole.len() {
-            for bit in 0..8 {
-                let mut damaged = whole.clone();
-                damaged[at] ^= 1 << bit;
-                // The largest size of a block, the bits that fill the last byte and others may say the same otherwise.
-                if let Ok(bytes) = read(&damaged) {
-                    assert!(bytes == expected, "{at}.{bit}");
-                }
+        for ((at, bit), damaged) in damaged(&whole) {
+            // The largest size of a block, the bits that fill the last byte and others may say the same otherwise.
+            if let Ok(bytes) = read(&damaged) {
+                assert!(bytes == expected, "{at}.{bit}");
             }
         }
     }

@@ -8,6 +8,7 @@ mod bounded;
 mod deflate;
 mod name;
 mod pending;
+pub mod samples;
 
 use std::fmt;
 

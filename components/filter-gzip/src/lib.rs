@@ -144,14 +144,11 @@ fn check(trailer: &[u8], crc: &Crc) -> Result<(), Refusal> {
 mod tests {
     use std::io::Write as _;
 
+    use filter_core::samples::{bytes, damaged};
     use filter_core::unwrapped;
     use flate2::{Compression, GzBuilder};
 
     use super::*;
-
-    fn bytes(length: usize) -> Vec<u8> {
-        (0..length as u32).flat_map(|at| (at.wrapping_mul(at) >> 7).to_le_bytes()).take(length).collect()
-    }
 
     fn member(bytes: &[u8], builder: GzBuilder) -> Vec<u8> {
         let mut encoder = builder.write(Vec::new(), Compression::new(6));
@@ -219,16 +216,12 @@ mod tests {
     fn what_is_damaged_anywhere_is_refused_or_the_same() {
         let whole = plain(&bytes(500));
         let expected = bytes(500);
-        for at in 0..whole.len() {
-            for bit in 0..8 {
-                let mut damaged = whole.clone();
-                damaged[at] ^= 1 << bit;
-                // Whether it is text, its time, extra flags and operating system may be anything, and not every bit of
-                // DEFLATE means something.
-                match read(&damaged) {
-                    Ok(bytes) => assert!(bytes == expected, "{at}.{bit}"),
-                    Err(refused) => assert!(!(4..10).contains(&at) && (at, bit) != (3, 0), "{at}.{bit}: {refused}"),
-                }
+        for ((at, bit), damaged) in damaged(&whole) {
+            // Whether it is text, its time, extra flags and operating system may be anything, and not every bit of
+            // DEFLATE means something.
+            match read(&damaged) {
+                Ok(bytes) => assert!(bytes == expected, "{at}.{bit}"),
+                Err(refused) => assert!(!(4..10).contains(&at) && (at, bit) != (3, 0), "{at}.{bit}: {refused}"),
             }
         }
     }

@@ -111,13 +111,10 @@ mod tests {
     use std::io::Write as _;
     use std::process::{Command, Stdio};
 
+    use filter_core::samples::{bytes, damaged};
     use filter_core::unwrapped;
 
     use super::*;
-
-    fn bytes(length: usize) -> Vec<u8> {
-        (0..length as u32).flat_map(|at| (at.wrapping_mul(at) >> 7).to_le_bytes()).take(length).collect()
-    }
 
     /// By the real encoder.
     fn stream(bytes: &[u8], arguments: &[&str]) -> Vec<u8> {
@@ -193,14 +190,10 @@ mod tests {
         let expected = bytes(500);
         for check in ["--check=crc32", "--check=crc64", "--check=sha256"] {
             let whole = stream(&bytes(500), &[check]);
-            for at in 0..whole.len() {
-                for bit in 0..8 {
-                    let mut damaged = whole.clone();
-                    damaged[at] ^= 1 << bit;
-                    // A dictionary of another size, for one, changes nothing.
-                    if let Ok(bytes) = read(&damaged) {
-                        assert!(bytes == expected, "{check} {at}.{bit}");
-                    }
+            for ((at, bit), damaged) in damaged(&whole) {
+                // A dictionary of another size, for one, changes nothing.
+                if let Ok(bytes) = read(&damaged) {
+                    assert!(bytes == expected, "{check} {at}.{bit}");
                 }
             }
         }

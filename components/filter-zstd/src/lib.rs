@@ -239,14 +239,11 @@ impl fmt::Debug for Zstd {
 
 #[cfg(test)]
 mod tests {
+    use filter_core::samples::{bytes, damaged};
     use filter_core::unwrapped;
     use structured_zstd::encoding::{CompressionLevel, FrameCompressor};
 
     use super::*;
-
-    fn bytes(length: usize) -> Vec<u8> {
-        (0..length as u32).flat_map(|at| (at.wrapping_mul(at) >> 7).to_le_bytes()).take(length).collect()
-    }
 
     fn frame(bytes: &[u8], sized: bool) -> Vec<u8> {
         let mut frame = Vec::new();
@@ -301,14 +298,10 @@ mod tests {
     fn what_is_damaged_anywhere_is_refused_or_the_same() {
         let whole = frame(&bytes(500), true);
         let expected = bytes(500);
-        for at in 0..whole.len() {
-            for bit in 0..8 {
-                let mut damaged = whole.clone();
-                damaged[at] ^= 1 << bit;
-                // Without its flag the checksum would be no part of the frame, and refused as what follows it.
-                if let Ok(bytes) = read(&damaged) {
-                    assert!(bytes == expected, "{at}.{bit}");
-                }
+        for ((at, bit), damaged) in damaged(&whole) {
+            // Without its flag the checksum would be no part of the frame, and refused as what follows it.
+            if let Ok(bytes) = read(&damaged) {
+                assert!(bytes == expected, "{at}.{bit}");
             }
         }
     }
