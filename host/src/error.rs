@@ -293,6 +293,13 @@ impl Error {
         self
     }
 
+    /// The same, told as something that went wrong elsewhere: code, stage and blame are others, the words stay.
+    #[must_use]
+    pub fn told_as(mut self, code: Code, stage: Stage) -> Self {
+        (self.0.code, self.0.stage, self.0.blame) = (code, stage, code.blame());
+        self
+    }
+
     /// With how long the peer wants to be left alone.
     #[must_use]
     pub fn after(mut self, pause: Option<Duration>) -> Self {

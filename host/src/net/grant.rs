@@ -125,12 +125,8 @@ impl GrantedClient {
     async fn answered(&self, mut request: Request, origin: &Origin) -> Result<Response> {
         let own = |(who, source): &(Arc<dyn Answering>, Origin)| (source == origin).then(|| Arc::clone(who));
         let Some(who) = self.answering.as_ref().and_then(own) else { return self.client.send(request).await };
-        let again = || {
-            let mut again = Request::new(request.method.clone(), request.url.clone());
-            (again.headers, again.answer_within) = (request.headers.clone(), request.answer_within);
-            again
-        };
-        let mut again = again();
+        let mut again = Request::new(request.method.clone(), request.url.clone());
+        (again.headers, again.answer_within) = (request.headers.clone(), request.answer_within);
         who.authorize(&self.client, &mut request).await?;
         let response = self.client.send(request).await?;
         if response.status != 401 || !who.challenged(&self.client, &response.headers).await? {

@@ -3,13 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use url::Host;
 
 use super::is_temporary;
+use super::secret::basic;
 use crate::policy::{Origin, Proxy, ProxyCredentials};
 
 /// The most bytes of everything that a proxy says before the tunnel.
@@ -78,10 +77,7 @@ where
 
 /// The value of a Proxy-Authorization field, marked as sensitive.
 pub(super) fn authorization(credentials: &ProxyCredentials) -> HeaderValue {
-    let pair = STANDARD.encode(credentials.expose());
-    let mut value = HeaderValue::try_from(format!("Basic {pair}")).unwrap_or_else(|_| HeaderValue::from_static(""));
-    value.set_sensitive(true);
-    value
+    basic(&credentials.expose())
 }
 
 impl NoTunnel {

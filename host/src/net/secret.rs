@@ -70,11 +70,16 @@ impl Basic {
     /// The value of an Authorization field, marked as sensitive.
     #[must_use]
     pub fn header(&self) -> HeaderValue {
-        let pair = STANDARD.encode(format!("{}:{}", self.user, self.password.expose()));
-        let mut value = HeaderValue::try_from(format!("Basic {pair}")).unwrap_or_else(|_| HeaderValue::from_static(""));
-        value.set_sensitive(true);
-        value
+        basic(&format!("{}:{}", self.user, self.password.expose()))
     }
+}
+
+/// The value of a field for `user:password` (RFC 7617 §2), marked as sensitive.
+pub(super) fn basic(pair: &str) -> HeaderValue {
+    let pair = STANDARD.encode(pair);
+    let mut value = HeaderValue::try_from(format!("Basic {pair}")).unwrap_or_else(|_| HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
 }
 
 impl fmt::Debug for Secret {

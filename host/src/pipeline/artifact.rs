@@ -27,10 +27,7 @@ impl Artifact {
     /// The reference as it is typed, shown and reported.
     #[must_use]
     pub fn shown(&self) -> String {
-        let Reference { repository, tag, digest } = &self.reference;
-        let tag = tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
-        let digest = digest.as_ref().map(|digest| format!("@{digest}")).unwrap_or_default();
-        format!("docker://{repository}{tag}{digest}")
+        format!("docker://{}", self.reference)
     }
 
     /// The name it goes by: the last segment of its repository.

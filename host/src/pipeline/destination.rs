@@ -88,8 +88,8 @@ impl Destination {
         }
     }
 
-    /// Gives up the upload that an earlier run left: it has something else than it should.
-    pub(super) async fn drop_resumed(&mut self) {
+    /// Gives up the upload that is open, whoever opened it: it is of no use to this run.
+    pub(super) async fn drop_session(&mut self) {
         if let Place::Registry(push) = &mut self.place {
             push.drop_session().await;
         }
@@ -98,11 +98,11 @@ impl Destination {
 
     /// Opens it and gives it up again: whoever must wait for the disk first knows that it will be taken.
     pub(super) async fn try_out(&mut self, tags: &[Tag]) -> Result<()> {
-        self.free(tags, None, Stage::Upload).await?;
-        if let Place::Registry(push) = &mut self.place {
-            push.open().await?;
-            push.drop_session().await;
+        if let Place::Layout(_) = self.place {
+            return self.free(tags, None, Stage::Upload).await;
         }
+        self.open(tags).await?;
+        self.drop_session().await;
         Ok(())
     }
 

@@ -81,21 +81,19 @@ impl Loader<'_> {
 /// `usage` for an unknown name and for a reference without a digest, `local-file` for an unreadable file.
 pub(super) fn may_run(choice: &Choice, kind: Kind, policy: &Policy, compiler: &Compiler) -> Result<MayRun> {
     let allowed = &policy.components;
-    let digest = match choice {
+    let (name, digest) = match choice {
         Choice::BuiltIn(name) => {
-            let digest = find_built_in(name, Some(kind))?.digest.parse();
-            digest.map_err(|_| Error::internal(Stage::Plan, "a malformed built-in digest"))?
+            let found = find_built_in(name, Some(kind))?;
+            let digest = found.digest.parse();
+            let digest = digest.map_err(|_| Error::internal(Stage::Plan, "a malformed built-in digest"))?;
+            (found.name.to_owned(), digest)
         }
-        Choice::File(path) => Digest::of(&read_file(path)?),
+        Choice::File(path) => (choice.shown(), Digest::of(&read_file(path)?)),
         Choice::Registry(artifact) => match (artifact.known(&compiler.cache)?, allowed.undecided()) {
-            (Some(digest), _) => digest,
+            (Some(digest), _) => (choice.shown(), digest),
             (None, Some(rule)) => return Ok(MayRun::Open(rule)),
             (None, None) => return Ok(MayRun::Open(allowed.allowing(None, ComponentOrigin::Registry))),
         },
-    };
-    let name = match choice {
-        Choice::BuiltIn(name) => find_built_in(name, Some(kind))?.name.to_owned(),
-        other => other.shown(),
     };
     Ok(MayRun::Known(digest, Box::new(granted(&name, &digest, kind, choice.origin(), allowed))))
 }

@@ -52,11 +52,5 @@ fn of_the_source(error: Error) -> Error {
         Code::RegistryStalled => Code::SourceStalled,
         _ => return error,
     };
-    let hint = error.advice().map(str::to_owned);
-    let told = Error::new(code, Stage::Source, error.to_string()).retryable_as(error.retryable());
-    let told = error.causes().into_iter().fold(told, Error::context).after(error.wanted_pause());
-    match hint {
-        Some(hint) => told.hint(hint),
-        None => told,
-    }
+    error.told_as(code, Stage::Source)
 }

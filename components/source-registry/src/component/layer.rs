@@ -140,16 +140,19 @@ async fn carry(layer: &Blob, (stream, outcome): Body, writer: &mut StreamWriter<
     let mut left = 0_u64;
     let mut found = false;
     while !reading.ended {
-        let piece = reading.next().await;
+        let mut piece = reading.next().await;
         let mut rest = piece.as_slice();
         if !found && let Seen::Disk(disk) = walk.take(&mut rest).map_err(failure)? {
             (found, left) = (true, disk.size);
         }
         if found && left > 0 && !rest.is_empty() {
-            let most = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+            let (in_front, most) =
+                (piece.len() - rest.len(), usize::try_from(left).unwrap_or(usize::MAX).min(rest.len()));
             left -= most as u64;
-            let bytes = rest.get(..most).unwrap_or_default().to_vec();
-            if !writer.write_all(bytes).await.is_empty() {
+            // Nearly always the piece as it is.
+            piece.truncate(in_front + most);
+            drop(piece.drain(..in_front));
+            if !writer.write_all(piece).await.is_empty() {
                 return Err(Failure::Other("nobody reads the disk".to_owned()));
             }
         }

@@ -121,7 +121,7 @@ pub(in crate::pipeline) async fn course(
             Ok(Course::fresh(Document { sent: None, ..saved }, true, &algorithms))
         }
         Standing::Has(_) => {
-            destination.drop_resumed().await;
+            destination.drop_session().await;
             start_over(run, path, saved, &algorithms)
         }
         Standing::Empty | Standing::Lost => start_over(run, path, saved, &algorithms),
