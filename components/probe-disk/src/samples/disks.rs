@@ -111,7 +111,7 @@ pub fn vmdk_stream() -> Vec<u8> {
     let text = descriptor("streamOptimized", &["RDONLY 32768 SPARSE \"disk.vmdk\""], &[]);
     let flags = 3 | 1 << 16 | 1 << 17;
     let mut image = vmdk_header(flags, &text, u64::MAX);
-    let footer = vmdk_header(flags, &text, 200)[..512].to_vec();
+    let footer = vmdk_header(flags, &text, 27)[..512].to_vec();
     let mut marker = vec![0; 512];
     le64(&mut marker, 0, 1);
     le32(&mut marker, 12, 3);

@@ -160,7 +160,9 @@ fn described(image: &mut Vec<u8>, kind: &str, extents: &[&str], more: &[&str]) {
 
 const EXTENT: &str = "RW 32768 SPARSE \"disk.vmdk\"";
 
-const VMDK: [(&str, Expected, Change); 24] = [
+const HINT: &str = "parentFileNameHint=\"/etc/passwd\"";
+
+const VMDK: [(&str, Expected, Change); 41] = [
     ("vmdk: capacity 0", Refused("vmdk-external-extent"), |i| le64(i, 12, 0)),
     ("vmdk: create type monolithicFlat", Refused("vmdk-create-type"), |i| {
         described(i, "monolithicFlat", &[EXTENT], &[]);
@@ -206,13 +208,77 @@ const VMDK: [(&str, Expected, Change); 24] = [
     ("vmdk: version 4", Malformed("version at 4"), |i| le32(i, 4, 4)),
     ("vmdk: carried as text", Malformed("the line ends at 73"), |i| put(i, 73, b"\n \n\n")),
     ("vmdk: metadata behind the end", Refused("vmdk-truncated"), |i| le64(i, 64, 129)),
+    ("vmdk: parent file in a comment", Refused("vmdk-parent"), |i| {
+        described(i, "monolithicSparse", &[EXTENT], &[&format!("# {HINT}")]);
+    }),
+    ("vmdk: parent file behind a value", Refused("vmdk-parent"), |i| {
+        described(i, "monolithicSparse", &[EXTENT], &[&format!("ddb.comment = \"x\" {HINT}")]);
+    }),
+    ("vmdk: parent file without =", Refused("vmdk-parent"), |i| {
+        described(i, "monolithicSparse", &[EXTENT], &["parentFileNameHint: /etc/passwd\""]);
+    }),
+    ("vmdk: parent file behind the extent", Refused("vmdk-parent"), |i| {
+        described(i, "monolithicSparse", &[&format!("{EXTENT} {HINT}")], &[]);
+    }),
+    ("vmdk: parent file where QEMU looks, descriptor elsewhere", Refused("vmdk-parent"), |i| elsewhere(i, HINT)),
+    ("vmdk: descriptor elsewhere", Refused("vmdk-descriptor-elsewhere"), |i| elsewhere(i, "")),
+    ("vmdk: parent file behind a descriptor of one sector", Refused("vmdk-parent"), |i| {
+        le64(i, 36, 1);
+        i[512..1024].fill(b' ');
+        let text = descriptor("monolithicSparse", &[EXTENT], &[]);
+        put(i, 512, text.as_bytes());
+        put(i, 1024, HINT.as_bytes());
+    }),
+    ("vmdk: parent file behind the text's end", Refused("vmdk-parent"), |i| put(i, 2048, HINT.as_bytes())),
+    ("vmdk: no descriptor, and a parent where QEMU looks", Refused("vmdk-parent"), |i| {
+        le64(i, 28, 0);
+        put(i, 512, HINT.as_bytes());
+    }),
+    ("vmdk: parent CID in a comment", Refused("vmdk-parent"), |i| {
+        described(i, "monolithicSparse", &[EXTENT], &["# parentCID=0"]);
+    }),
+    ("vmdk: create type in a comment", Refused("vmdk-create-type"), |i| {
+        described(i, "monolithicSparse", &[EXTENT], &["# createType=\"vmfs\""]);
+    }),
+    ("vmdk: change tracking file behind a value", Refused("vmdk-file"), |i| {
+        described(i, "monolithicSparse", &[EXTENT], &["ddb.x = \"y\" changeTrackPath=\"ctk.vmdk\""]);
+    }),
+    ("vmdk: grain directory behind the end", Refused("vmdk-truncated"), |i| le64(i, 56, 1_000_000_000)),
+    ("vmdk: redundant grain directory behind the end", Refused("vmdk-truncated"), |i| le64(i, 48, 1_000_000_000)),
+    ("vmdk: grain directory over the header", Refused("table-overlap"), |i| le64(i, 56, 0)),
+    ("vmdk: 64 TiB in 64 KiB", Refused("vmdk-truncated"), |i| {
+        described(i, "monolithicSparse", &["RW 137438953472 SPARSE \"disk.vmdk\""], &[]);
+        le64(i, 12, 1 << 37);
+    }),
+    ("vmdk: an algorithm without compression", Malformed("compressAlgorithm at 77"), |i| i[77] = 1),
     ("vmdk and ISO", Refused("format-ambiguous"), |i| put(i, 0x8001, b"CD001")),
 ];
+
+/// A descriptor in sector 64, and a text where QEMU looks for one.
+fn elsewhere(image: &mut [u8], text: &str) {
+    let own = image[512..11_264].to_vec();
+    put(image, 64 * 512, &own);
+    image[512..11_264].fill(0);
+    put(image, 512, text.as_bytes());
+    le64(image, 28, 64);
+}
 
 /// Where the footer's header begins, from the end.
 const FOOTER: usize = 1024;
 
-const VMDK_STREAM: [(&str, Expected, Change); 11] = [
+const VMDK_STREAM: [(&str, Expected, Change); 14] = [
+    ("vmdk: two footers, of which QEMU reads the other", Refused("vmdk-footer-missing"), |i| {
+        let mut footer = i[i.len() - 1536..].to_vec();
+        let end = i.len();
+        i.resize(end + 256, 0);
+        le64(&mut footer, 512 + 12, 1 << 40);
+        put(i, end + 256 - 1536 + 256, &footer[..1280]);
+    }),
+    ("vmdk: the file ends in a sector", Refused("vmdk-footer-missing"), |i| i.push(0)),
+    ("vmdk: grain directory of the footer behind the end", Refused("vmdk-truncated"), |i| {
+        let at = i.len() - FOOTER;
+        le64(i, at + 56, 200);
+    }),
     ("vmdk: footer of another capacity", Refused("vmdk-footer-differs"), |i| {
         let at = i.len() - FOOTER;
         le64(i, at + 12, 1 << 40 >> 9);

@@ -1,8 +1,8 @@
 //! Disks that are never refused, each with its format and virtual size.
 
 use super::disks::{
-    be32, be64, gpt, iso, le32, luks1, luks2, mbr, parallels, put, qcow, qcow2, qed, udf, vdi, vhdx, vmdk, vmdk_stream,
-    vpc, vpc_checksum, vpc_fixed, vpc_of_type,
+    be32, be64, descriptor, gpt, iso, le32, luks1, luks2, mbr, parallels, put, qcow, qcow2, qed, udf, vdi, vhdx, vmdk,
+    vmdk_stream, vmdk_with, vpc, vpc_checksum, vpc_fixed, vpc_of_type,
 };
 
 /// A disk that is never refused.
@@ -80,6 +80,20 @@ pub fn legal() -> Vec<Legal> {
     add("qed: format of a backing file", "qed", GIB, qed(), &|i| i[16] = 4);
     add("vmdk", "vmdk", 16 << 20, vmdk(), &|_| {});
     add("vmdk: dirty", "vmdk", 16 << 20, vmdk(), &|i| i[72] = 1);
+    add(
+        "vmdk: extent line with more blanks",
+        "vmdk",
+        16 << 20,
+        vmdk_with(&descriptor("monolithicSparse", &["RW 32768  SPARSE \t\"a b\""], &[])),
+        &|_| {},
+    );
+    add(
+        "vmdk: lines as Windows ends them",
+        "vmdk",
+        16 << 20,
+        vmdk_with(&descriptor("monolithicSparse", &["RW 32768 SPARSE \"a\""], &[]).replace('\n', "\r\n")),
+        &|_| {},
+    );
     add("vmdk: version 3", "vmdk", 16 << 20, vmdk(), &|i| i[4] = 3);
     add("vmdk: stream", "vmdk", 16 << 20, vmdk_stream(), &|_| {});
     add("vmdk: stream without a footer", "vmdk", 16 << 20, vmdk_stream(), &|i| {

@@ -10,6 +10,8 @@ use crate::{Malformed, Verdict, View};
 
 /// `VMDK4_GD_AT_END`: the grain directory's place stands in the footer.
 const AT_END: u64 = u64::MAX;
+/// `VMDK4_FLAG_RGD`: there is a second grain directory.
+const REDUNDANT: u32 = 1 << 1;
 /// `VMDK4_FLAG_COMPRESS` and `VMDK4_FLAG_MARKER`.
 const COMPRESSED: u32 = 1 << 16;
 const MARKERS: u32 = 1 << 17;
@@ -17,6 +19,11 @@ const MARKERS: u32 = 1 << 17;
 const GRAIN: (u64, u64) = (8, 0x20_0000);
 /// QEMU: the L1 table has at most so many entries.
 const MAX_L1_ENTRIES: u64 = 32 << 20;
+/// The sector in which a descriptor begins: QEMU looks for a parent there, at 512, wherever the header says that it is
+/// (`vmdk_open`, `s->desc_offset = 0x200`).
+const DESCRIPTOR: u64 = 1;
+/// QEMU: `DESC_SIZE`, so many bytes are searched for a parent.
+const SEARCHED: u64 = 20 * SECTOR;
 /// `MARKER_FOOTER`.
 const FOOTER_MARKER: u32 = 3;
 /// Marker, header, end-of-stream marker.
@@ -31,6 +38,7 @@ struct Header {
     descriptor_offset: u64,
     descriptor_sectors: u64,
     entries: u32,
+    redundant: u64,
     directory: u64,
     overhead: u64,
     unclean: u8,
@@ -42,33 +50,69 @@ pub(super) fn inspect(view: &View) -> Result<Verdict, Stop> {
     let mut verdict = Verdict::new("vmdk", Some(header.capacity * SECTOR));
     verdict.detail("cluster-size", header.grain * SECTOR);
     verdict.detail("compressed", header.flags & COMPRESSED != 0);
+    let (text, area) = described(view, &header)?;
     if header.descriptor_offset == 0 {
         verdict.refuse("vmdk-descriptor-missing", "an extent without a descriptor, at 28: one file of several");
+        descriptor::parents(&mut verdict, &descriptor::parse(b"", area)?);
+    } else if header.descriptor_offset != DESCRIPTOR {
+        let message = format!(
+            "the descriptor begins in sector {} by the header at 28, and QEMU reads it in sector {DESCRIPTOR}",
+            header.descriptor_offset
+        );
+        verdict.refuse("vmdk-descriptor-elsewhere", message);
+        descriptor::parents(&mut verdict, &descriptor::parse(b"", area)?);
     } else {
-        let offset = header.descriptor_offset.saturating_mul(SECTOR);
-        let text = view.at(offset, header.descriptor_sectors * SECTOR)?;
-        if (text.len() as u64) < header.descriptor_sectors * SECTOR {
-            return Err(Malformed("vmdk: the file ends inside its descriptor".to_owned()).into());
-        }
-        let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
         if let Some(at) = text.iter().position(|byte| !byte.is_ascii()) {
             let message =
-                format!("the descriptor has a byte that is not ASCII at {}", offset.saturating_add(at as u64));
+                format!("the descriptor has a byte that is not ASCII at {}", SECTOR.saturating_add(at as u64));
             verdict.refuse("vmdk-descriptor-encoding", message);
         }
-        judge(&mut verdict, &header, &descriptor::parse(text)?);
+        judge(&mut verdict, &header, &descriptor::parse(text, area)?);
     }
     if header.directory == AT_END {
         footer(&mut verdict, view, &header)?;
-    } else if view.ends_before(header.overhead.saturating_mul(SECTOR)) {
-        let message =
-            format!("the metadata ends at sector {} named at 64, behind the end of the file", header.overhead);
-        verdict.refuse("vmdk-truncated", message);
+    } else {
+        tables(&mut verdict, view, &header);
     }
     if header.unclean != 0 {
         verdict.warn("vmdk-dirty", format!("not closed cleanly: {} at 72", header.unclean));
     }
     Ok(verdict)
+}
+
+/// The descriptor's text up to its first zero byte, and all that QEMU or anybody else may take for a part of it.
+fn described<'a>(view: &'a View, header: &Header) -> Result<(&'a [u8], &'a [u8]), Stop> {
+    let own = if header.descriptor_offset == DESCRIPTOR { header.descriptor_sectors * SECTOR } else { 0 };
+    let bytes = view.at(SECTOR, own.max(SEARCHED))?;
+    if (bytes.len() as u64) < own {
+        return Err(Malformed("vmdk: the file ends inside its descriptor".to_owned()).into());
+    }
+    // A text that does not end in its own sectors goes on behind them.
+    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    let area = bytes.get(..text.len().max(own as usize)).unwrap_or_default();
+    Ok((text.get(..text.len().min(own as usize)).unwrap_or_default(), area))
+}
+
+/// Whether the directories lie in the file. QEMU reads zeros behind its end, which is an empty disk.
+fn tables(verdict: &mut Verdict, view: &View, header: &Header) {
+    let length = header.capacity.div_ceil(u64::from(header.entries) * header.grain) * 4;
+    let redundant = if header.flags & REDUNDANT == 0 { 0 } else { header.redundant };
+    for (name, at, sector) in [("grain directory", 56, header.directory), ("redundant grain directory", 48, redundant)]
+    {
+        let end = sector.saturating_mul(SECTOR).saturating_add(length);
+        if sector == 0 && at == 56 && length > 0 {
+            verdict
+                .refuse("table-overlap", format!("the {name} lies in sector 0 by the header at {at}, over the header"));
+        } else if sector != 0 && view.ends_before(end) {
+            let message = format!("the {name} named at {at} ends at {end}, behind the end of the file");
+            verdict.refuse("vmdk-truncated", message);
+        }
+    }
+    if view.ends_before(header.overhead.saturating_mul(SECTOR)) {
+        let message =
+            format!("the metadata ends at sector {} named at 64, behind the end of the file", header.overhead);
+        verdict.refuse("vmdk-truncated", message);
+    }
 }
 
 fn parse(fields: &Fields<'_>) -> Result<Header, Malformed> {
@@ -80,6 +124,7 @@ fn parse(fields: &Fields<'_>) -> Result<Header, Malformed> {
         descriptor_offset: fields.le64(28)?,
         descriptor_sectors: fields.le64(36)?,
         entries: fields.le32(44)?,
+        redundant: fields.le64(48)?,
         directory: fields.le64(56)?,
         overhead: fields.le64(64)?,
         unclean: fields.byte(72)?,
@@ -97,29 +142,29 @@ fn parse(fields: &Fields<'_>) -> Result<Header, Malformed> {
     let per_entry = u64::from(header.entries) * header.grain;
     fields.check("capacity", 12, header.capacity.div_ceil(per_entry), 0, MAX_L1_ENTRIES)?;
     fields.check("descriptorSize", 36, header.descriptor_sectors, 0, descriptor::MAX_BYTES / SECTOR)?;
-    if header.flags & COMPRESSED != 0 {
-        fields.check("compressAlgorithm", 77, u64::from(header.compression), 1, 1)?;
-    }
+    // QEMU goes by the algorithm alone.
+    let compressed = u64::from(header.flags & COMPRESSED != 0);
+    fields.check("compressAlgorithm", 77, u64::from(header.compression), compressed, compressed)?;
     Ok(header)
 }
 
 /// Whether the descriptor describes the file that it is in, and nothing else.
 fn judge(verdict: &mut Verdict, header: &Header, descriptor: &Descriptor<'_>) {
     descriptor::parents(verdict, descriptor);
-    if let Some(first) = descriptor.create_types.first() {
-        verdict.detail("create-type", String::from_utf8_lossy(first));
+    if descriptor.create_types > 0 {
+        verdict.detail("create-type", descriptor.create_type.escape_ascii());
     }
-    match descriptor.create_types.as_slice() {
-        [b"monolithicSparse"] => {}
-        [b"streamOptimized"] if header.flags & (COMPRESSED | MARKERS) == COMPRESSED | MARKERS => {}
-        [b"streamOptimized"] => {
+    match (descriptor.create_types, descriptor.create_type) {
+        (1, b"monolithicSparse") => {}
+        (1, b"streamOptimized") if header.flags & (COMPRESSED | MARKERS) == COMPRESSED | MARKERS => {}
+        (1, b"streamOptimized") => {
             let message = format!("streamOptimized without compression and markers: flags {:#x} at 8", header.flags);
             verdict.refuse("vmdk-create-type", message);
         }
-        [other] => {
+        (1, other) => {
             verdict.refuse("vmdk-create-type", format!("the create type is {}, of several files", quoted(other)));
         }
-        types => verdict.refuse("vmdk-create-type", format!("the descriptor has {} create types", types.len())),
+        (count, _) => verdict.refuse("vmdk-create-type", format!("the descriptor names {count} create types")),
     }
     // QEMU then opens the files that the descriptor names.
     if header.capacity == 0 {
@@ -144,6 +189,13 @@ fn judge(verdict: &mut Verdict, header: &Header, descriptor: &Descriptor<'_>) {
 
 /// QEMU takes all it needs from the footer, the capacity too: it must say what the header says.
 fn footer(verdict: &mut Verdict, view: &View, header: &Header) -> Result<(), Stop> {
+    // QEMU counts from the end in sectors, rounded up, and would read another one.
+    if let Some(size) = view.size().filter(|size| size % SECTOR != 0) {
+        let message =
+            format!("the header has its footer at the end, at 56, and the file of {size} bytes ends in a sector");
+        verdict.refuse("vmdk-footer-missing", message);
+        return Ok(());
+    }
     let tail = match view.tail(FOOTER)? {
         Some(tail) if tail.len() as u64 == FOOTER => tail,
         _ => {
@@ -173,8 +225,12 @@ fn footer(verdict: &mut Verdict, view: &View, header: &Header) -> Result<(), Sto
     if footer.directory == AT_END {
         verdict.refuse("vmdk-footer-recursive", "the footer has its footer at the end, at 56");
     }
+    if footer.directory != AT_END {
+        tables(verdict, view, &footer);
+    }
     // Only where the directories lie may differ, and what is known at the end alone.
-    let same = Header { directory: header.directory, overhead: header.overhead, unclean: header.unclean, ..footer };
+    let Header { redundant, directory, overhead, unclean, .. } = *header;
+    let same = Header { redundant, directory, overhead, unclean, ..footer };
     if same != *header {
         let capacity = (same.capacity, header.capacity);
         let message =
