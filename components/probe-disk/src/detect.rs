@@ -133,20 +133,36 @@ fn settle(view: &View) -> Result<Verdict, Stop> {
     let Some((format, _)) = candidates.next().filter(|(format, _)| format.name != "raw") else {
         return without_mark(view);
     };
-    let mut verdict = (format.inspect)(view)?;
+    let other_expected = view.expects_none_of(&[format.name]);
+    if view.flows_in_order() && other_expected {
+        return Ok(unread(format.name, None));
+    }
+    let mut verdict = match (format.inspect)(view) {
+        // What is wrong with a format that nobody wants is not what the user must hear of.
+        Err(Stop::Malformed(_)) if other_expected => return Ok(unread(format.name, None)),
+        settled => settled?,
+    };
     for (_, mark) in candidates.filter(|(second, _)| !legal_together(format.name, second.name)) {
         ambiguous(&mut verdict, &mark);
     }
-    if view.flows_in_order() && (verdict.is_refused() || view.expects_none_of(&[format.name])) {
-        // What is refused anyway is not carried to its end for the sake of its tail; nor is anything said of the tail.
-        verdict.refuse(
-            "tail-not-inspected",
-            "the disk is refused by its first 65536 bytes, so that its tail was not waited for",
-        );
-    } else {
+    if view.waits_for_tail(&verdict) {
         tail(view, &mut verdict)?;
+    } else {
+        // What is refused anyway is not carried to its end for the sake of its tail; nor is anything said of the tail.
+        let message = format!("the disk is refused before its last {TAIL} bytes, which were not waited for");
+        verdict.refuse("tail-not-inspected", message);
     }
     Ok(finished(verdict, format.runs))
+}
+
+/// A disk of which nothing but its first bytes was read: the user says that it is of another format.
+fn unread(format: &'static str, virtual_size: Option<u64>) -> Verdict {
+    let mut verdict = Verdict::new(format, virtual_size);
+    let message = format!(
+        "the disk is {format} by its first {FIRST_READ} bytes and another format is expected, so that nothing else of it was read"
+    );
+    verdict.refuse("tail-not-inspected", message);
+    finished(verdict, false)
 }
 
 /// What a disk without a mark at its head can be.
@@ -154,13 +170,11 @@ const WITHOUT_MARK: [&str; 3] = ["raw", "vpc", "dmg"];
 
 /// A disk without a mark at its head: one with a mark at its tail, else raw.
 fn without_mark(view: &View) -> Result<Verdict, Stop> {
-    // Before the tail, for what its partition table needs has flowed past by then.
-    let mut raw = raw::inspect(view)?;
     if view.flows_in_order() && view.expects_none_of(&WITHOUT_MARK) {
-        let message = "nothing in its first 65536 bytes is of the expected format, so that its tail was not waited for";
-        raw.refuse("tail-not-inspected", message);
-        return Ok(finished(raw, true));
+        return Ok(unread("raw", raw::size(view)));
     }
+    // Before the tail, for what its partition table needs has flowed past by then.
+    let raw = raw::inspect(view)?;
     let end = view.tail(TAIL)?;
     let (mut verdict, runs) = match end {
         Some(end) if vpc::marked_at_tail(end).is_some() => (vpc::inspect(view)?, true),

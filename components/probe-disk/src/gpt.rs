@@ -28,10 +28,10 @@ pub(crate) struct Table {
     pub(crate) disk_end: u64,
 }
 
-/// The size of the logical block in which a header stands.
-pub(crate) fn sector(head: &[u8]) -> Option<u64> {
+/// The sizes of the logical blocks in which a header stands.
+pub(crate) fn sectors(head: &[u8]) -> impl Iterator<Item = u64> {
     let stands = |sector: &u64| head.get(*sector as usize..).is_some_and(|at| at.starts_with(SIGNATURE));
-    SECTORS.into_iter().find(stands)
+    SECTORS.into_iter().filter(stands)
 }
 
 /// Reads the first table.

@@ -14,8 +14,9 @@ pub(crate) fn marked(head: &[u8]) -> Option<Mark> {
 
 pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
     let mut verdict = wrapped("gzip");
-    let claim = view.tail(4)?.and_then(<[u8]>::first_chunk).map(|bytes| u64::from(u32::from_le_bytes(*bytes)));
-    claimed(&mut verdict, view, claim.map(Size::Claimed), MAX_RATIO);
+    let end = if view.waits_for_tail(&verdict) { view.tail(4)? } else { None };
+    let claim = end.and_then(<[u8]>::first_chunk).map(|bytes| Size::Claimed(u32::from_le_bytes(*bytes).into()));
+    claimed(&mut verdict, view, claim, MAX_RATIO);
     Ok(verdict)
 }
 

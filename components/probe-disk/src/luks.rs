@@ -1,8 +1,6 @@
-//! LUKS 1 ("LUKS On-Disk Format Specification" 1.2, figure 1) and 2 ("LUKS2 On-Disk Format Specification" 1.1, chapter 2):
-//! big-endian, the keys and the ciphertext in the same file.
+//! LUKS 1 ("LUKS On-Disk Format Specification" 1.2, figure 1) and 2: big-endian, the keys and the ciphertext in the same file.
 
-use serde::Deserialize;
-use std::collections::BTreeMap;
+mod v2;
 
 use crate::detect::Mark;
 use crate::fields::Fields;
@@ -11,18 +9,13 @@ use crate::{Malformed, Verdict, View};
 
 const MAGIC: &[u8] = b"LUKS\xba\xbe";
 const V1_HEADER: u64 = 592;
-/// The binary header; behind it the JSON area.
-const V2_HEADER: u64 = 4096;
-/// "hdr_size": binary header and JSON area, a power of two.
-const V2_SIZES: (u64, u64) = (16 << 10, 4 << 20);
-/// The most of a JSON area that is read; cryptsetup makes areas of 12 KiB.
-const MAX_JSON: u64 = 1 << 20;
-/// Segments that are added up.
-const MAX_SEGMENTS: usize = 32;
 
 pub(crate) fn marked(head: &[u8]) -> Option<Mark> {
     Mark::find(head, 0, MAGIC, "LUKS")
 }
+
+#[cfg(any(test, feature = "samples"))]
+pub(crate) use v2::seal;
 
 pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
     let fields = Fields::new("luks", "header", 0, view.at(0, V1_HEADER)?);
@@ -34,31 +27,30 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
         "luks-encrypted",
         format!("encrypted as a whole: LUKS version {version} at 6; no machine reads it without the key"),
     );
-    let payload = if version == 1 { v1(&fields, &mut verdict)? } else { v2(view, &mut verdict)? };
-    match (view.size(), payload) {
-        (Some(size), Payload::Rest(offset)) if size < offset => {
-            verdict.refuse("luks-truncated", format!("the payload begins at {offset}, behind the end of the file"));
-        }
-        (Some(size), Payload::Rest(offset)) => verdict.virtual_size = Some(size - offset),
-        (_, Payload::Fixed { length, end }) => {
-            verdict.virtual_size = Some(length);
-            if view.ends_before(end) {
-                verdict.refuse("luks-truncated", format!("the payload ends at {end}, behind the end of the file"));
-            }
-        }
-        (None, Payload::Rest(_)) => {}
+    let payload = if version == 1 { v1(&fields, &mut verdict)? } else { v2::payload(view, &mut verdict)? };
+    let end = payload.end.max(payload.rest.unwrap_or_default());
+    if view.ends_before(end) {
+        verdict.refuse("luks-truncated", format!("the payload goes to {end}, behind the end of the file"));
     }
+    let rest = match payload.rest {
+        Some(from) => view.size().and_then(|size| size.checked_sub(from)),
+        None => Some(0),
+    };
+    let size = rest.and_then(|rest| rest.checked_add(payload.length));
+    verdict.virtual_size = size.filter(|_| payload.is_all_content);
     Ok(verdict)
 }
 
 /// Where the ciphertext lies.
-enum Payload {
-    /// From here to the end of the file.
-    Rest(u64),
-    Fixed {
-        length: u64,
-        end: u64,
-    },
+struct Payload {
+    /// Bytes in segments that say their size.
+    length: u64,
+    /// Where the last of those ends.
+    end: u64,
+    /// Where the one begins that goes to the end of the file.
+    rest: Option<u64>,
+    /// Whether bytes of it are plaintext of the disk: not where checksums lie between them.
+    is_all_content: bool,
 }
 
 fn v1(fields: &Fields<'_>, verdict: &mut Verdict) -> Result<Payload, Malformed> {
@@ -71,56 +63,81 @@ fn v1(fields: &Fields<'_>, verdict: &mut Verdict) -> Result<Payload, Malformed> 
     if sectors == 0 {
         verdict.refuse("luks-detached", "a header without its payload: payload-offset at 104 is 0");
     }
-    Ok(Payload::Rest(sectors * 512))
+    Ok(Payload { length: 0, end: 0, rest: Some(sectors * 512), is_all_content: true })
 }
 
-/// What of the JSON area says where the ciphertext lies (chapter 3.2, "Segments").
-#[derive(Deserialize)]
-struct Document {
-    segments: BTreeMap<String, Segment>,
-}
+#[cfg(test)]
+mod tests {
+    use crate::samples::{luks2_of, settled};
+    use crate::{Severity, Verdict};
 
-#[derive(Deserialize)]
-struct Segment {
-    offset: String,
-    size: String,
-}
-
-fn v2(view: &View, verdict: &mut Verdict) -> Result<Payload, Stop> {
-    let fields = Fields::new("luks", "header", 0, view.at(0, V1_HEADER)?);
-    let size = fields.check("hdr_size", 8, fields.be64(8)?, V2_SIZES.0, V2_SIZES.1)?;
-    if !size.is_power_of_two() {
-        return Err(fields.wrong("hdr_size", 8, &size.to_string(), "a power of two").into());
+    fn segment(offset: &str, size: &str, more: &str) -> String {
+        format!(r#"{{"type":"crypt","offset":"{offset}","size":"{size}","iv_tweak":"0"{more}}}"#)
     }
-    let length = (size - V2_HEADER).min(MAX_JSON);
-    let area = view.at(0, V2_HEADER + length)?.get(V2_HEADER as usize..).unwrap_or_default();
-    let text = area.split(|byte| *byte == 0).next().unwrap_or_default();
-    let document: Document = serde_json::from_slice(text)
-        .map_err(|why| fields.malformed(&format!("the JSON area at {V2_HEADER} is not what it must be: {why}")))?;
-    let malformed = |what: &str, value: &str| fields.malformed(&format!("a segment has {what} {value:?}"));
-    let number = |what: &str, value: &str| value.parse::<u64>().map_err(|_| malformed(what, value));
-    let (mut length, mut end) = (0_u64, 0_u64);
-    for segment in document.segments.values().take(MAX_SEGMENTS) {
-        let offset = number("the offset", &segment.offset)?;
-        if segment.size == "dynamic" {
-            return match document.segments.len() {
-                1 => Ok(Payload::Rest(offset)),
-                _ => Err(malformed("among several the size", &segment.size).into()),
-            };
-        }
-        let bytes = number("the size", &segment.size)?;
-        let (sum, last) = (length.checked_add(bytes), offset.checked_add(bytes));
-        (length, end) = match (sum, last) {
-            (Some(sum), Some(last)) => (sum, end.max(last)),
-            _ => return Err(malformed("the size", &segment.size).into()),
+
+    fn of(segments: &[String]) -> Verdict {
+        let numbered: Vec<_> =
+            segments.iter().enumerate().map(|(number, segment)| format!(r#""{number}":{segment}"#)).collect();
+        settled(&luks2_of(&numbered.join(","))).unwrap()
+    }
+
+    fn refusals(verdict: &Verdict) -> Vec<&str> {
+        let grave = verdict.hazards.iter().filter(|hazard| hazard.severity == Severity::Refuse);
+        grave.map(|hazard| hazard.code).collect()
+    }
+
+    #[test]
+    fn a_backup_of_a_segment_does_not_count() {
+        let backup = |name| segment("1048576", "524288", &format!(r#","flags":["backup-{name}"]"#));
+        let verdict = of(&[segment("1048576", "524288", ""), backup("previous"), backup("final")]);
+        assert_eq!((verdict.virtual_size, refusals(&verdict)), (Some(524_288), vec![]));
+    }
+
+    #[test]
+    fn a_reencryption_that_is_under_way_is_a_hazard_with_a_size() {
+        let under_way = [
+            segment("1048576", "524288", r#","flags":["in-reencryption"]"#),
+            segment("1572864", "dynamic", ""),
+            segment("1048576", "dynamic", r#","flags":["backup-previous"]"#),
+            segment("1048576", "dynamic", r#","flags":["backup-final"]"#),
+        ];
+        let verdict = of(&under_way);
+        assert_eq!((verdict.virtual_size, refusals(&verdict)), (Some(1 << 20), vec!["luks-reencrypting"]));
+    }
+
+    #[test]
+    fn a_segment_with_integrity_has_no_size_that_is_known() {
+        let verdict = of(&[segment("1048576", "dynamic", r#","integrity":{"type":"hmac(sha256)"}"#)]);
+        assert_eq!((verdict.virtual_size, refusals(&verdict)), (None, vec![]));
+        assert!(verdict.details.contains(&("integrity", "yes".to_owned())));
+    }
+
+    #[test]
+    fn two_segments_that_both_go_to_the_end_are_malformed() {
+        let segments = [segment("1048576", "dynamic", ""), segment("1572864", "dynamic", "")];
+        let numbered = format!(r#""0":{},"1":{}"#, segments[0], segments[1]);
+        assert!(settled(&luks2_of(&numbered)).unwrap_err().0.contains("dynamic"));
+    }
+
+    #[test]
+    fn either_header_is_held_against_its_checksum() {
+        let good = luks2_of(&format!(r#""0":{}"#, segment("1048576", "dynamic", "")));
+        let codes = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut image = good.clone();
+            change(&mut image);
+            let verdict = settled(&image).unwrap();
+            verdict.hazards.into_iter().map(|hazard| (hazard.code, hazard.severity)).skip(1).collect::<Vec<_>>()
         };
+        assert_eq!(codes(&|_| {}), []);
+        assert_eq!(codes(&|i| i[30] ^= 1), [("luks-header", Severity::Refuse)]);
+        assert_eq!(codes(&|i| i[16_000] ^= 1), [("luks-header", Severity::Refuse)], "in the JSON area");
+        assert_eq!(codes(&|i| i[16_384 + 30] ^= 1), [("luks-second-header", Severity::Warning)]);
+        assert_eq!(codes(&|i| i[16_384] = b'X'), [("luks-second-header", Severity::Warning)]);
+        assert_eq!(codes(&|i| i[72..75].copy_from_slice(b"md5")), [("luks-header", Severity::Refuse)]);
+        let newer = |i: &mut Vec<u8>| {
+            i[16_384 + 23] = 9;
+            super::seal(&mut i[16_384..32_768]);
+        };
+        assert_eq!(codes(&newer), [("luks-header", Severity::Refuse)], "the second one is newer, and counts");
     }
-    if document.segments.is_empty() || document.segments.len() > MAX_SEGMENTS {
-        let count = document.segments.len();
-        verdict.refuse(
-            "luks-detached",
-            format!("a header with {count} segments at {V2_HEADER}, expected 1 to {MAX_SEGMENTS}"),
-        );
-    }
-    Ok(Payload::Fixed { length, end })
 }

@@ -41,8 +41,21 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
             ),
         );
     }
-    if view.ends_before(HEADER + header.bat * 4) {
+    let bat_end = HEADER + header.bat * 4;
+    if view.ends_before(bat_end) {
         verdict.refuse("parallels-truncated", format!("the file ends inside the BAT of {} entries", header.bat));
+    }
+    let data = u64::from(fields.le32(48)?) * 512;
+    if data != 0 && data < bat_end {
+        let message = format!("the data begins at {data}, by data_off at 48, over the BAT of {} entries", header.bat);
+        verdict.refuse("table-overlap", message);
+    }
+    let extension = fields.le64(56)?;
+    let extension_end = if extension == 0 { 0 } else { extension.saturating_add(header.cluster).saturating_mul(512) };
+    for (name, end) in [("data, named at 48, begins", data), ("format extension, named at 56, ends", extension_end)] {
+        if view.ends_before(end) {
+            verdict.refuse("parallels-truncated", format!("the {name} at {end}, behind the end of the file"));
+        }
     }
     if fields.le32(44)? == IN_USE {
         verdict.warn("parallels-dirty", "not closed cleanly: 0x746f6e59 at 44");

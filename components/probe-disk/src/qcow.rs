@@ -38,11 +38,15 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
     verdict.detail("version", 1);
     verdict.detail("cluster-size", 1_u64 << header.cluster_bits);
     if header.backing_offset != 0 {
-        let name = quoted(view.at(header.backing_offset, u64::from(header.backing_length))?);
+        let name = quoted(view.held(header.backing_offset, u64::from(header.backing_length)));
         verdict.refuse("qcow-backing-file", format!("backing file {name} at offset {}", header.backing_offset));
     }
     if header.crypt != 0 {
         verdict.refuse("qcow-encrypted", format!("encrypted: method {} at 36", header.crypt));
+    }
+    if header.l1_offset < HEADER as u64 {
+        let message = format!("the L1 table at {}, named at 40, lies over the header", header.l1_offset);
+        verdict.refuse("table-overlap", message);
     }
     let end = header.l1_offset.saturating_add(header.l1_bytes);
     if view.ends_before(end) {

@@ -9,7 +9,7 @@ use crate::verdict::quoted;
 use crate::view::Stop;
 use crate::{Verdict, View};
 use extensions::{Extension, Walk};
-use header::Header;
+use header::{Header, Table};
 
 const MAGIC: &[u8] = b"QFI\xfb";
 
@@ -107,10 +107,17 @@ fn state(verdict: &mut Verdict, view: &View, header: &Header, extensions: &[Exte
         let message = format!("{} snapshots at 60: earlier states of the disk are carried along", header.snapshots);
         verdict.note("qcow2-snapshots", message);
     }
-    for (name, at, end) in header.tables() {
-        if view.ends_before(end) {
-            let message = format!("the {name} named at {at} ends at {end}, behind the end of the file");
+    let tables: Vec<Table> = header.tables().collect();
+    for (number, Table { name, field, start, end }) in tables.iter().enumerate() {
+        if view.ends_before(*end) {
+            let message = format!("the {name} named at {field} ends at {end}, behind the end of the file");
             verdict.refuse("qcow2-truncated", message);
+        }
+        // The header has the first cluster to itself.
+        let before = tables.iter().take(number).find(|other| other.start < *end && *start < other.end);
+        let over = if *start < header.cluster_size() { Some("header") } else { before.map(|other| other.name) };
+        if let Some(over) = over {
+            verdict.refuse("table-overlap", format!("the {name} at {start}, named at {field}, lies over the {over}"));
         }
     }
 }

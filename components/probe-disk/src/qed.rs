@@ -39,7 +39,7 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
     verdict.detail("cluster-size", header.cluster);
     if header.features & BACKING_FILE != 0 || header.backing_offset != 0 || header.backing_length != 0 {
         let length = u64::from(header.backing_length).min(MAX_BACKING_NAME);
-        let name = quoted(view.at(u64::from(header.backing_offset), length)?);
+        let name = quoted(view.held(u64::from(header.backing_offset), length));
         let message = format!("backing file {name}, features {:#x} at 16, offset at 56", header.features);
         verdict.refuse("qed-backing-file", message);
     }

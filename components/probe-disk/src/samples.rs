@@ -13,8 +13,8 @@ mod legal;
 mod sparse;
 
 pub use disks::{
-    dmg, gpt, iso, luks1, luks2, mbr, parallels, qcow, qcow2, qed, tar, udf, vdi, vhdx, vmdk, vmdk_stream, vpc,
-    vpc_fixed, vpc_footer,
+    dmg, gpt, iso, luks1, luks2, luks2_of, mbr, parallels, qcow, qcow2, qed, tar, udf, vdi, vhdx, vmdk, vmdk_stream,
+    vpc, vpc_fixed, vpc_footer,
 };
 pub use hostile::{Expected, Hostile, hostile};
 pub use legal::{Legal, legal};
@@ -52,6 +52,27 @@ impl Disk for [u8] {
     }
 }
 
+/// The head of a disk, and zeros behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct Long<'a> {
+    /// The first bytes.
+    pub head: &'a [u8],
+    /// Bytes in all.
+    pub size: u64,
+}
+
+impl Disk for Long<'_> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&self, offset: u64, len: u64) -> Vec<u8> {
+        let mut bytes = self.head.read(offset, len);
+        bytes.resize(len.min(self.size.saturating_sub(offset)) as usize, 0);
+        bytes
+    }
+}
+
 impl Disk for std::fs::File {
     fn size(&self) -> u64 {
         self.metadata().unwrap().len()
@@ -73,6 +94,8 @@ pub struct Cost {
     pub requests: usize,
     /// Bytes answered.
     pub bytes: u64,
+    /// Bytes that a disk that is read in order has let flow by then.
+    pub flowed: u64,
 }
 
 /// Drives [`detect()`] over a disk as the component does.
@@ -92,7 +115,21 @@ pub fn drive_with(
     access: Access,
     detect: impl Fn(&View) -> Result<Answer, Malformed>,
 ) -> (Result<Verdict, Malformed>, Cost) {
+    drive_expecting(disk, access, None, detect)
+}
+
+/// As [`drive_with()`], where the user says that the disk has a format.
+///
+/// # Errors
+/// The function's.
+pub fn drive_expecting(
+    disk: &(impl Disk + ?Sized),
+    access: Access,
+    expected: Option<&str>,
+    detect: impl Fn(&View) -> Result<Answer, Malformed>,
+) -> (Result<Verdict, Malformed>, Cost) {
     let mut view = View::new((access != Access::Unknown).then(|| disk.size()));
+    view.expect(expected.map(str::to_owned));
     let (mut cost, mut position) = (Cost::default(), 0);
     loop {
         let request = match detect(&view) {
@@ -117,6 +154,7 @@ pub fn drive_with(
             }
         };
         cost.bytes += bytes.len() as u64;
+        cost.flowed = if access == Access::Ranged { 0 } else { position };
         assert!(cost.bytes <= crate::MAX_BYTES, "{request:?} is too much");
         view.answer(request, bytes);
         if access != Access::Ranged {

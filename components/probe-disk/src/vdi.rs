@@ -50,8 +50,19 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
             verdict.refuse("vdi-parent", format!("{name} at {at:#x} names another image: {}", hex(uuid)));
         }
     }
+    let (map, data) = (u64::from(fields.le32(0x154)?), u64::from(fields.le32(0x158)?));
+    let map_end = map + blocks * 4;
+    if map_end > data {
+        let message =
+            format!("the map of {blocks} blocks at 0x154 lies up to {map_end}, over the data from {data} at 0x158");
+        verdict.refuse("table-overlap", message);
+    }
+    if view.ends_before(map_end) {
+        let message = format!("the map of {blocks} blocks at 0x154 ends at {map_end}, behind the end of the file");
+        verdict.refuse("vdi-truncated", message);
+    }
     // Blocks are appended as they are allocated.
-    let end = u64::from(fields.le32(0x158)?) + allocated * BLOCK;
+    let end = data + allocated * BLOCK;
     if view.ends_before(end) {
         let message = format!("{allocated} blocks at 0x184 are allocated, up to {end}, behind the end of the file");
         verdict.refuse("vdi-truncated", message);

@@ -47,6 +47,12 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
         verdict.refuse("vhdx-log", message);
     }
     regions.judge(&mut verdict, view);
+    let (entries, room) = (metadata.bat_entries(), regions.bat.length / 8);
+    if entries > room {
+        let message =
+            format!("the BAT at {} has room for {room} entries, and the disk needs {entries}", regions.bat.offset);
+        verdict.refuse("vhdx-bat", message);
+    }
     judge(&mut verdict, &metadata);
     Ok(verdict)
 }

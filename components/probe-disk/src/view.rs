@@ -4,7 +4,7 @@
 //! [`Stop::Need`]; whoever drives it reads that range, gives it to the view and calls the function again. So the functions
 //! know nothing of waiting, and what they see depends on the disk alone.
 
-use crate::Malformed;
+use crate::{Malformed, Verdict};
 
 /// The most requests one disk may cost. With the one that opens it a remote disk costs ten.
 pub const MAX_REQUESTS: usize = 9;
@@ -124,6 +124,11 @@ impl View {
         self.expected.as_deref().is_some_and(|expected| !formats.contains(&expected))
     }
 
+    /// Whether the disk's end is to be waited for: what is refused anyway is not carried there.
+    pub(crate) fn waits_for_tail(&self, verdict: &Verdict) -> bool {
+        !self.in_order || !verdict.is_refused()
+    }
+
     pub(crate) const fn flows_in_order(&self) -> bool {
         self.in_order
     }
@@ -179,6 +184,18 @@ impl View {
         // No request may end behind the last offset there is.
         let len = (end - from).clamp(MIN_READ, MAX_READ).min(u64::MAX - from) as u32;
         Err(self.need(Request::At { offset: from, len }))
+    }
+
+    /// Up to `len` bytes at `offset` as far as they were read without being asked for.
+    pub(crate) fn held(&self, offset: u64, len: u64) -> &[u8] {
+        let from = |(start, bytes): &'_ (u64, Vec<u8>)| {
+            let at = index(offset.checked_sub(*start)?);
+            (at < bytes.len()).then_some(at)
+        };
+        self.pieces
+            .iter()
+            .find_map(|piece| piece.1.get(from(piece)?..))
+            .map_or(&[][..], |held| held.get(..index(len).min(held.len())).unwrap_or_default())
     }
 
     /// The last `len` bytes, fewer if the disk is smaller; none if they cannot be had.
@@ -274,6 +291,18 @@ mod tests {
         assert_eq!(view.at(100_000, 10).unwrap(), b"");
         assert_eq!(view.at(u64::MAX, u64::MAX).unwrap(), b"");
         assert_eq!(view.at(5, 0).unwrap(), b"");
+    }
+
+    #[test]
+    fn what_is_held_is_seen_without_a_request() {
+        let mut view = View::new(Some(100_000));
+        assert_eq!(view.held(0, 10), b"");
+        view.answer(at(10, 4096), vec![1; 4096]);
+        assert_eq!(
+            (view.held(9, 1), view.held(4106, 1), view.held(u64::MAX, u64::MAX)),
+            (&b""[..], &b""[..], &b""[..])
+        );
+        assert_eq!((view.held(10, 2).len(), view.held(4100, 100).len(), view.held(50, u64::MAX).len()), (2, 6, 4056));
     }
 
     #[test]

@@ -10,6 +10,8 @@ use crate::{Malformed, Verdict, View};
 const COOKIE: &[u8] = b"conectix";
 const DYNAMIC_COOKIE: &[u8] = b"cxsparse";
 const FOOTER: u64 = 512;
+/// Up to "Saved State"; what follows is reserved.
+const FOOTER_FIELDS: usize = 85;
 const DYNAMIC_HEADER: u64 = 1024;
 const NAME: &str = "VHD";
 /// QEMU: `VHD_MAX_SECTORS`, bytes.
@@ -26,12 +28,12 @@ pub(crate) fn marked(head: &[u8]) -> Option<Mark> {
 }
 
 /// A footer in a disk's last bytes: its checksum must hold, or any file that ends in a word would have one. Footers of
-/// Virtual PC before 2004 are a byte shorter. The mark's offset is that from the end.
+/// Virtual PC before 2004 are a byte shorter, and one that lost more of its reserved bytes is one to whoever reads whole
+/// sectors, as QEMU does. The mark's offset is that from the end.
 pub(crate) fn marked_at_tail(tail: &[u8]) -> Option<Mark> {
-    [512, 511].into_iter().find_map(|length| {
+    (FOOTER_FIELDS..=FOOTER as usize).rev().find_map(|length| {
         let footer = tail.get(tail.len().checked_sub(length)?..)?;
-        let sum = stored(footer, 64)?;
-        let valid = footer.starts_with(COOKIE) && sum == checksum(footer, 64);
+        let valid = footer.starts_with(COOKIE) && stored(footer, 64)? == checksum(footer, 64);
         valid.then_some(Mark { offset: length as u64, bytes: COOKIE, name: NAME })
     })
 }
@@ -58,7 +60,9 @@ fn fixed(view: &View) -> Result<Verdict, Stop> {
         verdict.refuse("vpc-type", message);
     }
     if length != FOOTER {
-        verdict.refuse("vpc-old-footer", "a footer of 511 bytes, which Virtual PC wrote before 2004");
+        let message =
+            format!("a footer of {length} bytes at the end, expected {FOOTER}; Virtual PC before 2004 wrote 511");
+        verdict.refuse("vpc-old-footer", message);
     }
     if let Some(size) = view.size().filter(|size| *size != footer.current.saturating_add(length)) {
         let message =
@@ -78,8 +82,14 @@ fn sparse(view: &View) -> Result<Verdict, Stop> {
         // QEMU opens whatever this says as if it were a dynamic disk.
         kind => verdict.refuse("vpc-type", format!("a footer of type {kind} at 60 at the start, expected type 3")),
     }
+    if !view.waits_for_tail(&verdict) {
+        return Ok(verdict);
+    }
     let bytes = view.at(footer.data_offset, DYNAMIC_HEADER)?;
     dynamic(&mut verdict, view, &Fields::new("vpc", "dynamic disk header", footer.data_offset, bytes), &footer, bytes)?;
+    if !view.waits_for_tail(&verdict) {
+        return Ok(verdict);
+    }
     match view.tail(FOOTER)? {
         Some(tail) if tail != copy && tail.starts_with(COOKIE) => {
             verdict.refuse("vpc-footer-differs", "the footer in the last 512 bytes differs from its copy at 0");
@@ -114,7 +124,16 @@ fn dynamic(
         return Err(fields.wrong("block_size", 32, &block.to_string(), "a power of two from 512"));
     }
     fields.check("max_table_entries", 28, entries, footer.size.div_ceil(block), MAX_SIZE / 512)?;
-    if view.ends_before(table.saturating_add(entries * 4)) {
+    let end = table.saturating_add(entries * 4);
+    let header = (footer.data_offset, footer.data_offset.saturating_add(DYNAMIC_HEADER));
+    if header.0 < FOOTER || (entries > 0 && (table < FOOTER || (table < header.1 && header.0 < end))) {
+        let message = format!(
+            "the dynamic disk header at {} and the table of {entries} blocks at {table} lie over each other, or over the footer's copy",
+            header.0
+        );
+        verdict.refuse("table-overlap", message);
+    }
+    if view.ends_before(end) {
         let message = format!("the table of {entries} blocks at {table} ends behind the end of the file");
         verdict.refuse("vpc-truncated", message);
     }
@@ -134,8 +153,7 @@ fn dynamic(
 fn parse(footer: &[u8]) -> Result<Footer, Malformed> {
     let fields = Fields::new("vpc", "footer", 0, footer);
     fields.expect("cookie", 0, COOKIE)?;
-    // Footers of 511 bytes lack the last of those that are reserved.
-    fields.bytes(0, 511)?;
+    fields.bytes(0, FOOTER_FIELDS)?;
     let sum = fields.be32(64)?;
     if sum != checksum(footer, 64) {
         return Err(fields.wrong("checksum", 64, &format!("{sum:#x}"), &format!("{:#x}", checksum(footer, 64))));

@@ -25,7 +25,8 @@ pub(crate) fn marked(head: &[u8]) -> Option<Mark> {
 
 pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
     let mut verdict = wrapped("xz");
-    let size = match content(view) {
+    let found = if view.waits_for_tail(&verdict) { content(view) } else { Ok(None) };
+    let size = match found {
         Ok(size) => size.map(Size::Exact),
         Err(Stop::Malformed(why)) => {
             let end = view.size().unwrap_or_default();
@@ -149,7 +150,11 @@ fn bytes<'a>(view: &'a View, tail: &'a [u8], at: u64, len: u64) -> Result<Option
     if let Some(held) = from.and_then(|from| tail.get(usize::try_from(from).ok()?..)?.get(..len as usize)) {
         return Ok(Some(held));
     }
-    view.ahead(at, len)
+    match view.ahead(at, len) {
+        // More would have to be read than a disk may cost: that says nothing of the disk.
+        Err(Stop::Malformed(_)) => Ok(None),
+        answer => answer,
+    }
 }
 
 fn sum_holds(fields: &Fields<'_>, at: usize, over: &[u8]) -> Result<(), Malformed> {

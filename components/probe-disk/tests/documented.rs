@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use probe_disk::FORMATS;
+use probe_disk::samples::{Access, drive, hostile, legal};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -57,4 +58,17 @@ fn every_hazard_is_documented() {
     codes(&root().join("src"), &mut found);
     assert!(found.len() > 50, "{found:?}");
     assert_eq!(first_column("Hazards"), found);
+}
+
+#[test]
+fn every_hazard_comes_of_some_sample() {
+    let mut found = BTreeSet::new();
+    codes(&root().join("src"), &mut found);
+    let images = legal().into_iter().map(|disk| disk.image).chain(hostile().into_iter().map(|disk| disk.image));
+    let told: BTreeSet<String> = images
+        .flat_map(|image| [Access::Ranged, Access::Unknown].map(|access| drive(&image[..], access).0))
+        .flatten()
+        .flat_map(|verdict| verdict.hazards.into_iter().map(|hazard| hazard.code.to_owned()))
+        .collect();
+    assert_eq!(told, found);
 }

@@ -8,10 +8,10 @@
     reason = "what every test here needs stands in functions of its own"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use probe_disk::samples::{Access, Expected, drive, hostile, legal, settled};
-use probe_disk::{FORMATS, MAX_BYTES, MAX_REQUESTS, Severity, Verdict};
+use probe_disk::samples::{self, Access, Expected, Long, drive, drive_expecting, hostile, legal, settled};
+use probe_disk::{FORMATS, MAX_BYTES, MAX_REQUESTS, Severity, Verdict, detect};
 
 fn refusals(verdict: &Verdict) -> Vec<&str> {
     let grave = verdict.hazards.iter().filter(|hazard| hazard.severity == Severity::Refuse);
@@ -28,6 +28,10 @@ fn no_legal_disk_is_refused() {
             let verdict = verdict.unwrap_or_else(|why| panic!("{}: {}", disk.name, why.0));
             assert_eq!(refusals(&verdict), [""; 0], "{}: {:?}", disk.name, verdict.hazards);
             assert_eq!(verdict.format, disk.format, "{}", disk.name);
+            let told: Vec<_> = verdict.hazards.iter().map(|hazard| hazard.code).collect();
+            // Nor is it known what lies behind the end.
+            let unknown = access == Access::Unknown && told.is_empty();
+            assert!(told == disk.told || unknown, "{}: {told:?}, expected {:?}", disk.name, disk.told);
             assert!(cost.requests < MAX_REQUESTS && cost.bytes <= MAX_BYTES, "{}: {cost:?}", disk.name);
             // What only the end of the disk says is not known where nobody says how long it is.
             let known = verdict.virtual_size;
@@ -57,9 +61,16 @@ fn every_hostile_disk_is_refused_for_what_is_wrong_with_it() {
                     // A disk is only known to be too short where its size is known.
                     let unknown = access == Access::Unknown
                         && verdict.hazards.iter().all(|hazard| hazard.severity != Severity::Refuse);
-                    let by_length = code.ends_with("-truncated") || code == "vpc-size-differs";
+                    let by_length =
+                        code.ends_with("-truncated") || matches!(code, "vpc-size-differs" | "partition-beyond-end");
                     assert!(told || (unknown && by_length), "{}: {code} of {:?}", disk.name, verdict.hazards);
                     assert!(verdict.details.contains(&("runs-as-it-is", "no".to_owned())) || unknown, "{}", disk.name);
+                }
+                (Expected::Told(code), Ok(verdict)) => {
+                    let told = verdict.hazards.iter().any(|hazard| hazard.code == code);
+                    // What only its end says is not waited for on a source without ranges: it is refused by its head.
+                    assert!(told || access != Access::Ranged, "{}: {code} of {:?}", disk.name, verdict.hazards);
+                    assert!(!refusals(&verdict).is_empty(), "{}", disk.name);
                 }
                 (Expected::Malformed(words), Err(why)) => {
                     assert!(why.0.contains(words), "{}: {words} in {}", disk.name, why.0);
@@ -118,6 +129,111 @@ fn no_disk_that_was_cut_short_has_a_wrong_size() {
             }
         }
     }
+}
+
+const LONG: u64 = 64 << 20;
+/// What the first request asks for.
+const FIRST: u64 = 64 << 10;
+
+/// A disk of every format, by which a source without ranges is found out.
+fn one_of_each() -> BTreeMap<&'static str, Vec<u8>> {
+    let legal = legal().into_iter().map(|disk| disk.image);
+    let images = legal.chain(hostile().into_iter().map(|disk| disk.image));
+    let mut all = BTreeMap::new();
+    for image in images.filter(|image| !image.is_empty()) {
+        let Ok(verdict) = settled(&image) else { continue };
+        // By its head, if the format has a mark there.
+        let by_head = drive_expecting(&Long { head: &image, size: LONG }, Access::InOrder, Some("none"), detect).0;
+        if by_head.unwrap().format == verdict.format {
+            all.insert(verdict.format, image);
+        } else {
+            all.entry(verdict.format).or_insert(image);
+        }
+    }
+    all
+}
+
+#[test]
+fn another_format_than_the_expected_one_ends_a_disk_at_its_head() {
+    let all = one_of_each();
+    for format in FORMATS {
+        let image = &all[format.name];
+        // Nothing at its head says that it is one; the others that have nothing there end as soon.
+        let at_the_tail = format.name == "dmg";
+        let expected = if format.name == "qcow2" { "raw" } else { "qcow2" };
+        let disk = Long { head: image, size: LONG };
+        for access in [Access::InOrder, Access::Unknown] {
+            let (verdict, cost) = drive_expecting(&disk, access, Some(expected), detect);
+            let verdict = verdict.unwrap_or_else(|why| panic!("{}: {}", format.name, why.0));
+            assert_eq!((cost.requests, cost.flowed), (1, FIRST), "{}", format.name);
+            assert_eq!(verdict.format, if at_the_tail { "raw" } else { format.name });
+            assert_eq!(refusals(&verdict), ["tail-not-inspected"], "{}", format.name);
+            // The format that it has is no contradiction: that is waited for.
+            let cost = drive_expecting(&disk, access, Some(verdict.format), detect).1;
+            assert!(cost.requests > 1 || refused_at_its_head(image), "{}", format.name);
+        }
+        // By range nothing is lost: the verdict is the same, but for what is wrong with a disk that nobody wants.
+        let wanted = drive(&image[..], Access::Ranged).0.unwrap();
+        assert_eq!(drive_expecting(&image[..], Access::Ranged, Some(expected), detect).0.unwrap(), wanted);
+    }
+}
+
+fn refused_at_its_head(image: &[u8]) -> bool {
+    !refusals(&settled(image).unwrap()).is_empty()
+}
+
+#[test]
+fn what_is_wrong_with_a_format_that_is_not_expected_is_not_what_is_said() {
+    for disk in hostile().into_iter().filter(|disk| matches!(disk.expected, Expected::Malformed(_))) {
+        for access in [Access::Ranged, Access::InOrder, Access::Unknown] {
+            let verdict = drive_expecting(&disk.image[..], access, Some("none"), detect).0;
+            let verdict = verdict.unwrap_or_else(|why| panic!("{}: {}", disk.name, why.0));
+            assert!(refusals(&verdict).contains(&"tail-not-inspected"), "{}", disk.name);
+            assert_eq!(verdict.virtual_size, None, "{}", disk.name);
+        }
+    }
+}
+
+#[test]
+fn what_is_refused_by_its_head_does_not_flow_to_its_end() {
+    let mut found = 0;
+    for disk in hostile().into_iter().filter(|disk| disk.image.len() as u64 >= 512) {
+        // What refuses it stands in its first 64 KiB, and not at its end.
+        let head = &disk.image[..disk.image.len().min(FIRST as usize)];
+        let long = Long { head, size: LONG };
+        let (Ok(ranged), (Ok(verdict), cost)) = (drive(&long, Access::Ranged).0, drive(&long, Access::InOrder)) else {
+            continue;
+        };
+        let by_head =
+            |code: &str| refusals(&verdict).contains(&code) && !code.contains("footer") && code != "tail-not-inspected";
+        let by_head = matches!(disk.expected, Expected::Refused(code) if by_head(code));
+        if by_head && verdict.format != "raw" && refusals(&verdict).contains(&"tail-not-inspected") {
+            assert!(cost.flowed <= MAX_BYTES, "{}: {cost:?}", disk.name);
+            assert_eq!(ranged.format, verdict.format, "{}", disk.name);
+            found += 1;
+        }
+    }
+    assert!(found >= 80, "{found} disks");
+    let told = |name: &str| {
+        let disk = hostile().into_iter().find(|disk| disk.name == name).unwrap();
+        let cost = drive(&Long { head: &disk.image, size: LONG }, Access::InOrder).1;
+        assert_eq!((cost.requests, cost.flowed), (1, FIRST), "{name}");
+    };
+    for name in ["gzip", "xz", "zstd", "bzip2", "lz4", "vpc: differencing", "vpc: type 9", "vmdk: parent file"] {
+        told(name);
+    }
+    // A name that lies far behind, and a footer that nobody has to see any more.
+    let mut qcow = samples::qcow();
+    qcow[8..16].copy_from_slice(&(60_u64 << 20).to_be_bytes());
+    qcow[16..20].copy_from_slice(&5_u32.to_be_bytes());
+    let (verdict, cost) = drive(&Long { head: &qcow, size: LONG }, Access::InOrder);
+    assert_eq!((refusals(&verdict.unwrap())[0], cost.flowed), ("qcow-backing-file", FIRST));
+    let mut stream = samples::vmdk_stream();
+    let at = 512 + stream[512..].iter().position(|byte| *byte == 0).unwrap();
+    let hint = b"parentFileNameHint=\"x\"";
+    stream[at..at + hint.len()].copy_from_slice(hint);
+    let (verdict, cost) = drive(&Long { head: &stream[..65_536], size: LONG }, Access::InOrder);
+    assert_eq!((refusals(&verdict.unwrap())[0], cost.flowed), ("vmdk-parent", FIRST));
 }
 
 /// A generator that gives the same numbers every time.

@@ -10,6 +10,8 @@ const V3_LENGTH: u32 = 104;
 const MAX_L1_BYTES: u64 = 32 << 20;
 /// QEMU: `QCOW_MAX_SNAPSHOTS`.
 const MAX_SNAPSHOTS: u32 = 65_536;
+/// An entry of the snapshot table has at least so many bytes ("Snapshots").
+const MIN_SNAPSHOT: u64 = 40;
 /// QEMU: a backing name has at most so many bytes.
 const MAX_BACKING_NAME: u32 = 1023;
 /// Extended L2 needs subclusters of at least a sector: clusters of 16 KiB.
@@ -38,6 +40,17 @@ pub(super) struct Header {
     l1_offset: u64,
     refcount_clusters: u32,
     refcount_offset: u64,
+    snapshots_offset: u64,
+}
+
+/// A table that the header names.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    /// Where the header has its offset.
+    pub(super) field: u64,
+    pub(super) start: u64,
+    pub(super) end: u64,
 }
 
 impl Header {
@@ -50,14 +63,20 @@ impl Header {
         self.size & !511
     }
 
-    /// Name, offset of the field and end of the tables that every image has from the start.
-    pub(super) fn tables(&self) -> [(&'static str, u64, u64); 2] {
-        let l1 = match self.l1_entries {
-            0 => 0,
-            entries => self.l1_offset.saturating_add(u64::from(entries) * 8),
-        };
+    /// The tables that the header names, those that are there.
+    pub(super) fn tables(&self) -> impl Iterator<Item = Table> {
         let refcounts = u64::from(self.refcount_clusters).saturating_mul(self.cluster_size());
-        [("L1 table", 40, l1), ("refcount table", 48, self.refcount_offset.saturating_add(refcounts))]
+        let all = [
+            ("L1 table", 40, self.l1_offset, u64::from(self.l1_entries) * 8),
+            ("refcount table", 48, self.refcount_offset, refcounts),
+            ("snapshot table", 64, self.snapshots_offset, u64::from(self.snapshots) * MIN_SNAPSHOT),
+        ];
+        all.into_iter().filter(|(.., length)| *length > 0).map(|(name, field, start, length)| Table {
+            name,
+            field,
+            start,
+            end: start.saturating_add(length),
+        })
     }
 
     pub(super) fn has_extended_l2(&self) -> bool {
@@ -85,6 +104,7 @@ pub(super) fn parse(head: &[u8]) -> Result<Header, Malformed> {
         l1_offset: be64(head, 40)?,
         refcount_clusters: be32(head, 56)?,
         refcount_offset: be64(head, 48)?,
+        snapshots_offset: be64(head, 64)?,
     };
     check("cluster_bits", 20, u64::from(header.cluster_bits), 9, 21)?;
     if version == 3 {

@@ -278,13 +278,23 @@ pub fn luks1() -> Vec<u8> {
 /// A LUKS 2 of 1 MiB whose segment has the given size.
 #[must_use]
 pub fn luks2(size: &str) -> Vec<u8> {
+    luks2_of(&format!(r#""0":{{"type":"crypt","offset":"1048576","size":"{size}","iv_tweak":"0"}}"#))
+}
+
+/// A LUKS 2 of 2 MiB in all with these segments, in JSON.
+#[must_use]
+pub fn luks2_of(segments: &str) -> Vec<u8> {
+    const HEADER: usize = 16_384;
     let mut image = vec![0; 2 << 20];
-    put(&mut image, 0, b"LUKS\xba\xbe\0\x02");
-    be64(&mut image, 8, 16_384);
-    let json = format!(
-        r#"{{"keyslots":{{}},"segments":{{"0":{{"type":"crypt","offset":"1048576","size":"{size}","iv_tweak":"0"}}}}}}"#
-    );
-    put(&mut image, 4096, json.as_bytes());
+    for (at, magic) in [(0, b"LUKS\xba\xbe\0\x02"), (HEADER, b"SKUL\xba\xbe\0\x02")] {
+        put(&mut image, at, magic);
+        be64(&mut image, at + 8, HEADER as u64);
+        be64(&mut image, at + 16, 3);
+        put(&mut image, at + 72, b"sha256");
+        be64(&mut image, at + 256, at as u64);
+        put(&mut image, at + 4096, format!(r#"{{"keyslots":{{}},"segments":{{{segments}}}}}"#).as_bytes());
+        crate::luks::seal(&mut image[at..at + HEADER]);
+    }
     image
 }
 

@@ -1,9 +1,9 @@
 //! Disks that are refused, each with what refuses it.
 
 use super::disks::{
-    VHDX_PARENT, be32, be64, descriptor, dmg, gpt, gpt_checksum, gpt_long, iso, le32, le64, luks1, luks2, mbr,
-    parallels, put, qcow, qcow2, qed, tar, vdi, vhdx, vhdx_checksum, vmdk, vmdk_stream, vmdk_with, vpc, vpc_checksum,
-    vpc_fixed, vpc_footer, vpc_of_type,
+    VHDX_PARENT, be32, be64, descriptor, dmg, gpt, gpt_checksum, gpt_long, iso, le32, le64, luks1, luks2, luks2_of,
+    mbr, parallels, put, qcow, qcow2, qed, tar, vdi, vhdx, vhdx_checksum, vmdk, vmdk_stream, vmdk_with, vpc,
+    vpc_checksum, vpc_fixed, vpc_footer, vpc_of_type,
 };
 
 /// What comes of a disk.
@@ -11,6 +11,8 @@ use super::disks::{
 pub enum Expected {
     /// A hazard that refuses, of this code.
     Refused(&'static str),
+    /// A hazard that does not refuse, of this code, beside one that does.
+    Told(&'static str),
     /// Malformed, in words that contain these.
     Malformed(&'static str),
 }
@@ -26,7 +28,7 @@ pub struct Hostile {
     pub expected: Expected,
 }
 
-use Expected::{Malformed, Refused};
+use Expected::{Malformed, Refused, Told};
 
 type Change = fn(&mut Vec<u8>);
 
@@ -67,7 +69,7 @@ fn backing(image: &mut [u8], name: &str) {
     put(image, 1024, name.as_bytes());
 }
 
-const QCOW2: [(&str, Expected, Change); 38] = [
+const QCOW2: [(&str, Expected, Change); 43] = [
     ("qcow2: backing file by path", Refused("qcow2-backing-file"), |i| backing(i, "/etc/passwd")),
     ("qcow2: backing file by json", Refused("qcow2-backing-file"), |i| backing(i, "json:{\"driver\":\"file\"}")),
     ("qcow2: backing file by nbd", Refused("qcow2-backing-file"), |i| backing(i, "nbd://10.0.0.1/x")),
@@ -123,24 +125,34 @@ const QCOW2: [(&str, Expected, Change); 38] = [
         be32(i, 36, 1 << 20);
     }),
     ("qcow2: L1 table behind the end", Refused("qcow2-truncated"), |i| i.truncate(0x3_0000)),
+    ("qcow2: L1 table over the header", Refused("table-overlap"), |i| be64(i, 40, 0)),
+    ("qcow2: refcount table over the header", Refused("table-overlap"), |i| be64(i, 48, 0)),
+    ("qcow2: L1 table over the refcount table", Refused("table-overlap"), |i| be64(i, 40, 0x1_0000)),
+    ("qcow2: snapshots over the header", Refused("table-overlap"), |i| be32(i, 60, 1)),
+    ("qcow2: snapshots behind the end", Refused("qcow2-truncated"), |i| {
+        be32(i, 60, 1);
+        be64(i, 64, 1 << 40);
+    }),
     ("qcow2 and tar", Refused("format-ambiguous"), |i| put(i, 257, b"ustar")),
     ("qcow2 and ISO", Refused("format-ambiguous"), |i| put(i, 0x8001, b"CD001")),
     ("qcow2 and VHD footer", Refused("format-ambiguous"), |i| i.extend_from_slice(&vpc_footer(1 << 30, 2))),
     ("qcow2 and GPT", Refused("format-ambiguous"), |i| put(i, 510, &gpt(512)[510..1024])),
 ];
 
-const QCOW: [(&str, Expected, Change); 8] = [
+const QCOW: [(&str, Expected, Change); 10] = [
     ("qcow: backing file by json", Refused("qcow-backing-file"), |i| backing(i, "json:{\"driver\":\"file\"}")),
     ("qcow: backing file without a name", Refused("qcow-backing-file"), |i| be64(i, 8, 1024)),
     ("qcow: backing file", Refused("qcow-backing-file"), |i| backing(i, "/etc/passwd")),
     ("qcow: encrypted", Refused("qcow-encrypted"), |i| be32(i, 36, 1)),
     ("qcow: size 0", Malformed("size at 24"), |i| be64(i, 24, 0)),
     ("qcow: size of all ones", Malformed("size at 24"), |i| be64(i, 24, u64::MAX)),
+    ("qcow: L1 table over the header", Refused("table-overlap"), |i| be64(i, 40, 40)),
+    ("qcow: L1 table behind the end", Refused("qcow-truncated"), |i| i.truncate(4000)),
     ("qcow: version 0", Malformed("version at 4 is 0"), |i| be32(i, 4, 0)),
     ("qcow: version 4", Malformed("version at 4 is 4"), |i| be32(i, 4, 4)),
 ];
 
-const QED: [(&str, Expected, Change); 6] = [
+const QED: [(&str, Expected, Change); 7] = [
     ("qed: backing file", Refused("qed-backing-file"), |i| {
         le64(i, 16, 1);
         le32(i, 56, 64);
@@ -151,6 +163,7 @@ const QED: [(&str, Expected, Change); 6] = [
     ("qed: unknown feature", Refused("qed-unknown-feature"), |i| le64(i, 16, 8)),
     ("qed: size of all ones", Malformed("image_size at 48"), |i| le64(i, 48, u64::MAX)),
     ("qed: cluster size", Malformed("cluster_size at 4"), |i| le32(i, 4, 65_537)),
+    ("qed: L1 table behind the end", Refused("qed-truncated"), |i| i.truncate(65_536 * 4)),
     ("qed: header size overflows", Malformed("header_size at 12"), |i| le32(i, 12, u32::MAX)),
 ];
 
@@ -328,7 +341,7 @@ fn dynamic(image: &mut [u8], at: usize, bytes: &[u8]) {
     vpc_checksum(image, 512, 1024, 36);
 }
 
-const VPC: [(&str, Expected, Change); 14] = [
+const VPC: [(&str, Expected, Change); 17] = [
     ("vpc: differencing", Refused("vpc-differencing"), |i| *i = vpc_of_type(4)),
     ("vpc: type 9", Refused("vpc-type"), |i| *i = vpc_of_type(9)),
     ("vpc: type 2 with a copy at the start", Refused("vpc-type"), |i| {
@@ -355,10 +368,13 @@ const VPC: [(&str, Expected, Change); 14] = [
         let at = i.len() - 512;
         put(i, at, &vpc_footer(32 << 20, 3));
     }),
+    ("vpc: table over the header", Refused("table-overlap"), |i| dynamic(i, 16, &1535_u64.to_be_bytes())),
+    ("vpc: table over the footer's copy", Refused("table-overlap"), |i| dynamic(i, 16, &[0; 8])),
+    ("vpc: table behind the end", Refused("vpc-truncated"), |i| dynamic(i, 16, &(1_u64 << 40).to_be_bytes())),
     ("vpc: no footer at the end", Refused("vpc-footer-missing"), |i| i.truncate(i.len() - 512)),
 ];
 
-const VPC_FIXED: [(&str, Expected, Change); 4] = [
+const VPC_FIXED: [(&str, Expected, Change); 6] = [
     ("vpc: fixed and shorter than it says", Refused("vpc-size-differs"), |i| {
         i.drain(..512);
     }),
@@ -368,6 +384,8 @@ const VPC_FIXED: [(&str, Expected, Change); 4] = [
         put(i, at, &vpc_footer(1 << 20, 3));
     }),
     ("vpc: footer of 511 bytes", Refused("vpc-old-footer"), |i| i.truncate(i.len() - 1)),
+    ("vpc: footer of 412 bytes", Refused("vpc-old-footer"), |i| i.truncate(i.len() - 100)),
+    ("vpc: footer of 85 bytes", Refused("vpc-old-footer"), |i| i.truncate(i.len() - 427)),
 ];
 
 const VHDX_TABLE: usize = 2 << 20;
@@ -380,7 +398,7 @@ fn regions(image: &mut [u8], at: usize, bytes: &[u8]) {
     }
 }
 
-const VHDX: [(&str, Expected, Change); 22] = [
+const VHDX: [(&str, Expected, Change); 24] = [
     ("vhdx: metadata in the log", Malformed("or the log"), |i| {
         for at in [0x1_0000, 0x2_0000] {
             le64(i, at + 72, 2 << 20);
@@ -430,10 +448,18 @@ const VHDX: [(&str, Expected, Change); 22] = [
         i[0x4_0000 + 16 + 24 + 3] = 1;
         vhdx_checksum(i, 0x4_0000, 65_536);
     }),
+    ("vhdx: 64 TiB with a BAT of 1 MiB", Refused("vhdx-bat"), |i| {
+        le32(i, VHDX_ITEM, 1 << 20);
+        le64(i, VHDX_ITEM + 16, 64 << 40);
+    }),
+    ("vhdx: BAT without room for a sector bitmap", Refused("vhdx-bat"), |i| {
+        le32(i, VHDX_ITEM, 1 << 20);
+        le64(i, VHDX_ITEM + 16, 131_072 << 20);
+    }),
     ("vhdx: BAT behind the end", Refused("vhdx-truncated"), |i| i.truncate((4 << 20) - 512)),
 ];
 
-const VDI: [(&str, Expected, Change); 9] = [
+const VDI: [(&str, Expected, Change); 11] = [
     ("vdi: parent's uuid", Refused("vdi-parent"), |i| i[0x1B8] = 1),
     ("vdi: link's uuid", Refused("vdi-parent"), |i| i[0x1A8 + 15] = 1),
     ("vdi: differencing", Refused("vdi-parent"), |i| le32(i, 0x4C, 4)),
@@ -442,23 +468,47 @@ const VDI: [(&str, Expected, Change); 9] = [
     ("vdi: more than its blocks", Malformed("blocks_in_image"), |i| le64(i, 0x170, 11 << 20)),
     ("vdi: too many blocks", Malformed("blocks_in_image"), |i| le32(i, 0x180, u32::MAX)),
     ("vdi: block size 0", Malformed("block_size"), |i| le32(i, 0x178, 0)),
+    ("vdi: map behind the data", Refused("table-overlap"), |i| le32(i, 0x154, 0xFFFF_FE00)),
+    ("vdi: 512 TiB in 1 MiB", Refused("vdi-truncated"), |i| {
+        le64(i, 0x170, 0x1FFF_FF80 << 20);
+        le32(i, 0x180, 0x1FFF_FF80);
+        le32(i, 0x158, 0xFFFF_FE00);
+    }),
     ("vdi: blocks behind the end", Refused("vdi-truncated"), |i| le32(i, 0x184, 1)),
 ];
 
-const PARALLELS: [(&str, Expected, Change); 4] = [
+const PARALLELS: [(&str, Expected, Change); 7] = [
     ("parallels: 512 TiB in 64 entries", Refused("parallels-bat"), |i| le64(i, 36, 1 << 40)),
     ("parallels: no tracks", Malformed("tracks at 28"), |i| le32(i, 28, 0)),
     ("parallels: sectors of all ones", Malformed("nb_sectors at 36"), |i| le64(i, 36, u64::MAX)),
+    ("parallels: data over the BAT", Refused("table-overlap"), |i| {
+        le32(i, 32, 1024);
+        i.resize(64 + 4096, 0);
+        le32(i, 48, 1);
+    }),
+    ("parallels: data behind the end", Refused("parallels-truncated"), |i| le32(i, 48, u32::MAX)),
+    ("parallels: extension behind the end", Refused("parallels-truncated"), |i| le64(i, 56, u64::MAX)),
     ("parallels: BAT behind the end", Refused("parallels-truncated"), |i| i.truncate(100)),
 ];
 
-const LUKS: [(&str, Expected, Change); 5] = [
+const LUKS: [(&str, Expected, Change); 7] = [
     ("luks: payload behind the end", Refused("luks-truncated"), |i| i.truncate(1 << 20)),
     ("luks: without its payload", Refused("luks-detached"), |i| be32(i, 104, 0)),
     ("luks: version 3", Malformed("version at 6"), |i| i[7] = 3),
     ("luks: no JSON", Malformed("JSON area"), |i| {
         *i = luks2("dynamic");
         i[4096] = 0;
+    }),
+    ("luks: a re-encryption under way", Refused("luks-reencrypting"), |i| {
+        *i = luks2_of(
+            r#""0":{"type":"crypt","offset":"1048576","size":"524288","flags":["in-reencryption"]},
+            "1":{"type":"crypt","offset":"1572864","size":"dynamic"},
+            "2":{"type":"crypt","offset":"1048576","size":"dynamic","flags":["backup-previous"]}"#,
+        );
+    }),
+    ("luks: first header damaged", Refused("luks-header"), |i| {
+        *i = luks2("dynamic");
+        i[24] ^= 1;
     }),
     ("luks: segment behind the end", Refused("luks-truncated"), |i| *i = luks2("1099511627776")),
 ];
@@ -470,7 +520,11 @@ const ISO: [(&str, Expected, Change); 4] = [
     ("iso and dmg", Refused("format-ambiguous"), |i| i.extend_from_slice(&dmg()[70_000..])),
 ];
 
-const GPT: [(&str, Expected, Change); 2] = [
+const GPT: [(&str, Expected, Change); 3] = [
+    ("raw: MBR partition behind the end", Refused("partition-beyond-end"), |i| {
+        *i = mbr();
+        le32(i, 458, 100_000);
+    }),
     ("raw: partition behind the end, far back in its table", Refused("raw-truncated"), |i| {
         *i = gpt_long(1152, 100_000);
     }),
@@ -482,7 +536,7 @@ const GPT: [(&str, Expected, Change); 2] = [
     }),
 ];
 
-const OTHERS: [(&str, Expected, Change); 20] = [
+const OTHERS: [(&str, Expected, Change); 24] = [
     ("dmg", Refused("format-unsupported"), |i| *i = dmg()),
     ("bochs", Refused("format-unsupported"), |i| put(i, 0, b"Bochs Virtual HD Image")),
     ("cloop", Refused("format-unsupported"), |i| put(i, 0, b"#!/bin/sh\n#V2.0 Format\n")),
@@ -498,6 +552,15 @@ const OTHERS: [(&str, Expected, Change); 20] = [
     ("zstd behind a skippable frame", Refused("wrapped"), |i| {
         put(i, 0, b"\x53\x2a\x4d\x18\x04\0\0\0abcd\x28\xb5\x2f\xfd\x20\x07");
     }),
+    ("gzip that claims too much", Told("decompression-bomb"), |i| {
+        put(i, 0, b"\x1f\x8b\x08\0");
+        put(i, 69_996, &[0xFF; 4]);
+    }),
+    ("zstd that claims too much", Told("decompression-bomb"), |i| {
+        put(i, 0, b"\x28\xb5\x2f\xfd\xc0\0\0\0\0\0\0\0\0\x10");
+    }),
+    ("zstd with a large window", Told("decompression-memory"), |i| put(i, 0, b"\x28\xb5\x2f\xfd\0\xff")),
+    ("xz without an index", Told("xz-index"), |i| put(i, 0, b"\xfd7zXZ\0")),
     ("bzip2", Refused("wrapped"), |i| put(i, 0, b"BZh91AY&SY")),
     ("lz4", Refused("wrapped"), |i| put(i, 0, b"\x04\x22\x4d\x18\x64")),
     ("lz4 legacy", Refused("wrapped"), |i| put(i, 0, b"\x02\x21\x4c\x18")),

@@ -14,18 +14,44 @@ pub struct Legal {
     pub format: &'static str,
     /// Its virtual size.
     pub size: u64,
+    /// The hazards that are told nevertheless, none of which refuses it.
+    pub told: &'static [&'static str],
     /// The disk.
     pub image: Vec<u8>,
 }
+
+/// Of disks by name, or of a format's that have no name of their own: what is told.
+const TOLD: [(&str, &[&str]); 18] = [
+    ("qcow2: dirty", &["qcow2-dirty"]),
+    ("qcow2: snapshots", &["qcow2-snapshots"]),
+    ("qcow2: backing format alone", &["qcow2-backing-format"]),
+    ("qcow2: encryption header alone", &["qcow2-encryption-header"]),
+    ("qcow2: 65 TiB", &["virtual-size-huge"]),
+    ("qed: to be checked", &["qed-dirty"]),
+    ("vmdk: dirty", &["vmdk-dirty"]),
+    ("parallels: dirty", &["parallels-dirty"]),
+    ("luks", &["luks-encrypted"]),
+    ("luks: second header damaged", &["luks-encrypted", "luks-second-header"]),
+    ("iso: boot catalog missing", &["iso9660-boot-catalog"]),
+    ("udf: without an anchor", &["udf-anchor"]),
+    ("raw: GPT that is damaged", &["gpt-damaged"]),
+    ("raw: GPT that is missing", &["gpt-missing"]),
+    ("raw: GPT without its second header", &["gpt-second-missing"]),
+    ("raw: MBR with a stale GPT", &["gpt-stale"]),
+    ("raw: stale GPT alone", &["gpt-stale"]),
+    ("iso: hybrid with a GPT that is damaged", &["gpt-damaged"]),
+];
 
 /// All of them.
 #[must_use]
 pub fn legal() -> Vec<Legal> {
     let mut all = Vec::new();
-    let mut add = |name, format, size, mut image: Vec<u8>, change: &dyn Fn(&mut Vec<u8>)| {
-        change(&mut image);
-        all.push(Legal { name, format, size, image });
-    };
+    let mut add =
+        |name: &'static str, format: &'static str, size, mut image: Vec<u8>, change: &dyn Fn(&mut Vec<u8>)| {
+            change(&mut image);
+            let told = TOLD.iter().find(|(of, _)| *of == name || (*of == format && !name.contains(':')));
+            all.push(Legal { name, format, size, told: told.map_or(&[], |(_, told)| *told), image });
+        };
     const GIB: u64 = 1 << 30;
     add("qcow", "qcow", GIB, qcow(), &|_| {});
     add("qcow2", "qcow2", GIB, qcow2(), &|_| {});
@@ -61,6 +87,22 @@ pub fn legal() -> Vec<Legal> {
     add("qcow2: snapshots", "qcow2", GIB, qcow2(), &|i| {
         be32(i, 60, 3);
         be64(i, 64, 0x2_0000);
+    });
+    add("qcow2: backing format alone", "qcow2", GIB, qcow2(), &|i| {
+        be32(i, 104, 0xE279_2ACA);
+        be32(i, 108, 5);
+    });
+    add("qcow2: encryption header alone", "qcow2", GIB, qcow2(), &|i| {
+        be32(i, 104, 0x0537_BE77);
+        be32(i, 108, 16);
+    });
+    add("qcow2: 65 TiB", "qcow2", 65 << 40, qcow2(), &|i| {
+        be32(i, 20, 21);
+        be64(i, 24, 65 << 40);
+        be32(i, 36, 130);
+        be64(i, 40, 2 << 21);
+        be64(i, 48, 1 << 21);
+        i.resize((2 << 21) + 130 * 8, 0);
     });
     add("qcow2: size of no whole sectors", "qcow2", GIB - 512, qcow2(), &|i| be64(i, 24, GIB - 1));
     add("qcow2: size 0", "qcow2", 0, qcow2(), &|i| {
@@ -131,15 +173,25 @@ pub fn legal() -> Vec<Legal> {
     add("vhdx: one header", "vhdx", 16 << 20, vhdx(2), &|i| i[0x1_0000] = 0);
     add("vhdx: sectors of 4096", "vhdx", 16 << 20, vhdx(2), &|i| put(i, (2 << 20) + 65_536 + 32, &[0, 16]));
     add("vhdx: fixed", "vhdx", 16 << 20, vhdx(2), &|i| i[(2 << 20) + 65_536 + 4] = 1);
+    add("vhdx: BAT that is just long enough", "vhdx", 131_040 << 20, vhdx(2), &|i| {
+        le32(i, (2 << 20) + 65_536, 1 << 20);
+        put(i, (2 << 20) + 65_536 + 16, &(131_040_u64 << 20).to_le_bytes());
+    });
     add("parallels", "parallels", 64 << 20, parallels(true), &|_| {});
     add("parallels: old", "parallels", 64 << 20, parallels(false), &|_| {});
     add("parallels: dirty", "parallels", 64 << 20, parallels(true), &|i| le32(i, 44, 0x746F_6E59));
     add("luks 1", "luks", 1 << 20, luks1(), &|_| {});
     add("luks 2", "luks", 1 << 20, luks2("dynamic"), &|_| {});
     add("luks 2 of a size", "luks", 524_288, luks2("524288"), &|_| {});
+    add("luks: second header damaged", "luks", 1 << 20, luks2("dynamic"), &|i| i[20_000] ^= 1);
     add("iso", "iso9660", 400 << 10, iso(), &|_| {});
     add("iso: hybrid", "iso9660", 400 << 10, iso(), &|i| put(i, 0, &mbr()[..512]));
     add("iso: hybrid with a GPT", "iso9660", 400 << 10, iso(), &|i| put(i, 0, &gpt(512)[..32_768]));
+    add("iso: hybrid with a GPT that is damaged", "iso9660", 400 << 10, iso(), &|i| {
+        put(i, 0, &gpt(512)[..32_768]);
+        i[600] ^= 1;
+    });
+    add("iso: boot catalog missing", "iso9660", 400 << 10, iso(), &|i| i[33 * 2048] = 0);
     add("iso: without a boot record", "iso9660", 400 << 10, iso(), &|i| i[0x8807] = 0);
     add("iso: with padding", "iso9660", 500 << 10, iso(), &|i| i.resize(500 << 10, 0));
     add("iso: UDF beside it", "iso9660", 400 << 10, iso(), &|i| {
@@ -151,6 +203,7 @@ pub fn legal() -> Vec<Legal> {
         let image = udf(sector);
         add("udf", "udf", image.len() as u64, image, &|_| {});
     }
+    add("udf: without an anchor", "udf", 600 << 10, udf(2048), &|i| i[256 * 2048] = 0);
     add("raw: nothing", "raw", 0, Vec::new(), &|_| {});
     add("raw: one byte", "raw", 512, vec![1], &|_| {});
     add("raw: MBR", "raw", 1 << 20, mbr(), &|_| {});
@@ -159,6 +212,16 @@ pub fn legal() -> Vec<Legal> {
     add("raw: GPT of 1152 entries", "raw", 4 << 20, super::disks::gpt_long(1152, 8000), &|_| {});
     add("raw: GPT that has grown", "raw", 5 << 20, gpt(512), &|i| i.resize(5 << 20, 0));
     add("raw: GPT that is damaged", "raw", 4 << 20, gpt(512), &|i| i[1024] ^= 1);
+    add("raw: GPT that is missing", "raw", 4 << 20, gpt(512), &|i| i[512] = 0);
+    add("raw: GPT without its second header", "raw", (4 << 20) - 512, gpt(512), &|i| i.truncate((4 << 20) - 512));
+    // Of a disk that was larger, and has been partitioned anew.
+    add("raw: MBR with a stale GPT", "raw", 4 << 20, super::disks::gpt_long(128, 100_000), &|i| {
+        put(i, 0, &mbr()[..512]);
+    });
+    add("raw: stale GPT alone", "raw", 4 << 20, super::disks::gpt_long(128, 100_000), &|i| i[..512].fill(0));
+    add("raw: GPT of 4096 behind a damaged one of 512", "raw", 4 << 20, gpt(4096), &|i| {
+        put(i, 512, &gpt(512)[512..1024]);
+    });
     add("raw: boot sector of FAT", "raw", 1 << 20, mbr(), &|i| {
         put(i, 0, &[0xEB, 0x58, 0x90]);
         (i[12], i[16], i[21]) = (2, 2, 0xF8);

@@ -64,8 +64,9 @@ impl Sparse {
         Some(Self { size: u64::from_le_bytes(*size), pieces })
     }
 
-    /// Makes the checksums hold that a fuzzer would never find: of GPT, VHD and VHDX.
+    /// Makes the checksums hold that a fuzzer would never find: of GPT, VHD, VHDX and LUKS 2.
     pub fn repair(&mut self) {
+        self.repair_luks();
         for sector in [512, 4096] {
             if self.starts(sector, b"EFI PART") {
                 let fields = self.read(sector, 92);
@@ -100,6 +101,18 @@ impl Sparse {
                 let sum: u32 = bytes.iter().map(|byte| u32::from(*byte)).sum();
                 let stored: u32 = bytes.iter().skip(own).take(4).map(|byte| u32::from(*byte)).sum();
                 self.put(at + own as u64, &(!(sum - stored)).to_be_bytes());
+            }
+        }
+    }
+
+    /// Makes the checksums of LUKS 2 hold, for headers of the usual size.
+    fn repair_luks(&mut self) {
+        const HEADER: u64 = 16_384;
+        for (at, mark) in [(0, b"LUKS\xba\xbe\0\x02"), (HEADER, b"SKUL\xba\xbe\0\x02")] {
+            if self.starts(at, mark) {
+                let mut header = self.read(at, HEADER);
+                crate::luks::seal(&mut header);
+                self.put(at + 448, header.get(448..480).unwrap_or_default());
             }
         }
     }

@@ -25,6 +25,9 @@ const PHYSICAL_SECTOR: &str = "CDA348C7-445D-4471-9CC9-E9885251C556";
 const IDENTIFIER: &str = "BECA12AB-B2E6-4523-93EF-C309E000C746";
 const PARENT_LOCATOR: &str = "A8D35F2D-B30B-454D-ABF7-D3D84834AB0C";
 
+/// "Chunk size": so many sectors share a sector bitmap block (2.4).
+const CHUNK_SECTORS: u64 = 1 << 23;
+
 /// "LeaveBlockAllocated" and "HasParent" of the file parameters.
 const FIXED: u32 = 1;
 const HAS_PARENT: u32 = 1 << 1;
@@ -45,6 +48,12 @@ pub(super) struct Metadata {
 impl Metadata {
     pub(super) const fn is_fixed(&self) -> bool {
         self.flags & FIXED != 0
+    }
+
+    /// The entries of the BAT for all payload blocks and, behind each chunk but the last, a sector bitmap block (2.5).
+    pub(super) fn bat_entries(&self) -> u64 {
+        let blocks = self.size.div_ceil(self.block);
+        blocks + blocks.saturating_sub(1) / (CHUNK_SECTORS * self.sector / self.block)
     }
 
     /// Where it says that there is a parent.

@@ -27,7 +27,7 @@ pub(super) struct Region {
 
 pub(super) struct Regions {
     pub(super) metadata: Region,
-    bat: Region,
+    pub(super) bat: Region,
     /// Required regions that nobody here knows.
     unknown: Vec<String>,
     /// Whether one table is damaged, or the two differ.

@@ -69,9 +69,9 @@ pub(super) fn inspect(view: &View) -> Result<Verdict, Stop> {
         }
         judge(&mut verdict, &header, &descriptor::parse(text, area)?);
     }
-    if header.directory == AT_END {
+    if header.directory == AT_END && view.waits_for_tail(&verdict) {
         footer(&mut verdict, view, &header)?;
-    } else {
+    } else if header.directory != AT_END {
         tables(&mut verdict, view, &header);
     }
     if header.unclean != 0 {
