@@ -118,6 +118,34 @@ fn a_peer_that_cannot_meet_the_policy() {
 }
 
 #[test]
+fn sessions_are_resumed_where_the_policy_lets_them() {
+    let stage = Stage::new();
+    // Every request has a connection of its own.
+    let nginx = Nginx::with(&stage.scratch, &stage.authority, "keepalive_timeout 0;");
+    let url = nginx.url("disk.raw");
+    for (profile, version) in [("aes-gcm", "TLSv1.3"), ("aes-gcm-tls12", "TLSv1.2")] {
+        let sessions = |rule: &str| {
+            let ran = stage.under(&format!("profile = \"{profile}\"\n{rule}"), &url, &["--report", "-"]).done();
+            let sessions = ran.report()["connections"].as_array().unwrap().clone();
+            assert!(sessions.len() > 1, "{sessions:?}");
+            assert!(sessions.iter().all(|session| session["tls"]["version"] == version), "{sessions:?}");
+            sessions.into_iter().map(|mut session| session["tls"].take()).collect::<Vec<_>>()
+        };
+        for rule in ["", "session-tickets = true"] {
+            let resumed: Vec<_> = sessions(rule).into_iter().filter(|tls| tls["resumed"] == true).collect();
+            assert!(!resumed.is_empty(), "{profile}, {rule}");
+            for tls in resumed {
+                // Nobody is asked again who is known, and TLS 1.2 exchanges no keys again.
+                assert_eq!((&tls["client_certificate"], &tls["verified"]), (&serde_json::Value::Null, &true.into()));
+                assert_eq!(tls["key_exchange_group"].is_null(), version == "TLSv1.2", "{tls}");
+            }
+        }
+        let without = sessions("session-tickets = false");
+        assert!(without.iter().all(|tls| tls["resumed"] == false), "{without:?}");
+    }
+}
+
+#[test]
 fn a_certificate_that_is_not_trusted() {
     let stage = Stage::new();
     let rows: [(Flaw, &[&str]); 5] = [
@@ -439,8 +467,14 @@ fn policies_are_checked_and_shown() {
     assert_eq!(ran.stdout, "");
     let file = stage.policy("profile = \"modern\"");
     policy(&["check", &file]).failed(13, "policy-invalid", &["policy.toml:4:11: `modern` is no profile"]);
+    // A policy that this program cannot meet is none.
     let file = stage.policy("fips = true");
-    policy(&["check", &file]).failed(13, "policy-invalid", &["policy.toml:4:1: `tls.fips` is not supported yet"]);
+    let says = ["`tls.fips` (", "policy.toml:4)", "is not that of a FIPS module", "--features fips"];
+    policy(&["check", &file]).failed(13, "policy-invalid", &says);
+    let file = stage.policy("fips = true\ngroups = [\"secp256r1\", \"x25519\"]");
+    let says =
+        ["policy.toml:5:24: `x25519` is not approved by FIPS 140-3, which `tls.fips` at", "policy.toml:4 demands"];
+    policy(&["check", &file]).failed(13, "policy-invalid", &says);
     let file = stage.policy("[[tls.host]]\nmatch = \"a\"\nca = [\"policy.toml\"]");
     let says = ["policy.toml:6: ", "does not hold usable certificates"];
     policy(&["check", &file]).failed(13, "policy-invalid", &says);
@@ -486,6 +520,6 @@ fn messages_as_a_user_reads_them() {
     import([&*http, &stage.layout()]).golden("plain-http-not-named");
     stage.under("", &http, &["--plain-http", &stage.nginx.host()]).golden("flag-denied");
     import([&*url, &stage.layout(), "--policy", "/nonexistent/policy.toml"]).golden("policy-unreadable");
-    stage.under("fips = true", &url, &[]).golden("policy-key-not-built-yet");
+    stage.under("fips = true", &url, &[]).golden("policy-fips-without-module");
     stage.under("suites = [\"TLS_AES_128_CCM_SHA256\"]", &url, &[]).golden("policy-suite-unknown");
 }

@@ -65,6 +65,7 @@ fn shown(findings: &Findings) -> String {
     let mut rows = vec![
         ("cpu", format!("{}, {} CPUs", machine.architecture, or_none(machine.cpus.map(|cpus| cpus.to_string())))),
         ("features", machine.cpu_features.join(" ")),
+        ("tls", if machine.fips_module { "AWS-LC, its FIPS module" } else { "AWS-LC" }.to_owned()),
         ("quota", or_none(machine.cgroup_quota_cpus.map(|cpus| format!("{cpus:.2} CPUs")))),
     ];
     rows.extend(

@@ -33,6 +33,8 @@ pub struct MachineFound {
     pub cpu_features: Vec<&'static str>,
     /// Whether AES-GCM is done by such instructions; null on an architecture that is not known here.
     pub aes_gcm_in_hardware: Option<bool>,
+    /// Whether the cryptography of TLS is that of a FIPS module.
+    pub fips_module: bool,
     /// CPUs the cgroup may use on average; null without a quota.
     pub cgroup_quota_cpus: Option<f64>,
     /// Bytes that one CPU seals in a second, for each suite of the policy, in its order.

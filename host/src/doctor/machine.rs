@@ -7,7 +7,7 @@ use super::findings::{MachineFound, Speed};
 use crate::observe::Cgroup;
 use crate::oci::Digest;
 use crate::policy::TlsPolicy;
-use crate::tls::sealed_per_second;
+use crate::tls::{in_fips_mode, sealed_per_second};
 
 /// How long each speed is measured.
 const MEASURED_FOR: Duration = Duration::from_millis(50);
@@ -34,6 +34,7 @@ pub(super) fn machine(policy: &TlsPolicy) -> MachineFound {
         cpus: std::thread::available_parallelism().ok().map(usize::from),
         cpu_features,
         aes_gcm_in_hardware,
+        fips_module: in_fips_mode(),
         cgroup_quota_cpus: Cgroup::own().and_then(|cgroup| cgroup.quota_cpus()),
         suites: policy.suites.iter().map(speed).collect(),
         sha256_bytes_per_second: hashed_per_second(),

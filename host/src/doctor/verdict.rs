@@ -65,6 +65,7 @@ mod tests {
             cpus: Some(2),
             cpu_features: Vec::new(),
             aes_gcm_in_hardware: hardware,
+            fips_module: false,
             cgroup_quota_cpus: quota,
             suites: vec![Speed { cipher_suite: "TLS_AES_128_GCM_SHA256", bytes_per_second: Some(5.04e9) }],
             sha256_bytes_per_second: 1.75e9,

@@ -31,7 +31,7 @@ pub use components::{
 pub use destinations::{
     DestinationDenied, Destinations, MalformedDestination, RepositoryPattern, RepositoryRule, TagPattern,
 };
-pub use document::{Files, Invalid, KEYS, Key, Support, table_of_keys};
+pub use document::{Files, Invalid, KEYS, table_of_keys};
 pub use egress::{AddressDenied, Egress, OriginDenied, Provenance, Rules, Side};
 pub use flags::{FlagDenied, Flags};
 pub use host::{HostPattern, MalformedHostPattern};

@@ -143,6 +143,8 @@ impl Policy {
         single(out, "suites", &suites, &site)?;
         let (groups, site) = names("tls.groups", tls.groups.iter().map(|group| group.as_str()).collect());
         single(out, "groups", &groups, &site)?;
+        single(out, "session-tickets", &tls.session_tickets.to_string(), &self.sites.of("tls.session-tickets"))?;
+        single(out, "fips", &tls.fips.is_some().to_string(), &self.sites.of("tls.fips"))?;
         single(out, "system-store", &tls.system_store.to_string(), &self.sites.of("tls.system-store"))?;
         list(out, "ca", tls.anchors.iter().map(anchor))?;
         list(out, "pins", tls.pins.iter().map(shown))?;
@@ -248,7 +250,7 @@ mod tests {
     use super::super::{Flags, TlsPolicy};
     use super::*;
 
-    const DOCUMENT: &str = "[tls]\nversions = [\"TLSv1.3\"]\nca = [\"a\\\"b\\u0007\"]\n\
+    const DOCUMENT: &str = "[tls]\nversions = [\"TLSv1.3\"]\nfips = true\nsession-tickets = false\nca = [\"a\\\"b\\u0007\"]\n\
         [[tls.host]]\nmatch = \"a:1\"\nca = [\"x\"]\ncertificate = \"c\"\nkey = \"k\"\n\
         [[tls.host]]\nmatch = \"b\"\ninsecure-skip-verification = true\n\
         [[tls.host]]\nmatch = \"c\"\ninsecure-skip-verification = false\n\
@@ -281,10 +283,11 @@ mod tests {
         for line in [
             "versions = [\"TLSv1.3\"]  # policy.toml:3",
             "    \"/ca.pem\",  # --ca",
-            "redirects = 3  # policy.toml:18",
-            "commit = \"1h 30m\"  # policy.toml:26",
+            "fips = true  # policy.toml:4",
+            "redirects = 3  # policy.toml:20",
+            "commit = \"1h 30m\"  # policy.toml:28",
             "connect = \"30s\"  # built-in",
-            "insecure-skip-verification = true  # policy.toml:12",
+            "insecure-skip-verification = true  # policy.toml:14",
         ] {
             assert!(shown.lines().any(|shown| shown == line), "expected `{line}` in\n{shown}");
         }

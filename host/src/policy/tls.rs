@@ -119,6 +119,10 @@ pub struct TlsPolicy {
     pub groups: Vec<Group>,
     /// The key that decided versions, suites and groups.
     pub offered_by: Rule,
+    /// Whether a session may be resumed by a later connection.
+    pub session_tickets: bool,
+    /// Who demands that the cryptography is that of a FIPS module, if somebody does.
+    pub fips: Option<Site>,
     /// Whether the system's trust store counts.
     pub system_store: bool,
     /// Trust anchors besides it.
@@ -174,6 +178,8 @@ impl Default for TlsPolicy {
             suites: Suite::AES_GCM.to_vec(),
             groups: Group::ALL.to_vec(),
             offered_by: Rule { key: "tls.profile", site: Site::BuiltIn },
+            session_tickets: true,
+            fips: None,
             system_store: true,
             anchors: Vec::new(),
             pins: Vec::new(),
@@ -237,6 +243,12 @@ impl Suite {
         }
     }
 
+    /// Whether FIPS 140-3 approves of it (SP 800-52r2 §3.3.1): AES-GCM, but not ChaCha20.
+    #[must_use]
+    pub fn is_approved(self) -> bool {
+        Self::AES_GCM.contains(&self)
+    }
+
     /// The version it belongs to: TLS 1.3 has suites of its own.
     #[must_use]
     pub const fn version(self) -> Version {
@@ -267,6 +279,13 @@ impl Group {
             Self::Secp256r1 => "secp256r1",
             Self::Secp384r1 => "secp384r1",
         }
+    }
+
+    /// Whether FIPS 140-3 approves of it: the curves of SP 800-186 that both ends can agree on, and ML-KEM (FIPS 203) with
+    /// whatever is agreed on besides (SP 800-56C r2 §2).
+    #[must_use]
+    pub fn is_approved(self) -> bool {
+        self != Self::X25519
     }
 
     /// Whether TLS of that version has it: the hybrids came with TLS 1.3.

@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::{AlertDescription, ClientConfig, Error as TlsError};
 use rustls_pki_types::ServerName;
@@ -31,13 +32,14 @@ struct Inner {
 /// The policy's entry, and the files of the client certificate.
 type Which = (Option<usize>, Option<(String, String)>);
 
-/// Whether the files that a policy names can be used: trust anchors, client certificates and their keys. The system's
-/// trust store is not read.
+/// Whether the policy can be met: whether the cryptography is what it demands, and the files that it names can be used, which
+/// are trust anchors, client certificates and their keys. The system's trust store is not read.
 ///
 /// # Errors
 /// `policy-invalid` for what a document names, `local-file` and `credentials-unreadable` for what flags do.
 pub fn check(policy: &TlsPolicy) -> Result<()> {
     let provider = provider::provider(policy);
+    in_module(policy, &provider)?;
     anchors::only(&policy.anchors)?;
     for entry in &policy.hosts {
         if let Trust::Only(only) = &entry.trust {
@@ -49,6 +51,23 @@ pub fn check(policy: &TlsPolicy) -> Result<()> {
     }
     for flag in &policy.identities {
         identity::certified(&flag.identity, &provider)?;
+    }
+    Ok(())
+}
+
+/// Whether the cryptography is that of a FIPS module, if the policy demands it.
+fn in_module(policy: &TlsPolicy, provider: &CryptoProvider) -> Result<()> {
+    let Some(demanded) = &policy.fips else { return Ok(()) };
+    let invalid = |why: String| Error::new(Code::PolicyInvalid, Stage::Plan, format!("`tls.fips` ({demanded}): {why}"));
+    if !cfg!(feature = "fips") {
+        let why = "this build's cryptography is not that of a FIPS module".to_owned();
+        return Err(
+            invalid(why).hint("build longshore with `cargo build --release --locked -p longshore --features fips`")
+        );
+    }
+    let outside = provider::outside_of_module(policy).join("`, `");
+    if !provider.fips() || !outside.is_empty() {
+        return Err(invalid(format!("the FIPS module does not do all that is offered: `{outside}`")));
     }
     Ok(())
 }
@@ -164,6 +183,14 @@ impl Inner {
             .with_custom_certificate_verifier(verifier)
             .with_client_cert_resolver(Arc::new(Presenting(key)));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        if !self.policy.session_tickets {
+            config.resumption = Resumption::disabled();
+        }
+        if self.policy.fips.is_some() {
+            // SP 800-52r2 §3.5: without the extended master secret (RFC 7627) a session of TLS 1.2 is not approved.
+            config.require_ems = true;
+            in_module(&self.policy, &self.provider)?;
+        }
         let config = Arc::new(config);
         configs.insert((entry, files), Arc::clone(&config));
         Ok(config)

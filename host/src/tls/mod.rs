@@ -14,5 +14,6 @@ pub use client::{TlsClient, check, client_certificate_advice, late_alert};
 pub use hello::{MAX_ANSWER, Picked, hello, picked};
 pub use identity::ClientCertificate;
 pub use negotiated::Negotiated;
+pub use provider::in_fips_mode;
 pub use speed::sealed_per_second;
 pub use tokio_rustls::client::TlsStream;

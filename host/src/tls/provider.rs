@@ -35,6 +35,20 @@ pub(super) fn versions(policy: &TlsPolicy) -> Vec<&'static SupportedProtocolVers
         .collect()
 }
 
+/// Whether the cryptography of this build is that of a FIPS module that has passed its self-tests.
+#[must_use]
+pub fn in_fips_mode() -> bool {
+    default_provider().fips()
+}
+
+/// What of that policy this build's cryptography does outside of its FIPS module: nothing, if it can be demanded. A build
+/// without the module does everything outside of one.
+pub(super) fn outside_of_module(policy: &TlsPolicy) -> Vec<&'static str> {
+    let suites = policy.suites.iter().filter(|named| !suite(**named).fips()).map(|named| named.as_str());
+    let groups = policy.groups.iter().filter(|named| !group(**named).fips()).map(|named| named.as_str());
+    suites.chain(groups).collect()
+}
+
 fn suite(suite: Suite) -> SupportedCipherSuite {
     match suite {
         Suite::Tls13Aes128GcmSha256 => suites::TLS13_AES_128_GCM_SHA256,
@@ -79,6 +93,23 @@ mod tests {
         );
         let groups: Vec<String> = provider.kx_groups.iter().map(|group| format!("{:?}", group.name())).collect();
         assert_eq!(groups, ["X25519MLKEM768", "X25519", "secp256r1", "secp384r1"]);
+    }
+
+    #[test]
+    fn the_policy_knows_what_the_module_approves_of() {
+        let all = TlsPolicy { suites: Suite::ALL.to_vec(), groups: Group::ALL.to_vec(), ..TlsPolicy::default() };
+        let approved = |name: &str| {
+            Suite::ALL.iter().any(|suite| suite.as_str() == name && suite.is_approved())
+                || Group::ALL.iter().any(|group| group.as_str() == name && group.is_approved())
+        };
+        let outside = outside_of_module(&all);
+        if cfg!(feature = "fips") {
+            assert!(outside.iter().all(|name| !approved(name)), "{outside:?}");
+            assert_eq!(outside.len(), 4, "three suites of ChaCha20, and x25519: {outside:?}");
+            assert!(provider(&all).secure_random.fips() && provider(&all).key_provider.fips());
+        } else {
+            assert_eq!(outside.len(), Suite::ALL.len() + Group::ALL.len());
+        }
     }
 
     #[test]

@@ -1,131 +1,106 @@
-//! Every key of the document. What is not here is unknown; what is here and not built yet is refused by name.
-
-/// One key.
-#[derive(Clone, Copy, Debug)]
-pub struct Key {
-    /// From the document's root, without the index of an entry.
-    pub path: &'static str,
-    /// Whether it does anything yet.
-    pub support: Support,
-}
-
-/// Whether a key does anything yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Support {
-    /// Read and enforced.
-    Built,
-    /// Part of the contract, and refused.
-    NotYet,
-}
-
-const fn built(path: &'static str) -> Key {
-    Key { path, support: Support::Built }
-}
-
-const fn not_yet(path: &'static str) -> Key {
-    Key { path, support: Support::NotYet }
-}
+//! Every key of the document. What is not here is unknown.
 
 /// All keys, in the order of the documentation.
-pub const KEYS: &[Key] = &[
-    built("schema"),
-    built("extends"),
-    built("tls"),
-    built("tls.profile"),
-    built("tls.versions"),
-    built("tls.suites"),
-    built("tls.groups"),
-    built("tls.system-store"),
-    built("tls.ca"),
-    built("tls.pins"),
-    not_yet("tls.fips"),
-    built("tls.host"),
-    built("tls.host.match"),
-    built("tls.host.ca"),
-    built("tls.host.certificate"),
-    built("tls.host.key"),
-    built("tls.host.insecure-skip-verification"),
-    built("tls.host.pins"),
-    built("egress"),
-    built("egress.plain-http"),
-    built("egress.redirects"),
-    built("egress.proxy"),
-    built("egress.source"),
-    built("egress.source.hosts"),
-    built("egress.source.denied-hosts"),
-    built("egress.source.addresses"),
-    built("egress.source.denied-addresses"),
-    built("egress.source.proxy"),
-    built("egress.registry"),
-    built("egress.registry.hosts"),
-    built("egress.registry.denied-hosts"),
-    built("egress.registry.addresses"),
-    built("egress.registry.denied-addresses"),
-    built("egress.registry.proxy"),
-    built("limits"),
-    built("limits.connect"),
-    built("limits.answer"),
-    built("limits.commit"),
-    built("limits.source-stall"),
-    built("limits.registry-stall"),
-    built("limits.component-idle"),
-    built("limits.component-wait"),
-    built("limits.component-cpu"),
-    built("limits.component-memory"),
-    built("limits.compile-cpu"),
-    built("limits.compile-memory"),
-    built("limits.attempts"),
-    built("limits.back-off"),
-    built("limits.source-attempts"),
-    built("limits.source-back-off"),
-    built("limits.start-overs"),
-    built("limits.total"),
-    built("flags"),
-    built("flags.allow"),
-    built("components"),
-    built("components.built-in"),
-    built("components.unlisted"),
-    built("components.allow"),
-    built("components.allow.digest"),
-    built("components.allow.kinds"),
-    built("components.allow.origins"),
-    built("components.allow.hosts"),
-    built("components.allow.methods"),
-    built("components.allow.options"),
-    built("components.allow.memory"),
-    built("components.allow.cpu"),
-    built("components.allow.idle"),
-    built("components.allow.wait"),
-    built("components.allow.output"),
-    built("destinations"),
-    built("destinations.overwrite"),
-    built("destinations.layouts"),
-    built("destinations.repository"),
-    built("destinations.repository.match"),
-    built("destinations.repository.tags"),
-    built("destinations.repository.overwrite"),
-    built("require"),
-    built("require.checksum"),
-    built("require.formats"),
-    built("require.refused-hazards"),
-    built("require.accepted-hazards"),
-    built("require.max-size"),
-    built("require.max-virtual-size"),
-    built("require.encrypted-uploads"),
+pub const KEYS: &[&str] = &[
+    "schema",
+    "extends",
+    "tls",
+    "tls.profile",
+    "tls.versions",
+    "tls.suites",
+    "tls.groups",
+    "tls.system-store",
+    "tls.ca",
+    "tls.pins",
+    "tls.session-tickets",
+    "tls.fips",
+    "tls.host",
+    "tls.host.match",
+    "tls.host.ca",
+    "tls.host.certificate",
+    "tls.host.key",
+    "tls.host.insecure-skip-verification",
+    "tls.host.pins",
+    "egress",
+    "egress.plain-http",
+    "egress.redirects",
+    "egress.proxy",
+    "egress.source",
+    "egress.source.hosts",
+    "egress.source.denied-hosts",
+    "egress.source.addresses",
+    "egress.source.denied-addresses",
+    "egress.source.proxy",
+    "egress.registry",
+    "egress.registry.hosts",
+    "egress.registry.denied-hosts",
+    "egress.registry.addresses",
+    "egress.registry.denied-addresses",
+    "egress.registry.proxy",
+    "limits",
+    "limits.connect",
+    "limits.answer",
+    "limits.commit",
+    "limits.source-stall",
+    "limits.registry-stall",
+    "limits.component-idle",
+    "limits.component-wait",
+    "limits.component-cpu",
+    "limits.component-memory",
+    "limits.compile-cpu",
+    "limits.compile-memory",
+    "limits.attempts",
+    "limits.back-off",
+    "limits.source-attempts",
+    "limits.source-back-off",
+    "limits.start-overs",
+    "limits.total",
+    "flags",
+    "flags.allow",
+    "components",
+    "components.built-in",
+    "components.unlisted",
+    "components.allow",
+    "components.allow.digest",
+    "components.allow.kinds",
+    "components.allow.origins",
+    "components.allow.hosts",
+    "components.allow.methods",
+    "components.allow.options",
+    "components.allow.memory",
+    "components.allow.cpu",
+    "components.allow.idle",
+    "components.allow.wait",
+    "components.allow.output",
+    "destinations",
+    "destinations.overwrite",
+    "destinations.layouts",
+    "destinations.repository",
+    "destinations.repository.match",
+    "destinations.repository.tags",
+    "destinations.repository.overwrite",
+    "require",
+    "require.checksum",
+    "require.formats",
+    "require.refused-hazards",
+    "require.accepted-hazards",
+    "require.max-size",
+    "require.max-virtual-size",
+    "require.encrypted-uploads",
 ];
 
 /// The key at `path`.
-pub(super) fn find(path: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.path == path)
+pub(super) fn find(path: &str) -> Option<&'static str> {
+    KEYS.iter().copied().find(|key| *key == path)
 }
 
 /// The keys right below `path`, for a message about one that is not among them.
 pub(super) fn below(path: &str) -> Vec<&'static str> {
-    let child = |key: &'static Key| {
-        let rest = if path.is_empty() { key.path } else { key.path.strip_prefix(path)?.strip_prefix('.')? };
-        (!rest.contains('.') && key.support == Support::Built).then_some(rest)
+    let child = |key: &'static str| {
+        let rest = if path.is_empty() { key } else { key.strip_prefix(path)?.strip_prefix('.')? };
+        (!rest.contains('.')).then_some(rest)
     };
-    KEYS.iter().filter_map(child).collect()
+    KEYS.iter().copied().filter_map(child).collect()
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ mod tls;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-pub use keys::{KEYS, Key, Support};
+pub use keys::KEYS;
 pub(super) use limits::{shown_size, shown_time};
 pub use reference::table_of_keys;
 pub use section::Invalid;
@@ -225,20 +225,17 @@ pub(super) mod tests {
 
     #[test]
     fn every_key_of_a_wrong_type_is_refused_by_name() {
-        for key in KEYS.iter().filter(|key| key.path != "schema") {
-            let of_entry = ENTRIES.iter().find_map(|(entry, by, whose)| {
-                Some((entry, by, whose, key.path.strip_prefix(entry)?.strip_prefix('.')?))
-            });
+        for key in KEYS.iter().filter(|key| **key != "schema") {
+            let of_entry = ENTRIES
+                .iter()
+                .find_map(|(entry, by, whose)| Some((entry, by, whose, key.strip_prefix(entry)?.strip_prefix('.')?)));
             let text = match of_entry {
                 Some((entry, by, _, name)) if *by == name => format!("[[{entry}]]\n{by} = 1979-05-27"),
                 Some((entry, by, whose, name)) => format!("[[{entry}]]\n{by} = \"{whose}\"\n{name} = 1979-05-27"),
-                None => format!("{} = 1979-05-27", key.path),
+                None => format!("{key} = 1979-05-27"),
             };
             let why = parsed(&text).expect_err(&text);
-            let says = match key.support {
-                Support::Built => format!("`{}` has a value of type datetime", key.path),
-                Support::NotYet => format!("`{}` is not supported yet", key.path),
-            };
+            let says = format!("`{key}` has a value of type datetime");
             assert!(why.message.contains(&says), "expected `{says}` in `{why}`");
         }
     }
@@ -248,6 +245,11 @@ pub(super) mod tests {
         let tls = |rest: &str| parsed(&format!("[tls]\n{rest}")).unwrap().tls;
         let only12 = tls("profile = \"aes-gcm-tls12\"");
         assert_eq!((only12.versions.len(), only12.suites.len(), only12.groups.len()), (1, 4, 3));
+        let approved = tls("fips = true");
+        assert_eq!(approved.suites, Suite::AES_GCM);
+        assert_eq!(approved.groups, [Group::X25519MlKem768, Group::Secp256r1, Group::Secp384r1]);
+        assert!(approved.fips.is_some() && tls("fips = false").fips.is_none());
+        assert_eq!(tls("fips = true\nprofile = \"aes-gcm-tls12\"").groups, [Group::Secp256r1, Group::Secp384r1]);
         assert_eq!(only12.offered_by.to_string(), "`tls.profile` (policy.toml:3)");
         let only13 = tls("versions = [\"TLSv1.3\"]");
         assert_eq!((only13.suites.len(), only13.groups.len()), (2, 4));

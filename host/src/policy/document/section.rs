@@ -7,7 +7,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{self, Support};
+use super::keys;
 use crate::policy::{Site, Sited};
 
 /// Why a document is no policy.
@@ -35,7 +35,7 @@ pub(super) struct Text<'d> {
     lines: Vec<usize>,
 }
 
-/// A table whose keys are all known and built: that of the document and those of the documents that it extends, nearest first.
+/// A table whose keys are all known: that of the document and those of the documents that it extends, nearest first.
 /// A key has the value of the first that has it.
 #[derive(Clone)]
 pub(super) struct Section<'d> {
@@ -109,19 +109,11 @@ impl<'d> Section<'d> {
             for name in table.keys() {
                 let at = Place { at: name.span().start, ..*begins };
                 let whole = joined(path, name.get_ref());
-                match keys::find(&whole).map(|key| key.support) {
-                    Some(Support::Built) => {}
-                    Some(Support::NotYet) => {
-                        let version = env!("CARGO_PKG_VERSION");
-                        let message = format!("`{whole}` is not supported yet by longshore {version}");
-                        return Err(section.invalid(&at, message));
-                    }
-                    None => {
-                        let known = keys::below(path).join("`, `");
-                        let place = if path.is_empty() { "the document".to_owned() } else { format!("`{path}`") };
-                        let message = format!("unknown key `{whole}`: {place} has `{known}`");
-                        return Err(section.invalid(&at, message));
-                    }
+                if keys::find(&whole).is_none() {
+                    let known = keys::below(path).join("`, `");
+                    let place = if path.is_empty() { "the document".to_owned() } else { format!("`{path}`") };
+                    let message = format!("unknown key `{whole}`: {place} has `{known}`");
+                    return Err(section.invalid(&at, message));
                 }
             }
         }
@@ -296,7 +288,7 @@ impl<'d> Section<'d> {
     fn below(&self, name: &str, layers: Vec<(Place, &'d DeTable<'d>)>) -> Result<Self, Invalid> {
         let path = joined(self.path, name);
         let key = keys::find(&path).ok_or_else(|| self.invalid(&self.span(), format!("unknown section `{path}`")))?;
-        Self::new(self.texts, key.path, layers)
+        Self::new(self.texts, key, layers)
     }
 
     /// The value of a key, and where it stands.

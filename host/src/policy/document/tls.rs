@@ -11,6 +11,19 @@ const PROFILES: [(&str, &[Version]); 2] = [("aes-gcm", Version::ALL), ("aes-gcm-
 
 pub(super) fn tls(section: &Section<'_>, files: &mut dyn Files, sites: &mut Sites) -> Result<TlsPolicy, Invalid> {
     let mut policy = offered(section, sites)?;
+    if let Some(Item { value, site, .. }) = section.boolean("fips")? {
+        sites.set("tls.fips", site.clone());
+        policy.fips = value.then_some(site);
+    }
+    if let Some(demanded) = &policy.fips {
+        approved(section, demanded)?;
+        // What nobody listed follows.
+        policy.groups.retain(|group| group.is_approved());
+    }
+    if let Some(Item { value, site, .. }) = section.boolean("session-tickets")? {
+        policy.session_tickets = value;
+        sites.set("tls.session-tickets", site);
+    }
     policy.anchors = anchors(section, files)?;
     policy.pins = sited(section.list("pins")?);
     policy.hosts = hosts(section, files)?;
@@ -119,6 +132,21 @@ fn lists(
         false => groups.into_iter().map(|group| group.value).collect(),
     };
     Ok(policy)
+}
+
+/// Refuses what is listed and not approved, where that is demanded.
+fn approved(section: &Section<'_>, demanded: &Site) -> Result<(), Invalid> {
+    let suites = section.names("suites", Suite::ALL, Suite::as_str)?.into_iter();
+    let suites = suites.filter(|suite| !suite.value.is_approved()).map(|suite| (suite.value.as_str(), suite.span));
+    let groups = section.names("groups", Group::ALL, Group::as_str)?.into_iter();
+    let groups = groups.filter(|group| !group.value.is_approved()).map(|group| (group.value.as_str(), group.span));
+    match suites.chain(groups).next() {
+        None => Ok(()),
+        Some((name, span)) => {
+            let message = format!("`{name}` is not approved by FIPS 140-3, which `tls.fips` at {demanded} demands");
+            Err(section.invalid(&span, message))
+        }
+    }
 }
 
 fn suites_of(versions: &[Version]) -> Vec<Suite> {

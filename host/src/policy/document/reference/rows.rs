@@ -57,6 +57,20 @@ pub(super) const ROWS: &[Row] = &[
         "Keys of which one must be on the verified path of every certificate, see below.",
     ),
     row(
+        "tls.session-tickets",
+        "boolean",
+        "`true`",
+        Bounds::Said("–"),
+        "Whether sessions with a host are resumed within one run, which saves a handshake for each connection but the first. `false`: every connection has a handshake of its own, with the certificate.",
+    ),
+    row(
+        "tls.fips",
+        "boolean",
+        "`false`",
+        Bounds::Said("`true` needs a build with `--features fips`"),
+        "`true`: the cryptography of TLS must be AWS-LC's FIPS module in FIPS mode, and nothing is offered that it has not approved, see below.",
+    ),
+    row(
         "tls.host",
         "array of tables",
         "–",
