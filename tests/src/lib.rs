@@ -7,6 +7,7 @@ pub mod dns;
 pub mod faults;
 pub mod fixtures;
 pub mod golden;
+pub mod hello;
 pub mod http_proxy;
 pub mod layers;
 pub mod listener;

@@ -1,10 +1,10 @@
 //! A plain HTTP peer at every address of the machine, which knows at which of them each connection came in.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What it says to a request, given its head and the address at which it came in.
 pub type Answer = Arc<dyn Fn(&str, IpAddr) -> String + Send + Sync>;
@@ -12,7 +12,13 @@ pub type Answer = Arc<dyn Fn(&str, IpAddr) -> String + Send + Sync>;
 /// A running peer. Its threads end with the test's process.
 pub struct Listener {
     pub port: u16,
-    came_in: Arc<Mutex<Vec<IpAddr>>>,
+    came_in: Arc<Mutex<Vec<Came>>>,
+}
+
+/// A connection: where it came in, and from where.
+struct Came {
+    at: IpAddr,
+    from: SocketAddr,
 }
 
 /// The most bytes of a head, and the longest wait for it.
@@ -24,14 +30,14 @@ impl Listener {
     pub fn start(answer: Answer) -> Self {
         let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("a listener");
         let port = listener.local_addr().expect("an address").port();
-        let came_in: Arc<Mutex<Vec<IpAddr>>> = Arc::default();
+        let came_in: Arc<Mutex<Vec<Came>>> = Arc::default();
         let kept = Arc::clone(&came_in);
         thread::spawn(move || {
             for tcp in listener.incoming() {
                 let Ok(tcp) = tcp else { continue };
-                let Ok(local) = tcp.local_addr() else { continue };
+                let (Ok(local), Ok(from)) = (tcp.local_addr(), tcp.peer_addr()) else { continue };
                 let at = local.ip().to_canonical();
-                kept.lock().unwrap().push(at);
+                kept.lock().unwrap().push(Came { at, from });
                 let answer = Arc::clone(&answer);
                 thread::spawn(move || serve(tcp, at, &answer));
             }
@@ -39,9 +45,22 @@ impl Listener {
         Self { port, came_in }
     }
 
-    /// The addresses at which connections came in, in order.
+    /// The addresses at which connections came in so far, in order. Connections are accepted in the order in which they came, so one of our own that was
+    /// accepted says that there are no more.
     pub fn came_in(&self) -> Vec<IpAddr> {
-        self.came_in.lock().unwrap().clone()
+        let last = TcpStream::connect((Ipv6Addr::LOCALHOST, self.port)).expect("a connection of our own");
+        let own = last.local_addr().expect("an address");
+        let began = Instant::now();
+        loop {
+            let mut came_in = self.came_in.lock().unwrap();
+            if let Some(place) = came_in.iter().position(|came| came.from == own) {
+                came_in.remove(place);
+                return came_in.iter().map(|came| came.at).collect();
+            }
+            drop(came_in);
+            assert!(began.elapsed() < PATIENCE, "a connection of our own is not accepted");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 

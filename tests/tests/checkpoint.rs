@@ -161,7 +161,9 @@ fn two_processes_do_not_share_one() {
     child.kill().unwrap();
     child.wait().unwrap();
     // The lock ended with it.
-    end(&mut stage.import("1", &[])).failed(20, "checkpoint-refused", &["differs in: transfer"]);
+    end(&mut stage.import("1", &[]))
+        .failed(20, "checkpoint-refused", &["differs in: transfer"])
+        .golden("checkpoint-of-another-import");
 }
 
 #[test]
@@ -359,7 +361,9 @@ fn an_upload_of_which_nobody_says_what_it_has_does_not_begin_again_in_silence() 
     child.kill().unwrap();
     child.wait().unwrap();
     let sent = stage.way.sent();
-    end(&mut longshore(arguments)).failed(12, "upload-lost", &["limits.start-overs", "remove the checkpoint"]);
+    end(&mut longshore(arguments))
+        .failed(12, "upload-lost", &["limits.start-overs", "remove the checkpoint"])
+        .golden("upload-lost");
     assert!(stage.way.sent() - sent < 4 * MIB, "nothing was sent but what was on its way");
 }
 

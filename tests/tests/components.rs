@@ -186,6 +186,15 @@ fn a_component_is_inspected_without_being_trusted() {
     for line in ["imports      longshore:stage/fetch@0.1.0", "fits         no world"] {
         assert!(shown.contains(line), "{shown}");
     }
+    // One that must not run does not even describe itself.
+    let scratch = Scratch::new();
+    let policy = scratch.text("policy.toml");
+    fs::write(&policy, "schema = \"longshore.policy/v1\"\n[components]\nunlisted = false\n").unwrap();
+    let document = component(&["inspect", &rot, "--json", "--policy", &policy]).done().report();
+    assert_eq!((&document["description"], &document["digest"]), (&serde_json::Value::Null, &digest_of(&rot).into()));
+    assert_eq!(document["kinds"]["filter"]["fits"], true);
+    let ran = component(&["check", &rot, "--policy", &policy]);
+    ran.failed(13, "component-denied", &["must not run as filter", "policy.toml:3"]);
     let file = folder().join("built-in/source-http.wasm").display().to_string();
     let (built_in, from_file) =
         (component(&["inspect", "source-http", "--json"]).done(), component(&["inspect", &file, "--json"]).done());

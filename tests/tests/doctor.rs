@@ -91,6 +91,27 @@ fn registries_are_asked_and_nothing_is_left_there() {
 }
 
 #[test]
+fn nothing_is_opened_where_nothing_may_be_written() {
+    let scratch = Scratch::new();
+    let registry = Registry::start(&scratch, "registry", Setup::default());
+    let (policy, host) = (scratch.text("policy.toml"), registry.host());
+    let rules = format!("[[destinations.repository]]\nmatch = \"{host}/allowed/**\"\n");
+    let text = format!("schema = \"longshore.policy/v1\"\n[egress]\nplain-http = [\"{host}\"]\n{rules}");
+    std::fs::write(&policy, text).expect("a policy");
+    let look = |to: &str| doctor(&[&registry.reference(to), "--policy", &policy, "--json"]);
+    let ran = look("forbidden/vm").failed(13, "destination-denied", &["must not be written", "policy.toml:5"]);
+    let found = ran.report();
+    assert_eq!(
+        (&found["error"]["code"], &found["peer"]["registry"]),
+        (&"destination-denied".into(), &serde_json::Value::Null)
+    );
+    let uploads = registry.storage().join("docker/registry/v2/repositories");
+    assert!(!uploads.join("forbidden").exists(), "an upload session was opened");
+    look("allowed/vm").done();
+    assert!(uploads.join("allowed").exists());
+}
+
+#[test]
 fn a_registry_that_wants_credentials() {
     let scratch = Scratch::new();
     let registry = Registry::start(&scratch, "basic", Setup { basic: Some(("porter", "hunter2")), ..Setup::default() });

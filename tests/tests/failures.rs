@@ -300,7 +300,10 @@ fn a_source_that_is_absent_forbidden_or_broken() {
         .import(&stage.nginx.url("absent.raw"), &[])
         .failed(10, "source-not-found", &["404", "absent.raw"])
         .golden("source-404");
-    stage.import(&stage.nginx.url("forbidden/disk.raw"), &[]).failed(16, "source-denied", &["403"]);
+    stage
+        .import(&stage.nginx.url("forbidden/disk.raw"), &[])
+        .failed(16, "source-denied", &["403"])
+        .golden("source-forbidden");
     let broken = stage.script(|| Box::pin(async { empty(503) }));
     stage.import(&broken.url("disk.raw"), &[]).failed(10, "source-failed", &["503"]).golden("source-503");
     let nobody = format!("https://127.0.0.1:{}/disk.raw", free_port());

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use longshore::error::Code;
 use longshore_tests::golden::folder;
 
 #[test]
@@ -25,4 +26,18 @@ fn every_golden_file_is_compared_by_exactly_one_test() {
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
         .collect();
     assert_eq!(files, named);
+}
+
+/// But for the one that says that the program itself is wrong.
+#[test]
+fn every_code_is_in_a_golden_file() {
+    let mut missing: BTreeSet<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    missing.remove("internal");
+    for file in fs::read_dir(folder()).unwrap() {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        for rest in text.split("error[").skip(1) {
+            missing.remove(rest.split(']').next().unwrap());
+        }
+    }
+    assert!(missing.is_empty(), "nobody reads the messages of {missing:?}");
 }

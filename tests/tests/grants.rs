@@ -274,11 +274,16 @@ fn what_would_be_allowed_is_explained_line_by_line() {
     assert!(plain.lines().any(|shown| shown == line), "{plain}");
 
     // Everything that would be refused is on a line, and the first of it is how it ends: as the import itself does.
-    let bad: [(&[&str], &str, &str); 6] = [
+    let bad: [(&[&str], &str, &str); 7] = [
         (
             &["https://other.example/x", "r.example/disks/a", "--checksum", &sum],
             "egress-denied",
             "connect to https://other",
+        ),
+        (
+            &["https://images.example/x", "r.example/disks/a", "--checksum-file", "https://sums.example/x"],
+            "egress-denied",
+            "connect to https://sums.example",
         ),
         (
             &["http://images.example/x", "r.example/disks/a", "--checksum", &sum],

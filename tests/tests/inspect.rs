@@ -75,7 +75,9 @@ fn a_layout_is_inspected_like_a_registry() {
         );
     }
     import([&*scratch.text("vm.raw"), &format!("{layout}:y")]).done();
-    inspect(&[&layout]).failed(12, "registry-not-found", &["has no `latest`", "hint: it has x, y"]);
+    inspect(&[&layout])
+        .failed(12, "registry-not-found", &["has no `latest`", "hint: it has x, y"])
+        .golden("tag-not-found");
     inspect(&[&format!("{layout}:z")]).failed(12, "registry-not-found", &["has no `z`"]);
     inspect(&["oci:/nonexistent"]).failed(20, "local-file", &["/nonexistent", "oci-layout"]);
 
@@ -247,7 +249,7 @@ fn a_registry_that_lies_or_floods_is_not_believed() {
 
     let both = json!({"config": manifest_of(0)["config"], "layers": [], "manifests": []});
     let ran = inspect_script(&scripted(both, CONFIG, Arc::clone(&nothing)));
-    ran.failed(12, "registry-protocol", &["a manifest and an index at once"]);
+    ran.failed(12, "registry-protocol", &["a manifest and an index at once"]).golden("manifest-and-index-at-once");
 
     let many = json!({"manifests": vec![manifest_of(0)["config"].clone(); 65]});
     let ran = inspect_script(&scripted(many, CONFIG, Arc::clone(&nothing)));
@@ -259,5 +261,9 @@ fn a_registry_that_lies_or_floods_is_not_believed() {
     ran.failed(13, "plain-http-denied", &["169.254.169.254"]);
     let looping: Handler = Arc::new(|_| Box::pin(async { with(307, "location", "again") }));
     let ran = inspect_script(&scripted(manifest_of(5000), CONFIG, looping));
-    ran.failed(12, "registry-protocol", &["redirected more than 5 times"]);
+    ran.failed(
+        12,
+        "registry-protocol",
+        &["redirected more than the 10 times allowed", "`egress.redirects` (built-in)"],
+    );
 }

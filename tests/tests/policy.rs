@@ -424,7 +424,10 @@ fn limits_are_those_of_the_document() {
     });
     let silent = Script::start(Some(stage.authority.server_config()), handler);
     let ran = stage.under("[limits]\nanswer = \"1s\"", &silent.url("disk.raw"), &[]);
-    ran.failed(10, "source-stalled", &["no answer within 1 s"]);
+    ran.failed(10, "source-stalled", &["no answer within 1 s"]).golden("source-silent");
+    let policy = stage.policy("[limits]\nanswer = \"1s\"");
+    let ran = import([&*stage.disk(), &format!("docker://{}/vm", silent.host()), "--policy", &policy]);
+    ran.failed(12, "registry-stalled", &["within 1 s"]).golden("registry-silent");
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn layers_that_others_made_are_read_wherever_the_disk_stands() {
     }
     push_layer(&scratch, &registry, &tar(&scratch, "none.tar", &[], &["etc/few"]), "none");
     let none = from(&scratch, &registry.reference("other:none"), &[]);
-    none.failed(11, "source-invalid", &["no file in `disk/`"]);
+    none.failed(11, "source-invalid", &["no file in `disk/`"]).golden("registry-source-without-a-disk");
     // Compressed by crane, as most images are.
     run(built("crane")
         .env_clear()

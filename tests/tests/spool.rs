@@ -90,7 +90,7 @@ fn a_disk_that_is_larger_than_the_spool_may_become() {
     let disk = noise(DISK);
     let says = ["expected at most 4999999", "--spool-max"];
     let scratch = Scratch::new();
-    spooled(&scratch, "4999999", "-", &disk, &[]).failed(20, "spool-full", &says);
+    spooled(&scratch, "4999999", "-", &disk, &[]).failed(20, "spool-full", &says).golden("spool-full");
     assert_layout_empty(&scratch.path("layout"));
     // Where it is known before, nothing is read.
     let (server, asked) = serve_wide(Content::Bytes(noise(100 << 20).into()), Manner::Honest);

@@ -91,6 +91,13 @@ async fn look(peer: &Peer, net: &Net) -> (Option<PeerFound>, Result<()>) {
         }
     }
     if let (Ok(()), Peer::Registry(repository, credentials)) = (&outcome, peer) {
+        // An upload session is opened there, as an import would.
+        let allowed = net.policy().destinations.check(repository, &[]).map_err(|why| {
+            Error::new(Code::DestinationDenied, Stage::Plan, format!("{repository} must not be written: {why}"))
+        });
+        if let Err(error) = allowed {
+            return (Some(found), Err(error));
+        }
         let client = net.client(side, vec![origin]);
         match abilities(client, &url, repository.clone(), credentials.clone()).await {
             Ok(found_there) => {

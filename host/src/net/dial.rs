@@ -14,7 +14,7 @@ use super::metered::Metered;
 use super::record::{Connection, Connections, Via};
 use crate::error::{Code, Error, Result, Stage};
 use crate::policy::{Origin, Policy, Provenance, Proxy, Rule, Scheme, Side};
-use crate::tls::{Negotiated, TlsClient, TlsStream};
+use crate::tls::{Negotiated, TlsClient, TlsSession};
 
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 8;
@@ -112,19 +112,27 @@ impl Dialer {
     {
         let (side, origin) = (self.side, origin.clone());
         if origin.scheme() == Scheme::Http {
-            self.record.add(Connection { side, origin, address, via, tls: None, handshake: None });
+            self.record.add(Connection { side, origin, address, via, tls: None, handshake: None, failed: None });
             return Ok(Box::new(io));
         }
         let began = Instant::now();
-        let (stream, negotiated) = self.handshake(&origin, io).await?;
+        let session = self.handshake(&origin, io).await;
         let handshake = Some(began.elapsed());
+        let (stream, negotiated) = match session {
+            Ok(session) => session,
+            Err(error) => {
+                let failed = Some(error.code());
+                self.record.add(Connection { side, origin, address, via, tls: None, handshake, failed });
+                return Err(error);
+            }
+        };
         let traffic = self.record.traffic(side);
         traffic.speaks(&negotiated.suite);
-        self.record.add(Connection { side, origin, address, via, tls: Some(negotiated), handshake });
+        self.record.add(Connection { side, origin, address, via, tls: Some(negotiated), handshake, failed: None });
         Ok(Box::new(Metered::tls(stream, traffic)))
     }
 
-    pub(super) async fn handshake<I: Io>(&self, origin: &Origin, io: I) -> Result<(TlsStream<I>, Negotiated)> {
+    pub(super) async fn handshake<I: Io>(&self, origin: &Origin, io: I) -> Result<(TlsSession<I>, Negotiated)> {
         match timeout(self.limit(), self.tls.connect(self.side, origin, io, self.stage)).await {
             Ok(done) => done,
             Err(_) => {

@@ -111,10 +111,10 @@ impl GrantedClient {
             let most = policy.egress.redirects;
             if !self.lock().redirected_to(target, most) {
                 let message = format!("{} redirects once more than the {most} times allowed", redacted(&url));
-                let site = policy.sites.of("egress.redirects");
+                let rule = policy.redirects_rule();
                 return Err(Error::new(Code::SourceFailed, Stage::Source, message)
                     .retryable_as(Retryable::No)
-                    .hint(format!("`egress.redirects` ({site}) bounds the redirects of one read")));
+                    .hint(format!("{rule} bounds the redirects of one read")));
             }
         }
         response.headers = without_secrets(&response.headers);

@@ -1,17 +1,18 @@
 //! Every connection the process opened, for the report.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::error::Code;
 use crate::observe::Traffic;
 use crate::policy::{Origin, Side};
 use crate::tls::{ClientCertificate, Negotiated};
 
-/// The most connections that are kept one by one; what comes after is only counted.
+/// The most connections of one side that are kept one by one; what comes after is only counted.
 const MAX_KEPT: usize = 256;
 
-/// One connection that was established.
+/// One connection that was established, or the TLS session of which failed.
 #[derive(Clone, Debug)]
 pub struct Connection {
     /// Which end of the flow it is for.
@@ -26,6 +27,8 @@ pub struct Connection {
     pub tls: Option<Negotiated>,
     /// How long the handshake took; none on plain HTTP.
     pub handshake: Option<Duration>,
+    /// Why there was no TLS session within the policy; none if there was, and on plain HTTP.
+    pub failed: Option<Code>,
 }
 
 /// The proxy of a connection.
@@ -42,24 +45,33 @@ pub struct Via {
 /// The record of a run.
 #[derive(Debug, Default)]
 pub struct Connections {
-    kept: Mutex<Vec<Connection>>,
+    kept: Mutex<Kept>,
     source: Traffic,
     registry: Traffic,
 }
 
+#[derive(Debug, Default)]
+struct Kept {
+    all: Vec<Connection>,
+    left_out: u64,
+}
+
 impl Connections {
     pub(super) fn add(&self, connection: Connection) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < MAX_KEPT {
-            kept.push(connection);
+        let mut kept = self.kept();
+        let of_side = kept.all.iter().filter(|other| other.side == connection.side).count();
+        if of_side < MAX_KEPT {
+            kept.all.push(connection);
+        } else {
+            kept.left_out = kept.left_out.saturating_add(1);
         }
     }
 
     /// What the last peer on that side that asked for a client certificate got; none if nobody asked.
     pub(super) fn client_certificate(&self, side: Side) -> Option<ClientCertificate> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept();
         let asked = |connection: &Connection| connection.tls.as_ref()?.client_certificate;
-        let on_side = kept.iter().rev().filter(|connection| connection.side == side);
+        let on_side = kept.all.iter().rev().filter(|connection| connection.side == side);
         on_side.filter_map(asked).find(|asked| *asked != ClientCertificate::NotAsked)
     }
 
@@ -72,9 +84,19 @@ impl Connections {
         }
     }
 
-    /// All connections so far, in order, at most 256.
+    /// All connections so far, in order, at most 256 of each side.
     #[must_use]
     pub fn all(&self) -> Vec<Connection> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.kept().all.clone()
+    }
+
+    /// How many more there were.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.kept().left_out
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

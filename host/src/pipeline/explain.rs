@@ -7,10 +7,10 @@ use super::accepted::checksum_named;
 use super::components::may_be_told;
 use super::destination::{allowed, registry_at};
 use super::loader::{MayRun, may_run};
-use super::{Choice, Filters, Plan, Target};
+use super::{ChecksumFile, Choice, Filters, Plan, Target};
 use crate::engine::{Kind, built_in};
-use crate::error::{Error, Result};
-use crate::net::Net;
+use crate::error::{Code, Error, Result, Stage};
+use crate::net::{Net, redacted};
 use crate::policy::{Grant, Origin, Rule, Scheme, Side, Site};
 
 /// One question that an import asks its policy.
@@ -42,9 +42,19 @@ pub fn explain(plan: &Plan) -> Result<Vec<Answer>> {
     let mut answers = components(plan, &net)?;
     if let Some(origin) = plan.input.source.origin(&plan.policy.egress)? {
         connection(plan, &net, Side::Source, &origin, &mut answers);
-        let rule = Rule { key: "egress.redirects", site: plan.policy.sites.of("egress.redirects") };
+        let rule = plan.policy.redirects_rule();
         let subject = format!("follow at most {} redirects of one read", plan.policy.egress.redirects);
         answers.push(Answer { subject, verdict: Answered::Allowed(rule) });
+    }
+    for file in &plan.checksum_files {
+        if let ChecksumFile::Http(url) = file {
+            let origin = Origin::of(url).map_err(|_| {
+                Error::new(Code::Usage, Stage::Plan, format!("{} is not a URL that can be asked", redacted(url)))
+            })?;
+            if plan.input.source.origin(&plan.policy.egress)?.as_ref() != Some(&origin) {
+                connection(plan, &net, Side::Source, &origin, &mut answers);
+            }
+        }
     }
     demands(plan, &mut answers);
     destination(plan, &mut answers);

@@ -28,7 +28,7 @@ pub struct Inspected {
     pub exports: Vec<String>,
     /// Each kind, and what keeps the component from being of it: nothing, if it fits.
     pub kinds: Vec<(&'static str, Vec<String>)>,
-    /// Its own description; none if it fits no world, or does not get as far as describing itself.
+    /// Its own description; none if it fits no world, must not run, or does not get as far as describing itself.
     pub described: Option<Listed>,
 }
 
@@ -44,7 +44,8 @@ pub struct Fitting {
     pub kinds: Vec<(&'static str, Result<(Rule, Grant)>)>,
 }
 
-/// Looks at a component. Nothing of it runs but its description, with nothing within reach.
+/// Looks at a component. Nothing of it runs but its description, with nothing within reach, and that only where the policy lets
+/// it run at all.
 ///
 /// # Errors
 /// `usage` for an unknown name, `local-file` for an unreadable file, those of a registry, `component-invalid` for what cannot be
@@ -56,9 +57,10 @@ pub async fn inspect_component(choice: &Choice, policy: &Policy, compiler: &Comp
     let mut kinds = Vec::new();
     let mut described = None;
     for kind in Kind::ALL {
-        let misfits = match fits(&engine, &found, kind).await {
+        let may = granted(&choice.shown(), found.digest(), kind, choice.origin(), &policy.components);
+        let misfits = match fits(&engine, &found, kind, may.is_ok()).await {
             Ok(listed) => {
-                described.get_or_insert(listed);
+                described = described.or(listed);
                 Vec::new()
             }
             Err(error) => std::iter::once(error.to_string()).chain(error.causes()).collect(),
@@ -97,10 +99,9 @@ pub async fn check_component(
     let mut fitting = Vec::new();
     let mut wrong: Option<Error> = None;
     for kind in kinds {
-        match (fits(&engine, &found, kind).await, wrong) {
+        let may = granted(&choice.shown(), found.digest(), kind, choice.origin(), &policy.components);
+        match (fits(&engine, &found, kind, may.is_ok()).await, wrong) {
             (Ok(_), before) => {
-                let name = choice.shown();
-                let may = granted(&name, found.digest(), kind, choice.origin(), &policy.components);
                 fitting.push((kind.as_str(), may));
                 wrong = before;
             }
@@ -121,15 +122,18 @@ pub async fn check_component(
     Ok(Fitting { name: found.name().to_owned(), digest: found.digest().to_string(), kinds: fitting })
 }
 
-/// Fits the component into the world of that kind and has it describe itself there.
-async fn fits(engine: &Engine, found: &Unchecked, kind: Kind) -> Result<Listed> {
+/// Fits the component into the world of that kind and has it describe itself there, if it may run.
+async fn fits(engine: &Engine, found: &Unchecked, kind: Kind, may_run: bool) -> Result<Option<Listed>> {
     let component: Component = found.fit(engine, kind)?;
+    if !may_run {
+        return Ok(None);
+    }
     let described = match kind {
         // A compressor must also declare a format that somebody reads.
         Kind::Compressor => Compressor::new(engine, &component).await?.described().clone(),
         _ => stages::describe(engine, &component).await?,
     };
-    Ok(Listed::of(&component, described))
+    Ok(Some(Listed::of(&component, described)))
 }
 
 async fn compiled(engine: &Engine, choice: &Choice, policy: &Policy, compiler: &Compiler) -> Result<Unchecked> {

@@ -11,7 +11,7 @@ use super::report::{
 use super::spent::{bottleneck, waits, work};
 use super::{Checksum, Components, Place, Plan};
 use crate::engine::Component;
-use crate::error::{Error, Result, Retryable};
+use crate::error::{Code, Error, Result, Retryable};
 use crate::net::{ClientCertificate, Connection, Negotiated, Net};
 use crate::observe::{Figures, Place as Measured, Progress};
 use crate::oci::{Descriptor, Image};
@@ -167,6 +167,7 @@ impl Ledger {
             image: known.image_report(plan, error.is_none()),
             transfer: known.transfer(progress, &figures),
             connections: net.connections().all().iter().map(connection).collect(),
+            connections_left_out: net.connections().left_out(),
             stages: known.stages(progress),
             work: work(&figures),
             waits: waits(&figures),
@@ -334,6 +335,7 @@ pub(super) fn connection(connection: &Connection) -> ConnectionReport {
             tls: via.tls.as_ref().map(|tls| session(tls, via.handshake)),
         }),
         tls: connection.tls.as_ref().map(|tls| session(tls, connection.handshake)),
+        failed: connection.failed.map(Code::as_str),
     }
 }
 
@@ -368,6 +370,7 @@ pub fn unplanned(error: &Error, progress: &Progress) -> Report {
         image: ImageReport::default(),
         transfer: known.transfer(progress, &figures),
         connections: Vec::new(),
+        connections_left_out: 0,
         stages: known.stages(progress),
         work: work(&figures),
         waits: waits(&figures),

@@ -30,8 +30,10 @@ pub struct Report {
     pub image: ImageReport,
     /// The transfer.
     pub transfer: TransferReport,
-    /// Every connection, in order.
+    /// Every connection, in order, up to 256 of each side.
     pub connections: Vec<ConnectionReport>,
+    /// How many more there were.
+    pub connections_left_out: u64,
     /// The stages, upstream first.
     pub stages: Vec<StageReport>,
     /// What the CPU was spent on, dearest first.
@@ -195,8 +197,10 @@ pub struct ConnectionReport {
     pub address: String,
     /// The proxy it went over; null if it was direct.
     pub proxy: Option<ProxyReport>,
-    /// What TLS settled on; null on plain HTTP.
+    /// What TLS settled on; null on plain HTTP, and where there was no session.
     pub tls: Option<TlsReport>,
+    /// The code of the error for which there was no TLS session; null if there was one, and on plain HTTP.
+    pub failed: Option<&'static str>,
 }
 
 /// The proxy of a connection.

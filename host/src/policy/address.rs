@@ -16,7 +16,7 @@ const METADATA: [IpAddr; 8] = [
 ];
 
 /// The IPv4 address inside an IPv6 one that only wraps it: mapped and compatible (RFC 4291 §2.5.5), translated (RFC 2765 §2.1),
-/// NAT64 under the well-known prefix (RFC 6052) and at the end of the local one (RFC 8215), 6to4 (RFC 3056).
+/// NAT64 under the well-known prefix (RFC 6052), 6to4 (RFC 3056).
 pub(super) fn embedded(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
     if v6.is_unspecified() || v6.is_loopback() {
@@ -27,10 +27,21 @@ pub(super) fn embedded(address: IpAddr) -> IpAddr {
         | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d]
         | [0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, a, b, c, d]
         | [0x00, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d]
-        | [0x00, 0x64, 0xff, 0x9b, 0, 1, _, _, _, _, _, _, a, b, c, d]
         | [0x20, 0x02, a, b, c, d, ..] => Ipv4Addr::new(a, b, c, d).into(),
         _ => address,
     }
+}
+
+/// What an address under the prefix of local translators (RFC 8215) may be translated to: how long the prefix of whoever
+/// translates is cannot be seen, and with it changes where the IPv4 address stands (RFC 6052 §2.2). Nothing for any other.
+pub(super) fn translated(address: IpAddr) -> Vec<IpAddr> {
+    let IpAddr::V6(v6) = address else { return Vec::new() };
+    let [0x00, 0x64, 0xff, 0x9b, 0, 1, a, b, _, c, d, e, f, g, h, i] = v6.octets() else { return Vec::new() };
+    // Behind a prefix of 48, 56, 64 and 96 bits.
+    let readings = [[a, b, c, d], [b, c, d, e], [c, d, e, f], [f, g, h, i]];
+    let readings = readings.into_iter().map(Ipv4Addr::from);
+    // Zeros are what the other lengths leave there.
+    readings.filter(|reading| reading.to_bits() >> 24 != 0).map(IpAddr::V4).collect()
 }
 
 /// Globally reachable unicast (the IANA special-purpose registries, RFC 6890).

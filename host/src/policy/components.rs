@@ -349,11 +349,14 @@ mod tests {
         for origin in ComponentOrigin::ALL {
             assert_eq!(check("", ONE, "source", *origin), Ok(None));
         }
-        let closed = "[components]\nunlisted = false\nbuilt-in = false";
+        let all = parsed("[components]\nunlisted = false\nbuilt-in = false").unwrap_err().to_string();
+        assert!(all.ends_with("no component could run") && all.contains(":4:"), "{all}");
+        let closed = "[components]\nunlisted = false";
         let why = check(closed, ONE, "source", ComponentOrigin::File).unwrap_err();
         assert_eq!(why, "the policy's `components.unlisted` (policy.toml:3) wants it listed");
+        let closed = "[components]\nbuilt-in = false";
         let why = check(closed, ONE, "source", ComponentOrigin::BuiltIn).unwrap_err();
-        assert_eq!(why, "the policy's `components.built-in` (policy.toml:4) wants built-in components listed too");
+        assert_eq!(why, "the policy's `components.built-in` (policy.toml:3) wants built-in components listed too");
     }
 
     #[test]

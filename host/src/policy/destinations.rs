@@ -132,6 +132,12 @@ impl Destinations {
 }
 
 impl RepositoryPattern {
+    /// The registries.
+    #[must_use]
+    pub const fn hosts(&self) -> &HostPattern {
+        &self.hosts
+    }
+
     /// Whether it covers the repository. A registry that is named without a port is at port 443.
     #[must_use]
     pub fn covers(&self, repository: &Repository) -> bool {

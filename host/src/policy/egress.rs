@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::address::{embedded, is_link_local, is_metadata, is_nobodys, is_public};
+use super::address::{embedded, is_link_local, is_metadata, is_nobodys, is_public, translated};
 use super::{AddressRange, Authority, HostPattern, Origin, Proxies, Proxy, ProxyUse, Rule, Scheme, Site, Sited, names};
 
 /// Which end of the flow a connection is for.
@@ -131,8 +131,11 @@ impl Egress {
         if is_nobodys(address) {
             return Err(AddressDenied::NotUnicast);
         }
+        // Whatever is wrong with one of the addresses that it may become is wrong with it.
+        let readings: Vec<IpAddr> = std::iter::once(address).chain(translated(address)).collect();
         let rules = self.rules(side);
-        if let Some(denied) = rules.denied_addresses.iter().find(|range| range.value.covers(address)) {
+        let covers = |range: &&Sited<AddressRange>| readings.iter().any(|reading| range.value.covers(*reading));
+        if let Some(denied) = rules.denied_addresses.iter().find(covers) {
             let key = side.key("egress.source.denied-addresses", "egress.registry.denied-addresses");
             return Err(AddressDenied::Denied(denied.value, Rule { key, site: denied.site.clone() }));
         }
@@ -142,10 +145,10 @@ impl Egress {
         if covering.iter().any(AddressRange::is_one_address) {
             return Ok(());
         }
-        if is_metadata(address) {
+        if readings.iter().copied().any(is_metadata) {
             return Err(AddressDenied::Metadata);
         }
-        if is_link_local(address) {
+        if readings.iter().copied().any(is_link_local) {
             return Err(AddressDenied::LinkLocal);
         }
         if let (Some(first), true) = (rules.addresses.first(), covering.is_empty()) {
@@ -241,7 +244,7 @@ impl Egress {
         self.rules(side).hosts.iter().any(named)
     }
 
-    const fn rules(&self, side: Side) -> &Rules {
+    pub(super) const fn rules(&self, side: Side) -> &Rules {
         match side {
             Side::Source => &self.source,
             Side::Registry => &self.registry,
@@ -325,6 +328,9 @@ mod tests {
             "::ffff:0:169.254.169.254",
             "64:ff9b::a9fe:a9fe",
             "64:ff9b:1::a9fe:a9fe",
+            "64:ff9b:1:a9fe:a9:fe00:808:808",
+            "64:ff9b:1:a9:fe:a9fe::",
+            "64:ff9b:1:0:a9:fea9:fe00:0",
             "2002:a9fe:a9fe::",
         ] {
             assert_eq!(check(address, Provenance::Typed), Err(AddressDenied::LinkLocal), "{address}");
@@ -365,8 +371,27 @@ mod tests {
             "3fff::1",
             "5f00::1",
             "64:ff9b:1::1",
+            "64:ff9b:1::808:808",
+            "64:ff9b:1:808:8:800::",
         ] {
             assert_eq!(check(address, Provenance::Learned), Err(AddressDenied::NotPublic), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_local_translator_is_judged_by_all_that_it_may_make_of_an_address() {
+        let denied = Rules { denied_addresses: sited(&["10.0.0.0/8"]), ..Rules::default() };
+        let listed = Rules { addresses: sited(&["10.0.0.0/8"]), ..Rules::default() };
+        let opened = Rules { addresses: sited(&["64:ff9b:1::/48"]), ..Rules::default() };
+        for address in ["64:ff9b:1::a00:1", "64:ff9b:1:a00:0:100::", "64:ff9b:1:a:0:1::", "64:ff9b:1:0:a:0:100:0"] {
+            let check = |source: &Rules, provenance| {
+                let egress = Egress { source: source.clone(), ..Egress::default() };
+                egress.check_address(Side::Source, &origin("https://a.example"), provenance, address.parse().unwrap())
+            };
+            assert!(matches!(check(&denied, Provenance::Typed), Err(AddressDenied::Denied(..))), "{address}");
+            assert!(matches!(check(&listed, Provenance::Typed), Err(AddressDenied::NotListed(_))), "{address}");
+            assert_eq!(check(&opened, Provenance::Learned), Ok(()), "{address}");
+            assert_eq!(check(&Rules::default(), Provenance::Typed), Ok(()), "{address}");
         }
     }
 

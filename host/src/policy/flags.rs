@@ -38,6 +38,12 @@ pub enum FlagDenied {
 }
 
 impl Policy {
+    /// The rule that bounds redirects.
+    #[must_use]
+    pub fn redirects_rule(&self) -> Rule {
+        Rule { key: "egress.redirects", site: self.sites.of("egress.redirects") }
+    }
+
     /// The policy with what the command line adds. Under the built-in default everything may be added. Under a document
     /// `--plain-http` and `--ca` only what the document lists already or where `flags.allow` has the flag; a client
     /// certificate only for a host to which the document gives none.

@@ -46,6 +46,25 @@ impl HostPattern {
         self.port.is_none_or(|port| other.port == Some(port)) && self.hosts.hold(&other.hosts)
     }
 
+    /// Whether there is an origin that both cover.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        let ports = self.port.is_none() || other.port.is_none() || self.port == other.port;
+        ports && (self.hosts.hold(&other.hosts) || other.hosts.hold(&self.hosts))
+    }
+
+    /// Whether it covers every host.
+    #[must_use]
+    pub const fn is_any(&self) -> bool {
+        matches!(self.hosts, Hosts::Any) && self.port.is_none()
+    }
+
+    /// Whether it is the host of that name, and no other.
+    #[must_use]
+    pub fn is_host(&self, name: &str) -> bool {
+        matches!(&self.hosts, Hosts::Name(own) if own == name)
+    }
+
     /// Whether there is an origin that it and the authority both cover.
     #[must_use]
     pub fn overlaps(&self, authority: &Authority) -> bool {

@@ -117,8 +117,8 @@ pub struct TlsPolicy {
     pub suites: Vec<Suite>,
     /// Key exchange groups.
     pub groups: Vec<Group>,
-    /// The key that decided versions, suites and groups.
-    pub offered_by: Rule,
+    /// The keys that decided versions, suites and groups, at least one.
+    pub offered_by: Vec<Rule>,
     /// Whether a session may be resumed by a later connection.
     pub session_tickets: bool,
     /// Who demands that the cryptography is that of a FIPS module, if somebody does.
@@ -177,7 +177,7 @@ impl Default for TlsPolicy {
             versions: Version::ALL.to_vec(),
             suites: Suite::AES_GCM.to_vec(),
             groups: Group::ALL.to_vec(),
-            offered_by: Rule { key: "tls.profile", site: Site::BuiltIn },
+            offered_by: vec![Rule { key: "tls.profile", site: Site::BuiltIn }],
             session_tickets: true,
             fips: None,
             system_store: true,

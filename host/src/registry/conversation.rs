@@ -15,9 +15,6 @@ use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::net::{Client, Request, Response, redacted};
 use crate::oci::{Digest, Repository};
 
-/// The most redirects from a blob to the storage that has it.
-const MAX_REDIRECTS: usize = 5;
-
 /// When a request may be sent again. One whose body is a stream never comes here.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Replay {
@@ -185,7 +182,8 @@ impl Conversation {
     /// Those of [`Self::call`], `registry-protocol` if a redirect leads nowhere or there are too many.
     pub(super) async fn get(&mut self, stage: Stage, url: &Url, headers: &HeaderMap) -> Result<Response> {
         let mut at = url.clone();
-        for _ in 0..=MAX_REDIRECTS {
+        let most = self.client.policy().egress.redirects;
+        for _ in 0..=most {
             let get = || {
                 let mut request = Request::new(Method::GET, at.clone());
                 request.headers = headers.clone();
@@ -206,7 +204,11 @@ impl Conversation {
                 Refused::Status | Refused::Order => astray("it leads nowhere"),
             })?;
         }
-        let message = format!("{}: redirected more than {MAX_REDIRECTS} times", what(&Method::GET, url));
+        let rule = self.client.policy().redirects_rule();
+        let message = format!(
+            "{}: redirected more than the {most} times allowed, by the policy's {rule}",
+            what(&Method::GET, url)
+        );
         Err(Error::new(Code::RegistryProtocol, stage, message))
     }
 }

@@ -13,10 +13,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::heard::Heard;
+use super::hello::{Picked, picked};
 use super::identity::{ASKED, Asked, ClientCertificate, Presenting};
 use super::{Negotiated, anchors, identity, pins, provider, verifier};
 use crate::error::{Code, Error, Result, Stage};
 use crate::policy::{Origin, Side, TlsPolicy, Trust};
+
+/// A session over a connection.
+pub type TlsSession<I> = TlsStream<Heard<I>>;
 
 /// Opens TLS sessions as the policy says.
 #[derive(Clone)]
@@ -124,7 +129,7 @@ impl TlsClient {
         origin: &Origin,
         io: I,
         stage: Stage,
-    ) -> Result<(TlsStream<I>, Negotiated)>
+    ) -> Result<(TlsSession<I>, Negotiated)>
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
@@ -136,8 +141,12 @@ impl TlsClient {
         };
         let connector = TlsConnector::from(self.0.config(side, origin)?);
         let asked = Arc::new(Asked::default());
-        let handshake = ASKED.scope(Arc::clone(&asked), connector.connect(name, io)).await;
-        let stream = handshake.map_err(|why| self.0.error((side, origin), why, stage, asked.state()))?;
+        let handshake = connector.connect(name, Heard::new(io)).into_fallible();
+        let mut stream = ASKED.scope(Arc::clone(&asked), handshake).await.map_err(|(why, mut io)| {
+            let chosen = picked(&io.heard());
+            self.0.error((side, origin), why, stage, (asked.state(), chosen))
+        })?;
+        drop(stream.get_mut().0.heard());
         let verified = !matches!(self.0.policy.entry(origin).map(|entry| &entry.trust), Some(Trust::Anybody(_)));
         let negotiated = Negotiated::of(stream.get_ref().1, asked.state(), verified)
             .ok_or_else(|| Error::internal(stage, "a TLS session without parameters"))?;
@@ -196,7 +205,13 @@ impl Inner {
         Ok(config)
     }
 
-    fn error(&self, (side, origin): (Side, &Origin), why: io::Error, stage: Stage, asked: ClientCertificate) -> Error {
+    fn error(
+        &self,
+        (side, origin): (Side, &Origin),
+        why: io::Error,
+        stage: Stage,
+        (asked, chosen): (ClientCertificate, Option<Picked>),
+    ) -> Error {
         let tls = why.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
         if let Some(TlsError::InvalidCertificate(reason)) = tls {
             let (reason, hint) = verifier::explained(reason);
@@ -211,10 +226,17 @@ impl Inner {
             let message = format!("the connection to {origin} broke during the TLS handshake: {why}");
             return Error::new(code, stage, message).caused_by(why);
         }
-        let account = match tls {
-            Some(TlsError::AlertReceived(alert)) => format!("it answered with the alert {alert:?}"),
-            Some(other) => other.to_string(),
-            None => why.to_string(),
+        let account = match (tls, chosen) {
+            (Some(TlsError::AlertReceived(alert)), _) => format!("it answered with the alert {alert:?}"),
+            (
+                Some(TlsError::PeerMisbehaved(_) | TlsError::PeerIncompatible(_)),
+                Some(Picked::Session { version, suite, group }),
+            ) => {
+                let with = group.map_or_else(String::new, |group| format!(" with {group}"));
+                format!("it chose {version} {suite}{with}")
+            }
+            (Some(other), _) => other.to_string(),
+            (None, _) => why.to_string(),
         };
         let error =
             Error::new(Code::TlsHandshake, stage, format!("no TLS session with {origin} within the policy: {account}"))
@@ -230,9 +252,19 @@ impl Inner {
                 error.hint("what answered does not speak TLS: is it a server of plain HTTP, or something in between?")
             }
             (None, _) => error.hint(format!(
-                "the server must speak one of the versions, suites and groups offered, which {} decides",
-                self.policy.offered_by
+                "the server must speak one of the versions, suites and groups offered: {}",
+                self.decided()
             )),
+        }
+    }
+
+    /// Who decided what is offered.
+    fn decided(&self) -> String {
+        let rules: Vec<String> = self.policy.offered_by.iter().map(ToString::to_string).collect();
+        match rules.split_last() {
+            Some((last, [])) => format!("{last} decides"),
+            Some((last, others)) => format!("{} and {last} decide", others.join(", ")),
+            None => "they are built in".to_owned(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod anchors;
 mod client;
+mod heard;
 mod hello;
 mod identity;
 mod negotiated;
@@ -10,10 +11,9 @@ mod provider;
 mod speed;
 mod verifier;
 
-pub use client::{TlsClient, check, client_certificate_advice, late_alert};
+pub use client::{TlsClient, TlsSession, check, client_certificate_advice, late_alert};
 pub use hello::{MAX_ANSWER, Picked, hello, picked};
 pub use identity::ClientCertificate;
 pub use negotiated::Negotiated;
 pub use provider::in_fips_mode;
 pub use speed::sealed_per_second;
-pub use tokio_rustls::client::TlsStream;

@@ -37,6 +37,8 @@ pub(super) fn explained(why: &CertificateError) -> (String, &'static str) {
     const ISSUER: &str =
         "if the server is the right one, name its CA: --ca FILE, or `ca` in an entry `[[tls.host]]` of the policy";
     const OWN: &str = "if the server is the right one, name its certificate: --ca FILE, or `ca` in an entry `[[tls.host]]` of the policy";
+    const ALGORITHM: &str =
+        "the server needs a certificate that is signed with SHA-256 or better, by RSA, ECDSA or Ed25519";
     match why {
         CertificateError::Expired => ("it has expired".to_owned(), CLOCK),
         CertificateError::ExpiredContext { not_after, .. } => (format!("it expired at {}", date(*not_after)), CLOCK),
@@ -51,8 +53,17 @@ pub(super) fn explained(why: &CertificateError) -> (String, &'static str) {
             (format!("it is for {has}, not for {}", expected.to_str()), NAME)
         }
         CertificateError::UnknownIssuer => ("its issuer is unknown".to_owned(), ISSUER),
-        CertificateError::BadSignature => {
-            ("a CA of the issuer's name is trusted, and it was not that one which signed it".to_owned(), ISSUER)
+        CertificateError::BadSignature => (
+            "its signature does not hold: the trusted CA of its issuer's name did not sign it, or has a key that is too weak"
+                .to_owned(),
+            "if the server is the right one, name its CA: --ca FILE, or `ca` in an entry `[[tls.host]]` of the policy; RSA keys need 2048 bits at least",
+        ),
+        CertificateError::UnsupportedSignatureAlgorithmContext { signature_algorithm_id, .. } => {
+            let algorithm = dotted(signature_algorithm_id);
+            (format!("it is signed by an algorithm that is not accepted ({algorithm})"), ALGORITHM)
+        }
+        CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            ("the trusted CA of its issuer's name has another kind of key than it is signed with".to_owned(), ISSUER)
         }
         CertificateError::Other(other) if other.0.downcast_ref::<SelfSigned>().is_some() => {
             ("it is self-signed".to_owned(), OWN)
@@ -197,6 +208,30 @@ fn date(time: UnixTime) -> String {
     time.map_or_else(|| "an impossible date".to_owned(), |time| humantime::format_rfc3339_seconds(time).to_string())
 }
 
+/// An object identifier as people write it (X.690 §8.19).
+fn dotted(encoded: &[u8]) -> String {
+    // With the head of an AlgorithmIdentifier's first element, or without.
+    let content = match encoded {
+        [6, length, content @ ..] => content.get(..usize::from(*length)).unwrap_or(content),
+        content => content,
+    };
+    let mut arcs: Vec<u64> = Vec::new();
+    let mut arc = 0_u64;
+    for byte in content {
+        arc = (arc << 7) | u64::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            if arcs.is_empty() {
+                let first = (arc / 40).min(2);
+                arcs.extend([first, arc.saturating_sub(first * 40)]);
+            } else {
+                arcs.push(arc);
+            }
+            arc = 0;
+        }
+    }
+    arcs.iter().map(u64::to_string).collect::<Vec<_>>().join(".")
+}
+
 /// The name in webpki's `DnsName("a.example")` or `IpAddress(127.0.0.1)`.
 fn bare(presented: &str) -> &str {
     let inner = presented.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
@@ -217,6 +252,9 @@ mod tests {
             presented: vec!["DnsName(\"a.example\")".to_owned(), "IpAddress(127.0.0.1)".to_owned()],
         };
         assert_eq!(explained(&name).0, "it is for a.example, 127.0.0.1, not for b.example");
+        let sha1 = [6, 9, 42, 134, 72, 134, 247, 13, 1, 1, 5, 5, 0];
+        assert_eq!(dotted(&sha1), "1.2.840.113549.1.1.5");
+        assert_eq!(dotted(&[0x2b, 101, 112]), "1.3.101.112");
         let own = CertificateError::Other(OtherError(Arc::new(SelfSigned)));
         assert_eq!(explained(&own).0, "it is self-signed");
         assert_eq!(explained(&CertificateError::UnknownIssuer).0, "its issuer is unknown");

@@ -24,11 +24,15 @@ pub(super) fn components(section: &Section<'_>) -> Result<Components, Invalid> {
         }
         allow.push(rule);
     }
-    Ok(Components {
-        allow,
-        built_in: section.boolean("built-in")?.map(Item::sited),
-        unlisted: section.boolean("unlisted")?.map(Item::sited),
-    })
+    let (built_in, unlisted) = (section.boolean("built-in")?, section.boolean("unlisted")?);
+    if let (Some(Item { value: false, span, .. }), Some(Item { value: false, .. }), []) =
+        (&built_in, &unlisted, &*allow)
+    {
+        let message =
+            "`components.built-in` and `components.unlisted` are false, and nothing is listed: no component could run";
+        return Err(section.invalid(span, message));
+    }
+    Ok(Components { allow, built_in: built_in.map(Item::sited), unlisted: unlisted.map(Item::sited) })
 }
 
 fn rule(entry: &Section<'_>) -> Result<ComponentRule, Invalid> {

@@ -31,6 +31,16 @@ pub(super) fn limits(section: &Section<'_>, sites: &mut Sites) -> Result<Limits,
             sites.set(key, site);
         }
     }
+    for (name, pause) in [("back-off", limits.back_off), ("source-back-off", limits.source_back_off)] {
+        let said = section.span_of(name).or_else(|| section.span_of("total"));
+        if let (Some(span), true) = (said, pause > limits.total) {
+            let (pause, total) = (shown_time(pause), shown_time(limits.total));
+            let message = format!(
+                "`limits.{name}` is {pause}, longer than `limits.total`, {total}: nothing would be tried twice"
+            );
+            return Err(section.invalid(&span, message));
+        }
+    }
     Ok(limits)
 }
 

@@ -6,6 +6,7 @@
 //! A document may extend another one, and that a third: a key has the value of the first document that has it, a list as a
 //! whole. Each must be a policy by itself too.
 
+mod between;
 mod components;
 mod destinations;
 mod egress;
@@ -104,6 +105,7 @@ impl Policy {
             policy.allowed_flags = allowed.into_iter().map(Item::sited).collect();
         }
         policy.sites = sites;
+        between::contradictions(root, &policy)?;
         Ok(policy)
     }
 }
@@ -250,10 +252,10 @@ pub(super) mod tests {
         assert_eq!(approved.groups, [Group::X25519MlKem768, Group::Secp256r1, Group::Secp384r1]);
         assert!(approved.fips.is_some() && tls("fips = false").fips.is_none());
         assert_eq!(tls("fips = true\nprofile = \"aes-gcm-tls12\"").groups, [Group::Secp256r1, Group::Secp384r1]);
-        assert_eq!(only12.offered_by.to_string(), "`tls.profile` (policy.toml:3)");
+        assert_eq!(only12.offered_by[0].to_string(), "`tls.profile` (policy.toml:3)");
         let only13 = tls("versions = [\"TLSv1.3\"]");
         assert_eq!((only13.suites.len(), only13.groups.len()), (2, 4));
-        assert_eq!(only13.offered_by.key, "tls.versions");
+        assert_eq!(only13.offered_by[0].key, "tls.versions");
         let one = tls("suites = [\"TLS_AES_256_GCM_SHA384\"]\ngroups = [\"secp384r1\", \"x25519\"]");
         assert_eq!((one.versions, one.suites), (vec![Version::Tls13], vec![Suite::Tls13Aes256GcmSha384]));
         assert_eq!(one.groups, [Group::Secp384r1, Group::X25519], "in the order of the document");

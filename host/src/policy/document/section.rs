@@ -217,6 +217,10 @@ impl<'d> Section<'d> {
         for entry in entries {
             let place = Place { at: entry.span().start, ..place };
             let DeValue::String(string) = entry.get_ref() else { return Err(mistyped(place, entry.get_ref())) };
+            if let Some(first) = items.iter().find(|first| first.value == &**string) {
+                let message = format!("`{}` has `{string}` twice, first at {}", joined(self.path, name), first.site);
+                return Err(self.invalid(&place, message));
+            }
             items.push(self.item(&**string, place));
         }
         Ok(items)

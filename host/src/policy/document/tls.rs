@@ -65,7 +65,7 @@ fn offered(section: &Section<'_>, sites: &mut Sites) -> Result<TlsPolicy, Invali
         versions: versions.to_vec(),
         suites: suites_of(versions),
         groups: groups_of(versions),
-        offered_by: Rule { key: "tls.profile", site },
+        offered_by: vec![Rule { key: "tls.profile", site }],
         ..TlsPolicy::default()
     })
 }
@@ -79,19 +79,15 @@ fn lists(
     sites: &mut Sites,
 ) -> Result<TlsPolicy, Invalid> {
     let mut policy = TlsPolicy::default();
-    let mut decide = |key: &'static str, site: &Site| {
-        sites.set(key, site.clone());
-        policy.offered_by = Rule { key, site: site.clone() };
-    };
-    // The one that narrows most is the one to change: suites before versions before groups.
-    if let Some(first) = groups.first() {
-        decide("tls.groups", &first.site);
-    }
-    if let Some(first) = versions.first() {
-        decide("tls.versions", &first.site);
-    }
-    if let Some(first) = suites.first() {
-        decide("tls.suites", &first.site);
+    let listed = [
+        ("tls.versions", versions.first().map(|first| &first.site)),
+        ("tls.suites", suites.first().map(|first| &first.site)),
+        ("tls.groups", groups.first().map(|first| &first.site)),
+    ];
+    let listed = listed.into_iter().filter_map(|(key, site)| Some(Rule { key, site: site?.clone() }));
+    let decided: Vec<Rule> = listed.inspect(|rule| sites.set(rule.key, rule.site.clone())).collect();
+    if !decided.is_empty() {
+        policy.offered_by = decided;
     }
     policy.versions = match (versions.is_empty(), suites.is_empty()) {
         (true, true) => policy.versions,
@@ -125,6 +121,13 @@ fn lists(
         let with_group = |version: &Version| groups.iter().any(|group| group.value.is_of(*version));
         if let Some(version) = policy.versions.iter().find(|version| !with_group(version)) {
             return Err(section.invalid(span, format!("`tls.groups` has no group that `{}` knows", version.as_str())));
+        }
+    }
+    for Item { value, span, .. } in &groups {
+        if !policy.versions.iter().any(|version| value.is_of(*version)) {
+            let message =
+                format!("`{}` is a group of `{}`, which is not offered", value.as_str(), Version::Tls13.as_str());
+            return Err(section.invalid(span, message));
         }
     }
     policy.groups = match groups.is_empty() {

@@ -132,7 +132,7 @@ pub(super) const ROWS: &[Row] = &[
         "whole number",
         "`10`",
         Bounds::Said("0–50"),
-        "Redirects that one `open` or `read` of the source may follow.",
+        "Redirects that one `open` or `read` of the source, or one request to a registry for a manifest or blob, may follow.",
     ),
     row(
         "egress.proxy",
