@@ -13,6 +13,10 @@ use longshore_tests::program::{Ran, import};
 use longshore_tests::scratch::{Scratch, raw};
 use longshore_tests::script::{Handler, Script, streamed};
 use serde_json::json;
+use wasm_encoder::{
+    ComponentSection as _, ComponentSectionId, InstanceSection, MemorySection, MemoryType, Module, ModuleArg,
+    ModuleSection, RefType, TableSection, TableType,
+};
 
 const DISK: usize = 300_000;
 /// The most messages of one instance that are shown, and the most bytes of each (`engine/log.rs`).
@@ -194,5 +198,67 @@ fn every_row_of_the_table_has_its_test() {
         if let Some(code) = ends.strip_prefix('`').and_then(|rest| rest.split('`').next()) {
             assert!(errors.contains(&format!("`{code}`")), "{code} is no code");
         }
+    }
+}
+
+/// The component, and behind what it has so many instances of a core module. Sections of a component may stand in any order
+/// (Component Model, Binary.md), and an instance nobody uses is made all the same.
+fn with_instances(component: &[u8], module: &Module, instances: usize) -> Vec<u8> {
+    let mut bytes = component.to_vec();
+    let (mut at, mut modules) = (8, 0);
+    while at < bytes.len() {
+        let (id, mut size, mut shift) = (bytes[at], 0_usize, 0);
+        loop {
+            at += 1;
+            size |= usize::from(bytes[at] & 0x7f) << shift;
+            shift += 7;
+            if bytes[at] & 0x80 == 0 {
+                break;
+            }
+        }
+        at += 1 + size;
+        modules += u32::from(id == u8::from(ComponentSectionId::CoreModule));
+    }
+    ModuleSection(module).append_to_component(&mut bytes);
+    let mut section = InstanceSection::new();
+    for _ in 0..instances {
+        section.instantiate(modules, Vec::<(&str, ModuleArg)>::new());
+    }
+    section.append_to_component(&mut bytes);
+    bytes
+}
+
+#[test]
+fn more_instances_tables_and_memories_than_a_component_may_have() {
+    let place = Place::new();
+    let pass = fs::read(Fixture::FilterPass.path()).unwrap();
+    let (mut with_tables, mut with_memory) = (Module::new(), Module::new());
+    let mut tables = TableSection::new();
+    for _ in 0..20 {
+        let table =
+            TableType { element_type: RefType::FUNCREF, table64: false, minimum: 1, maximum: None, shared: false };
+        tables.table(table);
+    }
+    with_tables.section(&tables);
+    let mut memories = MemorySection::new();
+    memories.memory(MemoryType { minimum: 1, maximum: None, memory64: false, shared: false, page_size_log2: None });
+    with_memory.section(&memories);
+    let filter = place.scratch.text("filter-many.wasm");
+    let run = |module: &Module, instances| {
+        fs::write(&filter, with_instances(&pass, module, instances)).unwrap();
+        let (disk, to, size) =
+            (place.scratch.text("disk.raw"), format!("oci:{}", place.scratch.text("layout")), DISK.to_string());
+        import([&*disk, &*to, "--filter", &*filter, "--size", &*size, "--report", "-"])
+    };
+    for (what, module, few, many) in [
+        ("instance count", &Module::new(), 50, 101),
+        ("table count", &with_tables, 3, 6),
+        ("memory count", &with_memory, 10, 21),
+    ] {
+        let ran = place.nothing_is_left(Fixture::FilterPass, run(module, many), "component-trapped", what);
+        assert!(ran.stderr.contains("resource limit exceeded"), "{}", ran.stderr);
+        // Fewer are no fault.
+        run(module, few).done();
+        fs::remove_dir_all(place.scratch.path("layout")).unwrap();
     }
 }

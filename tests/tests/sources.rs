@@ -14,7 +14,7 @@ use longshore::policy::{Origin, Policy, Side, Site, Sited};
 use longshore::stages::{self, Disk, FetchGrant, SourceGrant};
 use longshore_tests::fixtures::Fixture;
 use longshore_tests::layers::{assert_layout_empty, pull};
-use longshore_tests::program::{Ran, finish, import, longshore};
+use longshore_tests::program::{MOST_OF_ITS_OWN, Ran, finish, import, longshore, watched_within};
 use longshore_tests::scratch::{Scratch, noise, raw, run};
 use longshore_tests::wire::{Act, Wire};
 
@@ -91,6 +91,34 @@ fn guarded(name: &'static str, value: &'static str) -> Wire {
 }
 
 #[test]
+fn heads_that_nobody_needs_are_not_kept() {
+    let field = "X-Nothing: here\r\n";
+    for (what, fields) in [
+        ("a few", field.repeat(100)),
+        ("many fields", field.repeat(200)),
+        ("a long one", format!("X-Long: {}\r\n", "x".repeat(1 << 20))),
+        ("one without end", format!("X-Long: {}", "x".repeat(8 << 20))),
+    ] {
+        let stage = Stage::new();
+        let wire = Wire::start(move |_| {
+            let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 512\r\n{fields}\r\n");
+            vec![Act::Say([head.as_bytes(), &[7; 512]].concat())]
+        });
+        let url = format!("http://{}/disk.raw", wire.host());
+        let mut command = longshore(["import", &*url, &*stage.to(), "--plain-http", &*wire.host()]);
+        let (ran, seen) = watched_within(&mut command, Duration::from_secs(60));
+        println!("{what}: {} MiB", seen.own_bytes >> 20);
+        if what == "a few" {
+            ran.done();
+        } else {
+            ran.failed(11, "source-invalid", &["message head is too large"]);
+            stage.assert_clean();
+        }
+        assert!(seen.own_bytes <= MOST_OF_ITS_OWN, "{what}: {} MiB", seen.own_bytes >> 20);
+    }
+}
+
+#[test]
 fn credentials_from_a_file_the_environment_or_the_url() {
     let stage = Stage::new();
     // porter:hunter2
@@ -132,7 +160,7 @@ fn credentials_from_a_file_the_environment_or_the_url() {
     // A failure shows no more than a success does.
     let closed = with_user.replace(&format!(":{}/", plain.rsplit_once(':').unwrap().1), ":1/");
     let ran = stage.import(&closed, &["--plain-http", "127.0.0.1:1", "-vv", "--report", "-"]);
-    let ran = ran.failed(10, "source-unreachable", &[]);
+    let ran = ran.failed(11, "source-invalid", &["message head is too large"]);
     for secret in ["hunter2", "porter", "signature"] {
         assert!(!format!("{}{}", ran.stdout, ran.stderr).contains(secret), "{}{}", ran.stdout, ran.stderr);
     }

@@ -476,6 +476,11 @@ mod tests {
         assert_eq!(refused(asked("https://a.example/", &[("x", "a\r\nb: c")])), Code::SourceInvalid);
         assert_eq!(refused(asked("https://a.example/", &[("x y", "a")])), Code::SourceInvalid);
         assert_eq!(refused(asked("https://a.example/", &[("x", "y"); 33])), Code::SourceInvalid);
+        // The bounds themselves are kept to the byte, over all fields together.
+        assert!(checked(asked("https://a.example/", &[("x", "y"); 32])).is_ok());
+        let long = "y".repeat(MAX_FIELDS.1 - 4);
+        assert!(checked(asked("https://a.example/", &[("ab", &long[1..]), ("cd", "e")])).is_ok());
+        assert_eq!(refused(asked("https://a.example/", &[("ab", &long), ("cd", "e")])), Code::SourceInvalid);
         let request = checked(asked("https://a.example/", &[("accept", "*/*")])).unwrap();
         assert_eq!(
             (&request.headers["accept"], &request.headers["accept-encoding"]),
