@@ -21,6 +21,7 @@ pub mod ranges;
 pub mod registry;
 pub mod scratch;
 pub mod script;
+pub mod serving;
 pub mod signer;
 pub mod sink;
 pub mod tls;

@@ -65,6 +65,7 @@ const PLACES: [(&[&str], &[&str]); 9] = [
             "pipeline/inspection.rs",
             "pipeline/process.rs",
             "registry/wire.rs",
+            "serve/document.rs",
             "registry/credentials.rs",
         ],
     ),

@@ -2,11 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use indicatif::HumanBytes;
-use tokio::runtime::Builder;
-use tokio::task::LocalSet;
 
 use super::args::Import;
 use super::color::Color;
@@ -87,18 +84,7 @@ fn finished<T>(
     flow: impl AsyncFn(&Plan, &Progress, Interrupted) -> Finished<T>,
 ) -> Result<Finished<T>> {
     shown.begin(plan, progress);
-    // One thread: download, digest and upload share the cache, and a second thread costs more CPU than it saves time.
-    let (parks, wakes) = (Arc::clone(&progress.idle), Arc::clone(&progress.idle));
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .on_thread_park(move || parks.parks())
-        .on_thread_unpark(move || wakes.wakes())
-        .build()
-        .map_err(|why| Error::internal(Stage::Plan, format!("there is no runtime: {why}")))?;
-    let finished = LocalSet::new().block_on(&runtime, carry_out(plan, progress, shown, flow));
-    // A read of standard input may still be blocked; nothing waits for it.
-    runtime.shutdown_background();
-    finished
+    pipeline::in_this_thread(progress, carry_out(plan, progress, shown, flow))?
 }
 
 async fn carry_out<T>(

@@ -22,6 +22,7 @@ mod plan;
 mod policy;
 mod probe;
 mod progress;
+mod serve;
 mod signals;
 mod size;
 mod source_fields;
@@ -53,6 +54,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (verbosity, color) = (args.verbosity(), args.color.decide());
     let done = match args.command {
         Command::Import(import) => import::run(&import, verbosity, color),
+        Command::Serve(serve) => {
+            messages::start_log(verbosity);
+            serve::run(&serve, verbosity, color)
+        }
         Command::Probe(probe) => {
             messages::start_log(verbosity);
             probe::run(&probe)

@@ -76,6 +76,9 @@ pub(super) async fn open_source(
         }
         Source::File(path) => SourceGrant { fetch: None, local: Some(LocalGrant::file(path)?) },
         Source::StandardInput => SourceGrant { fetch: None, local: Some(LocalGrant::standard_input(input.size)) },
+        Source::Upload(brought) => {
+            SourceGrant { fetch: None, local: Some(LocalGrant::brought(brought.clone(), input.size)) }
+        }
     };
     let scheme = input.source.scheme();
     let attempts = attempts(input, net);
@@ -106,7 +109,7 @@ pub(super) fn attempts(input: &Input, net: &Net) -> Attempts {
     let limits = &net.policy().limits;
     let most = match &input.source {
         Source::Http(_) | Source::Other(_) => limits.source_attempts,
-        Source::File(_) | Source::StandardInput => 1,
+        Source::File(_) | Source::StandardInput | Source::Upload(_) => 1,
     };
     Attempts { most, back_off: limits.source_back_off, total: limits.total }
 }

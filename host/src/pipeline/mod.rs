@@ -1,6 +1,7 @@
 //! The main job: `run.rs` is its flow. `probe.rs` is the part of it that only looks. Everything else here serves them.
 
 mod accepted;
+mod alone;
 mod artifact;
 mod checkpoint;
 mod checksum;
@@ -33,6 +34,7 @@ mod spent;
 mod sums;
 mod wrapper;
 
+pub use alone::in_this_thread;
 pub use artifact::Artifact;
 pub use checksum::{Checksum, Place};
 pub use checksum_file::ChecksumFile;
@@ -45,16 +47,21 @@ pub use import::{Finished, check, import};
 pub use inspect::{ImageAt, InspectPlan, inspect};
 pub use inspection::{Blob, DiskFound, INSPECTION_SCHEMA, InspectedImage, Inspection, PlatformFound};
 pub use interrupt::{Interrupt, Interrupted, interrupt};
-pub use ledger::unplanned;
+pub use ledger::{error_report, unplanned};
 pub use location::{Location, MalformedLocation};
+pub use naming::sanitised;
 pub use plan::{Choice, Chosen, Filters, ImageWishes, Input, Plan, REGISTRY_SCHEME, Source, SourceRegistry, Target};
 pub use probe::{ProbePlan, Probed, probe};
 pub use probed::{PROBE_SCHEMA, ProbeReport, ProbedDisk, ProbedSource, Readers};
-pub use report::{Report, SCHEMA};
+pub use report::{ErrorReport, Report, SCHEMA};
 pub use run::Imported;
 
 pub use crate::engine::{CachePlace, Compiler};
 pub use crate::net::check_tls;
+
+/// A disk that is brought while it is imported, as [`Source`] takes it, and the end where it is brought.
+pub use crate::stages::Brought;
+pub use crate::stream::{Bringer, NobodyTakes, incoming};
 
 /// Credentials for a registry, as [`Plan`] takes them.
 pub use crate::registry::Credentials;

@@ -11,6 +11,7 @@ use crate::error::{Error, Result, Stage};
 use crate::net::{SourceFields, redacted};
 use crate::oci::{MediaTypes, Platform, Repository, Tag};
 use crate::policy::{ComponentOrigin, Egress, Origin, Policy, ProbeName};
+use crate::stages::Brought;
 
 /// One import.
 #[derive(Clone, Debug)]
@@ -102,6 +103,8 @@ pub enum Source {
     File(PathBuf),
     /// Standard input.
     StandardInput,
+    /// What a client sends us.
+    Upload(Brought),
     /// Something that a chosen source component knows.
     Other(Location),
 }
@@ -190,7 +193,7 @@ impl Source {
     pub fn scheme(&self) -> &str {
         match self {
             Self::Http(url) => url.scheme(),
-            Self::File(_) | Self::StandardInput => "file",
+            Self::File(_) | Self::StandardInput | Self::Upload(_) => "file",
             Self::Other(location) => location.scheme(),
         }
     }
@@ -201,7 +204,7 @@ impl Source {
         match self {
             Self::Http(url) => url.to_string(),
             Self::File(path) => path.display().to_string(),
-            Self::StandardInput => "-".to_owned(),
+            Self::StandardInput | Self::Upload(_) => "-".to_owned(),
             Self::Other(location) => location.as_typed().to_owned(),
         }
     }
@@ -213,6 +216,7 @@ impl Source {
             Self::Http(url) => redacted(url),
             Self::File(path) => path.display().to_string(),
             Self::StandardInput => "standard input".to_owned(),
+            Self::Upload(_) => "the upload".to_owned(),
             Self::Other(location) => location.shown(),
         }
     }
@@ -226,7 +230,7 @@ impl Source {
             Self::Http(url) => Origin::of(url)
                 .map(Some)
                 .map_err(|why| Error::internal(Stage::Plan, format!("{}: {why}", redacted(url)))),
-            Self::File(_) | Self::StandardInput => Ok(None),
+            Self::File(_) | Self::StandardInput | Self::Upload(_) => Ok(None),
             Self::Other(location) => Ok(location.origin(egress)),
         }
     }

@@ -1,5 +1,6 @@
 //! The stages: what a component exports, as a step of the host's flow.
 
+mod brought;
 mod compressor;
 mod crew;
 mod failure;
@@ -13,6 +14,7 @@ mod source;
 mod through;
 mod wasi_http;
 
+pub use brought::Brought;
 pub use compressor::{Compressor, MAX_INSTANCES};
 pub use filter::{Filtered, filter};
 pub use framing::{Entry, FramedLayer, frame};
