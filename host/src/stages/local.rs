@@ -14,7 +14,6 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 use wasmtime::component::{Access, FutureReader, StreamReader};
 
-use super::brought::{Brought, BroughtBytes};
 use super::fetch::{Nothing, SourceView};
 use super::source::SourceState;
 use crate::bindings::{Failure, local};
@@ -37,7 +36,6 @@ pub struct LocalGrant {
 enum Input {
     Opened(Opened),
     Standard { taken: Arc<AtomicBool> },
-    Brought(Brought),
 }
 
 /// A file or device, open for reading and never for anything else.
@@ -87,12 +85,6 @@ impl LocalGrant {
         Self { input: Input::Standard { taken: Arc::default() }, size }
     }
 
-    /// What somebody brings while it is read, with its size if that is known.
-    #[must_use]
-    pub const fn brought(brought: Brought, size: Option<u64>) -> Self {
-        Self { input: Input::Brought(brought), size }
-    }
-
     /// Whether it is a block device.
     pub(super) const fn is_device(&self) -> bool {
         matches!(&self.input, Input::Opened(Opened { revision: None, .. }))
@@ -101,7 +93,7 @@ impl LocalGrant {
     fn revision(&self) -> Option<String> {
         match &self.input {
             Input::Opened(opened) => opened.revision.clone(),
-            Input::Standard { .. } | Input::Brought(_) => None,
+            Input::Standard { .. } => None,
         }
     }
 
@@ -111,7 +103,7 @@ impl LocalGrant {
         length: Option<u64>,
         pulse: &Pulse,
         outcome: Sender,
-    ) -> Result<Opening, (Failure, Sender)> {
+    ) -> Result<LocalBytes, (Failure, Sender)> {
         let (reader, end) = match &self.input {
             Input::Opened(opened) => {
                 let size = opened.size;
@@ -129,15 +121,8 @@ impl LocalGrant {
                 }
                 (Reader::Standard, length)
             }
-            Input::Brought(brought) => {
-                let Some(incoming) = brought.take().filter(|_| offset == 0) else {
-                    let words = "the upload can be read once, from its start".to_owned();
-                    return Err((Failure::Gone(words), outcome));
-                };
-                return Ok(Opening::Brought(BroughtBytes::new(incoming, length, pulse, outcome)));
-            }
         };
-        Ok(Opening::Local(LocalBytes {
+        Ok(LocalBytes {
             reader,
             offset,
             end,
@@ -146,7 +131,7 @@ impl LocalGrant {
             pulse: pulse.clone(),
             helping: None,
             waiting: Waiting::new(WaitsFor::DiskReads),
-        }))
+        })
     }
 }
 
@@ -190,13 +175,7 @@ fn revision(metadata: &Metadata) -> String {
     format!("{:x}-{:x}-{:x}.{:09}", metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
-/// What a read of it brings.
-enum Opening {
-    Local(LocalBytes),
-    Brought(BroughtBytes),
-}
-
-pub(super) type Sender = oneshot::Sender<Result<(), Failure>>;
+type Sender = oneshot::Sender<Result<(), Failure>>;
 
 #[derive(Clone)]
 enum Reader {
@@ -348,8 +327,7 @@ impl local::HostWithStore<StoreState<SourceState>> for SourceView {
             None => Err((Failure::Denied("no file was granted to this component".to_owned()), sender)),
         };
         let stream = match opened {
-            Ok(Opening::Local(bytes)) => HostStream::new(bytes),
-            Ok(Opening::Brought(bytes)) => HostStream::new(bytes),
+            Ok(bytes) => HostStream::new(bytes),
             Err((failure, sender)) => {
                 let _ = sender.send(Err(failure));
                 HostStream::new(Nothing)
