@@ -379,9 +379,7 @@ pub fn unplanned(error: &Error, progress: &Progress) -> Report {
     }
 }
 
-/// An error as reports have it.
-#[must_use]
-pub fn error_report(error: &Error) -> ErrorReport {
+pub(super) fn error_report(error: &Error) -> ErrorReport {
     ErrorReport {
         code: error.code().as_str(),
         exit: error.code().exit(),
