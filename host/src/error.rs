@@ -73,6 +73,8 @@ codes! {
     SourceLengthUnknown = "source-length-unknown", 11, Content, No;
     /// The source has another length than was announced or demanded.
     SourceLengthMismatch = "source-length-mismatch", 11, Content, No;
+    /// The source is larger than whoever takes it in accepts.
+    SourceTooLarge = "source-too-large", 11, Content, No;
     /// The source changed while it was read.
     SourceChanged = "source-changed", 11, Content, Yes;
     /// The source contradicts itself.

@@ -13,6 +13,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`cli`] | arguments as typed, the plan as resolved, messages and progress |
+//! | [`serve`] | disks that clients upload; health and metrics |
 //! | [`doctor`] | what this machine and these peers can do |
 //! | [`pipeline`] | the flow; the only place where stages and registry meet |
 //! | [`stages`] | what a component exports, as a step of the host's flow |
@@ -51,6 +52,7 @@ pub mod oci;
 pub mod pipeline;
 pub mod policy;
 pub mod registry;
+pub mod serve;
 pub mod stages;
 pub mod stream;
 pub mod tls;

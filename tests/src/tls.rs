@@ -106,6 +106,24 @@ impl Authority {
         self.issue(name, params)
     }
 
+    /// The same with a DNS name besides its common name.
+    pub fn client_called(&self, name: &str, dns: &str) -> Pair {
+        let mut params = CertificateParams::new(vec![dns.to_owned()]).expect("parameters");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(&format!("{name} called {dns}"), params)
+    }
+
+    /// A certificate for a client that was valid in the year 2000.
+    pub fn expired_client(&self, name: &str) -> Pair {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(2000, 12, 31);
+        self.issue(&format!("{name} expired"), params)
+    }
+
     /// What a scripted server speaks TLS with.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -2,10 +2,10 @@
 
 #![allow(rustdoc::broken_intra_doc_links, reason = "these are help texts, where brackets mean what may be left out")]
 
-mod export;
-
-use std::num::NonZeroU64;
+use std::net::SocketAddr;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -14,8 +14,6 @@ use super::color::ColorWhen;
 use super::progress::Verbosity;
 use super::size;
 use crate::pipeline::SourceConnections;
-
-pub(super) use export::Export;
 
 /// Where help has the flags that every command takes.
 const GENERAL: &str = "General options";
@@ -59,15 +57,15 @@ pub(super) enum Command {
     ///
     /// Prints `repository@digest` once the image is verified and tagged.
     Import(Box<Import>),
+    /// Takes disks in that clients upload over HTTP, and imports each as it comes.
+    ///
+    /// Prints `repository@digest` of each image that is verified and tagged. Ends at SIGTERM or SIGINT, behind the uploads that
+    /// run; docs/serve.md has what clients send and get.
+    Serve(Box<Serve>),
     /// Says what a disk is: format, virtual size, hazards. Reads only what it must.
     ///
     /// Prints the verdict, and ends with exit code 11 where an import would refuse the disk.
     Probe(Box<Probe>),
-    /// Brings the disk of a container disk back out of a registry or an OCI image layout, verified.
-    ///
-    /// Nothing stands under FILE that was not verified. What was written to a device or to standard output cannot be taken
-    /// back: there the exit code says whether it is the disk.
-    Export(Box<Export>),
     /// Says what an image in a registry or an OCI image layout has: disk, sizes, labels, digests.
     ///
     /// Every document is verified against its digest; of the layers only the beginning is read.
@@ -160,6 +158,38 @@ pub(super) struct Import {
     pub(super) from: From,
     /// docker://host[:port]/repository[:tag], the same without docker://, or oci:DIR[:tag].
     pub(super) destination: String,
+    #[command(flatten)]
+    pub(super) making: Making,
+    /// Checksum file that has an entry for the last segment of SOURCE: a URL, a path or file://…. May be repeated.
+    ///
+    /// In the format of sha256sum or of BSD (ALGO (name) = HEX), at most 1 MiB. Exactly one entry must be for that name.
+    #[arg(long, value_name = "URL")]
+    pub(super) checksum_file: Vec<String>,
+    /// Connections that bring the disk at once, for long ways that one does not fill: 1 to 16. Needs a source with ranges.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(super) source_connections: SourceConnections,
+    /// Only find out whether it could succeed: permission to push, source, lengths, TLS. No byte of the disk moves.
+    #[arg(long)]
+    pub(super) check: bool,
+    /// File that keeps what the same command needs to go on after a crash. It is removed once the image stands.
+    ///
+    /// Needs a source with ranges and a registry. The file is only for its owner: it says where the upload stands.
+    #[arg(long, value_name = "FILE", conflicts_with = "check")]
+    pub(super) checkpoint: Option<PathBuf>,
+    /// Write the report there, on failure too; - prints it instead of the reference.
+    #[arg(long, value_name = "FILE|-")]
+    pub(super) report: Option<PathBuf>,
+    /// How progress is shown.
+    #[arg(long, value_enum, default_value_t = ProgressKind::Auto, value_name = "KIND")]
+    pub(super) progress: ProgressKind,
+    /// Where --progress json goes instead of standard error: the number of a descriptor that is open for writing.
+    #[arg(long, value_name = "N")]
+    pub(super) progress_fd: Option<i32>,
+}
+
+/// How a disk becomes an image.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Making {
     /// Name of the disk in the image [default: last segment of SOURCE, or disk.img].
     #[arg(long, value_name = "FILE")]
     pub(super) name: Option<String>,
@@ -168,20 +198,9 @@ pub(super) struct Import {
     /// ALGO is md5, sha1, sha256, sha512, streebog256 or streebog512. Every one must match before anything is committed.
     #[arg(long, value_name = "[disk:]ALGO:HEX")]
     pub(super) checksum: Vec<String>,
-    /// Checksum file that has an entry for the last segment of SOURCE: a URL, a path or file://…. May be repeated.
-    ///
-    /// In the format of sha256sum or of BSD (ALGO (name) = HEX), at most 1 MiB. Exactly one entry must be for that name.
-    #[arg(long, value_name = "URL")]
-    pub(super) checksum_file: Vec<String>,
     /// Format that the disk must have, as the probe names it; another ends the run before the disk is sent.
     #[arg(long, value_name = "EXPECTED")]
     pub(super) format: Option<String>,
-    /// Connections that bring the disk at once, for long ways that one does not fill: 1 to 16. Needs a source with ranges.
-    #[arg(long, value_name = "N", default_value = "1")]
-    pub(super) source_connections: SourceConnections,
-    /// Only find out whether it could succeed: permission to push, source, lengths, TLS. No byte of the disk moves.
-    #[arg(long)]
-    pub(super) check: bool,
     /// Bytes per second that the transfer does not exceed, on either side: a number, or one with KiB, MiB or GiB.
     ///
     /// Nothing bursts beyond what the rate gives in 50 ms. The report then names it as what limited the transfer.
@@ -196,11 +215,6 @@ pub(super) struct Import {
     /// The most bytes that the spool may take: a number, or one with KiB, MiB, GiB or TiB. A larger disk is refused.
     #[arg(long, value_name = "SIZE", value_parser = size::bytes, requires = "spool")]
     pub(super) spool_max: Option<u64>,
-    /// File that keeps what the same command needs to go on after a crash. It is removed once the image stands.
-    ///
-    /// Needs a source with ranges and a registry. The file is only for its owner: it says where the upload stands.
-    #[arg(long, value_name = "FILE", conflicts_with = "check")]
-    pub(super) checkpoint: Option<PathBuf>,
     /// Another tag. May be repeated.
     #[arg(long)]
     pub(super) tag: Vec<String>,
@@ -233,15 +247,64 @@ pub(super) struct Import {
     /// Credentials for the registry, in docker's config.json format. Credential helpers that it names are asked.
     #[arg(long, value_name = "FILE")]
     pub(super) auth_file: Option<PathBuf>,
-    /// Write the report there, on failure too; - prints it instead of the reference.
-    #[arg(long, value_name = "FILE|-")]
-    pub(super) report: Option<PathBuf>,
-    /// How progress is shown.
-    #[arg(long, value_enum, default_value_t = ProgressKind::Auto, value_name = "KIND")]
-    pub(super) progress: ProgressKind,
-    /// Where --progress json goes instead of standard error: the number of a descriptor that is open for writing.
-    #[arg(long, value_name = "N")]
-    pub(super) progress_fd: Option<i32>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Serve {
+    /// docker://host[:port]/repository[:tag], the same without docker://, or oci:DIR[:tag].
+    pub(super) destination: String,
+    #[command(flatten)]
+    pub(super) making: Making,
+    /// Where clients connect.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8444")]
+    pub(super) listen: SocketAddr,
+    /// Where /healthz, /readyz and /metrics are served besides, without TLS and without a token.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(super) health_listen: Option<SocketAddr>,
+    /// The listener's certificate, with what leads from it to its CA, in PEM form.
+    #[arg(long, value_name = "FILE", requires = "tls_key", required_unless_present = "without_tls")]
+    pub(super) tls_cert: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(super) tls_key: Option<PathBuf>,
+    /// Listen without TLS: disks and the token can be read and changed on the way.
+    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"])]
+    pub(super) without_tls: bool,
+    /// Clients must present a certificate that one of these has issued: a PEM file or a directory of them. May be repeated.
+    #[arg(long, value_name = "FILE|DIR", requires = "tls_cert")]
+    pub(super) client_ca: Vec<PathBuf>,
+    /// Name that the client's certificate must have, as a common name, DNS name or URI; of several, one. May be repeated.
+    #[arg(long, value_name = "NAME", requires = "client_ca")]
+    pub(super) client_name: Vec<String>,
+    /// File with the bearer token that requests must have: 16 to 4096 letters, digits and -._~+/=, on one line.
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+    /// Take disks from whoever connects: neither a token nor a client certificate is asked for.
+    #[arg(long, conflicts_with_all = ["token_file", "client_ca"])]
+    pub(super) anonymous: bool,
+    /// Uploads that run at the same time. More than one needs --client-tags.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(super) uploads: NonZeroUsize,
+    /// Clients name the tag of their image, in the place of DESTINATION's.
+    #[arg(long)]
+    pub(super) client_tags: bool,
+    /// The most bytes of an upload, as they are sent: a number, or one with KiB, MiB, GiB or TiB.
+    #[arg(long, value_name = "SIZE", value_parser = size::bytes)]
+    pub(super) max_size: Option<u64>,
+    /// How long uploads may go on after the first signal; the second one ends them at once.
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
+    pub(super) drain: Duration,
+    /// Take one upload in, and end as its import ends.
+    #[arg(long)]
+    pub(super) once: bool,
+    /// Folder into which the report of each upload is written, as ID.json, on failure too.
+    #[arg(long, value_name = "DIR")]
+    pub(super) reports: Option<PathBuf>,
+    /// Probe component: a built-in name, a file or docker://host/repository@sha256:….
+    #[arg(long, value_name = "SPEC")]
+    pub(super) probe: Option<String>,
+    #[command(flatten)]
+    pub(super) policy: PolicyFlags,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -318,7 +381,7 @@ pub(super) struct From {
 }
 
 /// What is allowed.
-#[derive(Debug, ClapArgs)]
+#[derive(Clone, Debug, ClapArgs)]
 pub(super) struct PolicyFlags {
     /// Policy document [default: LONGSHORE_POLICY, else /etc/longshore/policy.toml, else what is built in].
     #[arg(long, value_name = "FILE")]

@@ -5,10 +5,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::args::Serve;
 use super::auth;
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Repository;
-use crate::policy::{Authority, ClientIdentity, Files, FlagIdentity, Policy, Side, Site, TrustAnchor};
+use crate::policy::{
+    Authority, ClientDemand, ClientIdentity, Files, FlagIdentity, ListenerTls, Policy, Side, Site, TrustAnchor,
+};
 
 /// The most bytes of a file of certificates or of a key: a store of all public authorities has a quarter of one MiB.
 const MAX_FILE: u64 = 4 << 20;
@@ -68,15 +71,30 @@ fn beside(path: &str, site: &Site) -> PathBuf {
 
 /// The certificates that `--ca` names: files, and every `.pem`, `.crt` and `.cer` file of folders.
 pub(super) fn anchors(paths: &[PathBuf]) -> Result<Vec<TrustAnchor>> {
+    anchors_of(paths, "--ca")
+}
+
+fn anchors_of(paths: &[PathBuf], flag: &'static str) -> Result<Vec<TrustAnchor>> {
     let (mut anchors, mut left) = (Vec::new(), MAX_ALL);
     for path in paths {
-        let found = read_anchors(path, &Site::Flag("--ca"), &mut left).map_err(|why| {
+        let found = read_anchors(path, &Site::Flag(flag), &mut left).map_err(|why| {
             let message = format!("the certificates in `{}` cannot be read: {why}", path.display());
             Error::new(Code::LocalFile, Stage::Plan, message).caused_by(why)
         })?;
         anchors.extend(found);
     }
     Ok(anchors)
+}
+
+/// TLS of a listener: its certificate and key, and what it demands of clients.
+pub(super) fn listener(serve: &Serve) -> Result<Option<ListenerTls>> {
+    let (Some(certificate), Some(key)) = (&serve.tls_cert, &serve.tls_key) else { return Ok(None) };
+    let identity = identity(certificate, key, "listener", "--tls-cert")?;
+    let clients = match &serve.client_ca[..] {
+        [] => None,
+        paths => Some(ClientDemand { anchors: anchors_of(paths, "--client-ca")?, names: serve.client_name.clone() }),
+    };
+    Ok(Some(ListenerTls { identity, clients }))
 }
 
 /// The client certificates of `--cert` and `--key`, which belong together by their host. Without a host they are for the
@@ -101,7 +119,7 @@ pub(super) fn identities(
         if identities.iter().any(|other| other.host == host && other.side == side) {
             return Err(usage(format!("there is more than one `--cert` for {host}")));
         }
-        identities.push(FlagIdentity { host, side, identity: identity(&certificate, &key.1)? });
+        identities.push(FlagIdentity { host, side, identity: identity(&certificate, &key.1, "client", "--cert")? });
     }
     match keys.pop_front() {
         Some((host, _)) => {
@@ -112,7 +130,7 @@ pub(super) fn identities(
     }
 }
 
-fn identity(certificate: &Path, key: &Path) -> Result<ClientIdentity> {
+fn identity(certificate: &Path, key: &Path, whose: &str, flag: &'static str) -> Result<ClientIdentity> {
     let read = |what: &str, path: &Path| {
         auth::read(path, MAX_FILE).map_err(|why| {
             let message = format!("the {what} in `{}` cannot be read: {why}", path.display());
@@ -121,10 +139,10 @@ fn identity(certificate: &Path, key: &Path) -> Result<ClientIdentity> {
     };
     Ok(ClientIdentity {
         certificate_file: certificate.display().to_string(),
-        certificate: read("client certificate", certificate)?,
+        certificate: read(&format!("{whose} certificate"), certificate)?,
         key_file: key.display().to_string(),
-        key: read("key of the client certificate", key)?,
-        site: Site::Flag("--cert"),
+        key: read(&format!("key of the {whose} certificate"), key)?,
+        site: Site::Flag(flag),
     })
 }
 

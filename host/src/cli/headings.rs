@@ -5,7 +5,7 @@ use clap::{Arg, Command, CommandFactory as _};
 use super::args::Args;
 
 /// Headings, and the flags under them. A flag that is nowhere stands under clap's own.
-const HEADINGS: [(&str, &[&str]); 5] = [
+const HEADINGS: [(&str, &[&str]); 6] = [
     (
         "Reading the disk",
         &[
@@ -26,7 +26,26 @@ const HEADINGS: [(&str, &[&str]); 5] = [
     ("What the disk must be", &["checksum", "checksum-file", "format"]),
     ("The image", &["name", "tag", "label", "annotation", "media-types", "owner", "platform", "framing", "compressor"]),
     ("Policy and trust", &["policy", "ca", "cert", "key", "auth-file", "plain-http"]),
-    ("What is told", &["report", "progress", "progress-fd", "json"]),
+    (
+        "Listening",
+        &[
+            "listen",
+            "health-listen",
+            "tls-cert",
+            "tls-key",
+            "without-tls",
+            "client-ca",
+            "client-name",
+            "token-file",
+            "anonymous",
+            "uploads",
+            "client-tags",
+            "max-size",
+            "drain",
+            "once",
+        ],
+    ),
+    ("What is told", &["report", "reports", "progress", "progress-fd", "json"]),
 ];
 
 /// The command line.
@@ -57,8 +76,8 @@ mod tests {
         let mut command = command();
         command.clone().debug_assert();
         let help = command.find_subcommand_mut("import").unwrap().render_long_help().to_string();
-        let flags = ["--size", "--checksum ", "--tag", "--policy", "--report"];
-        for ((heading, _), flag) in [0, 1, 2, 3, 4].map(|at| (HEADINGS[at], flags[at])) {
+        let flags = ["--size", "--checksum ", "--tag", "--policy", "--listen", "--report"];
+        for ((heading, _), flag) in [0, 1, 2, 3, 5].map(|at| (HEADINGS[at], flags[at])) {
             let (_, section) =
                 help.split_once(&format!("\n{heading}:\n")).unwrap_or_else(|| panic!("{heading}: {help}"));
             let end = section.find(":\n      -").unwrap_or(section.len());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::args::Import;
+use super::args::Making;
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::{MediaTypes, Platform, label};
 use crate::pipeline::ImageWishes;
@@ -13,13 +13,13 @@ const OWNER: (u32, u32) = (107, 107);
 const MAX_BYTES: usize = 1 << 20;
 
 /// Reads the flags.
-pub(super) fn wishes(import: &Import) -> Result<ImageWishes> {
-    let media_types: MediaTypes = import.media_types.parse().map_err(|why| usage(format!("--media-types: {why}")))?;
-    let labels = pairs("--label", &import.label)?;
+pub(super) fn wishes(making: &Making) -> Result<ImageWishes> {
+    let media_types: MediaTypes = making.media_types.parse().map_err(|why| usage(format!("--media-types: {why}")))?;
+    let labels = pairs("--label", &making.label)?;
     if let Some(ours) = label::ALL.iter().find(|ours| labels.contains_key(**ours)) {
         return Err(usage(format!("--label: `{ours}` says what the disk is, and longshore sets it")));
     }
-    let annotations = pairs("--annotation", &import.annotation)?;
+    let annotations = pairs("--annotation", &making.annotation)?;
     if media_types == MediaTypes::Docker && !annotations.is_empty() {
         return Err(usage("--annotation: Docker's manifests have no annotations".to_owned())
             .hint("use --label, or --media-types oci"));
@@ -28,8 +28,8 @@ pub(super) fn wishes(import: &Import) -> Result<ImageWishes> {
         media_types,
         labels,
         annotations,
-        owner: import.owner.as_deref().map_or(Ok(OWNER), owner)?,
-        platform: import.platform.as_deref().map_or_else(|| Ok(Platform::linux_amd64()), platform)?,
+        owner: making.owner.as_deref().map_or(Ok(OWNER), owner)?,
+        platform: making.platform.as_deref().map_or_else(|| Ok(Platform::linux_amd64()), platform)?,
     })
 }
 
@@ -91,7 +91,7 @@ mod tests {
     fn read(arguments: &[&str]) -> Result<ImageWishes> {
         let all = ["longshore", "import", "disk.raw", "oci:out"].iter().chain(arguments);
         let Command::Import(import) = Args::try_parse_from(all).unwrap().command else { panic!() };
-        wishes(&import)
+        wishes(&import.making)
     }
 
     #[test]

@@ -2,20 +2,17 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use indicatif::HumanBytes;
-use tokio::runtime::Builder;
-use tokio::task::LocalSet;
 
 use super::args::Import;
 use super::color::Color;
-use super::progress::{Ended, Shown, Verbosity, rate, shown, warnings};
+use super::progress::{Shown, Verbosity, rate, shown, warnings};
 use super::signals::signals;
 use super::{messages, plan};
 use crate::error::{Code, Error, Result, Stage};
 use crate::observe::{Culprit, Progress};
-use crate::pipeline::{self, BottleneckReport, ConnectionReport, Finished, Imported, Interrupted, Plan, Report};
+use crate::pipeline::{self, Finished, Imported, Interrupted, Plan, Report};
 
 /// The file name that means standard output.
 const STANDARD_OUTPUT: &str = "-";
@@ -28,25 +25,12 @@ pub(super) fn run(import: &Import, verbosity: Verbosity, color: Color) -> Result
     }
     let progress = Progress::start();
     let done = if import.check {
-        checked(import, &progress, &shown).map(|()| Ended::Checked)
+        checked(import, &progress, &shown).map(|()| None)
     } else {
-        imported(import, &progress, &shown).map(|imported| Ended::Done(Some(imported.reference())))
+        imported(import, &progress, &shown).map(Some)
     };
-    ended(shown, &progress, done)
-}
-
-/// Tells whoever follows how it ended.
-pub(super) fn ended(shown: Shown, progress: &Progress, done: Result<Ended>) -> Result<()> {
-    match done {
-        Ok(ended) => {
-            shown.end(progress, Ok(ended));
-            Ok(())
-        }
-        Err(error) => {
-            shown.end(progress, Err(&error));
-            Err(error)
-        }
-    }
+    shown.end(&progress, done.as_ref().map(Option::as_ref));
+    done.map(|_| ())
 }
 
 /// Finds out whether the import could succeed.
@@ -70,7 +54,7 @@ fn imported(import: &Import, progress: &Progress, shown: &Shown) -> Result<Impor
             summary(&report, progress);
         }
         warnings(progress);
-        limited(report.bottleneck.as_ref());
+        limited(&report);
     }
     let imported = outcome?;
     // The image stands there, whatever becomes of the words about it.
@@ -92,58 +76,38 @@ fn planned(import: &Import, progress: &Progress) -> Result<Plan> {
     })
 }
 
-/// Carries out `flow` of an import.
+/// Carries out `flow` in a runtime of its own.
 fn finished<T>(
     plan: &Plan,
     progress: &Progress,
     shown: &Shown,
     flow: impl AsyncFn(&Plan, &Progress, Interrupted) -> Finished<T>,
 ) -> Result<Finished<T>> {
-    let (source, destination) = (plan.input.source.shown(), plan.target.shown());
-    shown.begin(&source, &destination, progress);
-    let left = format!("perhaps an unfinished upload in {destination}");
-    carried_out(progress, shown, &left, async |interrupted| flow(plan, progress, interrupted).await)
+    shown.begin(plan, progress);
+    pipeline::in_this_thread(progress, carry_out(plan, progress, shown, flow))?
 }
 
-/// Carries out a flow in a runtime of its own. A second signal leaves `left` behind.
-pub(super) fn carried_out<T>(
+async fn carry_out<T>(
+    plan: &Plan,
     progress: &Progress,
     shown: &Shown,
-    left: &str,
-    flow: impl AsyncFnOnce(Interrupted) -> T,
-) -> Result<T> {
-    // One thread: download, digest and upload share the cache, and a second thread costs more CPU than it saves time.
-    let (parks, wakes) = (Arc::clone(&progress.idle), Arc::clone(&progress.idle));
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .on_thread_park(move || parks.parks())
-        .on_thread_unpark(move || wakes.wakes())
-        .build()
-        .map_err(|why| Error::internal(Stage::Plan, format!("there is no runtime: {why}")))?;
-    let finished = LocalSet::new().block_on(&runtime, async {
-        let (interrupt, interrupted) = pipeline::interrupt();
-        let signals = signals(interrupt)?;
-        tokio::select! {
-            // What is finished is finished, whatever arrives with it.
-            biased;
-            finished = flow(interrupted) => Ok(finished),
-            error = signals => Err(error.left(left)),
-            () = shown.follow(progress) => Err(Error::internal(Stage::Plan, "a task that never ends has ended")),
-        }
-    });
-    // A read of standard input may still be blocked; nothing waits for it.
-    runtime.shutdown_background();
-    finished
+    flow: impl AsyncFn(&Plan, &Progress, Interrupted) -> Finished<T>,
+) -> Result<Finished<T>> {
+    let (interrupt, interrupted) = pipeline::interrupt();
+    let signals = signals(interrupt)?;
+    tokio::select! {
+        // What is finished is finished, whatever arrives with it.
+        biased;
+        finished = flow(plan, progress, interrupted) => Ok(finished),
+        error = signals => Err(error.left(format!("perhaps an unfinished upload in {}", plan.target.shown()))),
+        () = shown.follow(progress) => Err(Error::internal(Stage::Plan, "a task that never ends has ended")),
+    }
 }
 
 fn write_report(path: Option<&Path>, report: &Report) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
-    write_text(path, serde_json::to_string_pretty(report))
-}
-
-/// Writes a report there.
-pub(super) fn write_text(path: &Path, text: serde_json::Result<String>) -> Result<()> {
-    let text = text.map_err(|why| Error::internal(Stage::Report, format!("the report cannot be written: {why}")))?;
+    let text = serde_json::to_string_pretty(report)
+        .map_err(|why| Error::internal(Stage::Report, format!("the report cannot be written: {why}")))?;
     if path == Path::new(STANDARD_OUTPUT) {
         return messages::data(&text);
     }
@@ -154,9 +118,9 @@ pub(super) fn write_text(path: &Path, text: serde_json::Result<String>) -> Resul
 }
 
 /// What limited the transfer, of one that failed too: perhaps that is why.
-pub(super) fn limited(bottleneck: Option<&BottleneckReport>) {
+fn limited(report: &Report) {
     let told = |culprit: &str| culprit != Culprit::Nothing.as_str();
-    let Some(bottleneck) = bottleneck.filter(|bottleneck| told(bottleneck.culprit)) else { return };
+    let Some(bottleneck) = report.bottleneck.as_ref().filter(|bottleneck| told(bottleneck.culprit)) else { return };
     let line = format!("bottleneck: {}: {}", bottleneck.culprit, bottleneck.evidence);
     messages::line(&messages::harmless(&line));
     messages::line(&messages::harmless(&format!("  advice: {}", bottleneck.advice)));
@@ -186,7 +150,7 @@ fn summary(report: &Report, progress: &Progress) {
         ));
     }
     warned(report, progress);
-    connected(&report.connections);
+    connected(report);
 }
 
 /// What a check found, for people.
@@ -214,7 +178,7 @@ fn check_summary(report: &Report, progress: &Progress) {
     };
     messages::line(&format!("destination: lets us push{chunks}"));
     warned(report, progress);
-    connected(&report.connections);
+    connected(report);
 }
 
 fn warned(report: &Report, progress: &Progress) {
@@ -224,8 +188,8 @@ fn warned(report: &Report, progress: &Progress) {
     warnings(progress);
 }
 
-pub(super) fn connected(connections: &[ConnectionReport]) {
-    for connection in connections {
+fn connected(report: &Report) {
+    for connection in &report.connections {
         let tls = connection.tls.as_ref().map_or_else(
             || "plain HTTP".to_owned(),
             |tls| {

@@ -47,7 +47,9 @@ pub(super) fn source(text: &str) -> Result<(Source, Option<SourceCredentials>)> 
         }
         REGISTRY_SCHEME => {
             let reference = reference(text, "expected docker://host[:port]/repository[:tag|@digest]")?;
-            Ok((in_registry(&reference)?, None))
+            let location =
+                Location::parse(&api(&reference)).map_err(|why| usage(format!("SOURCE cannot be used: {why}")))?;
+            Ok((Source::Other(location), None))
         }
         _ => match Location::parse(text) {
             Ok(location) => Ok((Source::Other(location), None)),
@@ -137,12 +139,6 @@ pub(super) fn source_repository(text: &str) -> Result<Option<Repository>> {
         return Ok(None);
     }
     reference(text, "").map(|reference| Some(reference.repository))
-}
-
-/// The disk of an image in a registry.
-pub(super) fn in_registry(reference: &Reference) -> Result<Source> {
-    let location = Location::parse(&api(reference)).map_err(|why| usage(format!("SOURCE cannot be used: {why}")))?;
-    Ok(Source::Other(location))
 }
 
 /// A reference as a source component is told: with the host that is asked.

@@ -10,7 +10,6 @@ mod component;
 mod credential_helper;
 mod doctor;
 mod env;
-mod export;
 mod headings;
 mod image;
 mod import;
@@ -23,6 +22,7 @@ mod plan;
 mod policy;
 mod probe;
 mod progress;
+mod serve;
 mod signals;
 mod size;
 mod source_fields;
@@ -54,7 +54,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (verbosity, color) = (args.verbosity(), args.color.decide());
     let done = match args.command {
         Command::Import(import) => import::run(&import, verbosity, color),
-        Command::Export(export) => export::run(&export, verbosity, color),
+        Command::Serve(serve) => {
+            messages::start_log(verbosity);
+            serve::run(&serve, verbosity, color)
+        }
         Command::Probe(probe) => {
             messages::start_log(verbosity);
             probe::run(&probe)

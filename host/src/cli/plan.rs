@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use super::args::{From, Import, Inspect, Probe};
+use super::args::{From, Import, Inspect, Making, Probe, Serve};
 use super::locate::{self, Destination};
 use super::source_fields::{source_fields, source_options};
 use super::{auth, env, image, policy};
@@ -11,12 +11,14 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Tag;
 use crate::pipeline::{
     Artifact, Choice, Chosen, Compiler, Credentials, Filters, ImageAt, Input, InspectPlan, Plan, ProbePlan, Source,
-    SourceRegistry, Target, built_in_schemes, source_for,
+    SourceConnections, SourceRegistry, Target, built_in_schemes, source_for,
 };
 use crate::policy::ProbeName;
 
 /// No filter at all.
 const NONE: &str = "none";
+/// The location of standard input.
+const STANDARD_INPUT: &str = "-";
 /// Filters chosen by what the bytes look like.
 const AUTO: &str = "auto";
 
@@ -32,10 +34,37 @@ fn checkpoint(import: &Import, target: &Target) -> Result<Option<PathBuf>> {
 
 /// Resolves everything.
 pub(super) fn plan(import: &Import) -> Result<Plan> {
-    let input = input(&import.from, import.auth_file.as_deref())?;
-    let (target, tag) = target(import)?;
+    let plan = made(&import.from, &import.destination, &import.making)?;
+    Ok(Plan {
+        connections: import.source_connections,
+        checkpoint: checkpoint(import, &plan.target)?,
+        checksum_files: import.checksum_file.iter().map(|text| locate::checksum_file(text)).collect::<Result<_>>()?,
+        ..plan
+    })
+}
+
+/// What an upload will be: everything but the upload itself, which is told apart from standard input once it is there.
+pub(super) fn serve_plan(serve: &Serve) -> Result<Plan> {
+    let from = From {
+        location: STANDARD_INPUT.to_owned(),
+        size: None,
+        source: None,
+        source_option: Vec::new(),
+        source_credentials: None,
+        source_header_file: None,
+        probe: serve.probe.clone(),
+        policy: serve.policy.clone(),
+    };
+    made(&from, &serve.destination, &serve.making)
+}
+
+/// SOURCE made into an image at DESTINATION.
+fn made(from: &From, destination: &str, making: &Making) -> Result<Plan> {
+    let auth_file = making.auth_file.as_deref();
+    let input = input(from, auth_file)?;
+    let (target, tag) = target(destination, auth_file)?;
     let mut tags: Vec<Tag> = tag.into_iter().collect();
-    for tag in &import.tag {
+    for tag in &making.tag {
         tags.push(tag.parse().map_err(|why| usage(format!("{why}")))?);
     }
     if tags.is_empty() {
@@ -43,38 +72,37 @@ pub(super) fn plan(import: &Import) -> Result<Plan> {
     }
     let mut seen = HashSet::new();
     tags.retain(|tag| seen.insert(tag.clone()));
-    let auth_file = import.auth_file.as_deref();
-    let filters = filters(&import.filter, auth_file)?;
+    let filters = filters(&making.filter, auth_file)?;
     // A size is the disk's: of what a source gives to a filter it says nothing.
     let disk_size = input.size;
     let input = Input { size: input.size.filter(|_| filters.are_none()), ..input };
-    let (source, probe) = readers(&import.from, &input.source, auth_file)?;
-    let destination = match &target {
+    let (source, probe) = readers(from, &input.source, auth_file)?;
+    let registry = match &target {
         Target::Registry { repository, .. } => Some(repository),
         Target::Layout(_) => None,
     };
-    let policy = policy::effective(&import.from.policy, destination)?;
+    let policy = policy::effective(&from.policy, registry)?;
     Ok(Plan {
         chosen: Chosen {
             source,
             filters,
             probe,
-            framing: choice_or(import.framing.as_deref(), "framing-tar", auth_file)?,
-            compressor: import.compressor.as_deref().map(|spec| choice(spec, auth_file)).transpose()?,
+            framing: choice_or(making.framing.as_deref(), "framing-tar", auth_file)?,
+            compressor: making.compressor.as_deref().map(|spec| choice(spec, auth_file)).transpose()?,
         },
         input,
         disk_size,
-        connections: import.source_connections,
-        limit: import.limit_rate,
-        spool: import.spool.clone().zip(import.spool_max),
-        checkpoint: checkpoint(import, &target)?,
+        connections: SourceConnections::ONE,
+        limit: making.limit_rate,
+        spool: making.spool.clone().zip(making.spool_max),
+        checkpoint: None,
         target,
         tags,
-        name: import.name.clone(),
-        checksums: import.checksum.iter().map(|text| text.parse()).collect::<Result<_>>()?,
-        checksum_files: import.checksum_file.iter().map(|text| locate::checksum_file(text)).collect::<Result<_>>()?,
-        format: import.format.as_deref().map(format).transpose()?,
-        image: image::wishes(import)?,
+        name: making.name.clone(),
+        checksums: making.checksum.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+        checksum_files: Vec::new(),
+        format: making.format.as_deref().map(format).transpose()?,
+        image: image::wishes(making)?,
         epoch: env::source_date_epoch().transpose().map_err(usage)?,
         policy,
         compiler: compiler()?,
@@ -110,7 +138,7 @@ fn input(from: &From, auth_file: Option<&Path>) -> Result<Input> {
             Some(SourceRegistry { repository, credentials })
         }
     };
-    Ok(Input { size: from.size, fields, options: source_options(&from.source_option)?, registry, layout: None, source })
+    Ok(Input { size: from.size, fields, options: source_options(&from.source_option)?, registry, source })
 }
 
 /// What is to be looked at.
@@ -137,11 +165,11 @@ pub(super) fn compiler() -> Result<Compiler> {
     Ok(Compiler { program, cache: env::cache() })
 }
 
-fn target(import: &Import) -> Result<(Target, Option<Tag>)> {
-    Ok(match locate::destination(&import.destination)? {
+fn target(destination: &str, auth_file: Option<&Path>) -> Result<(Target, Option<Tag>)> {
+    Ok(match locate::destination(destination)? {
         Destination::Layout(folder, tag) => (Target::Layout(folder), tag),
         Destination::Registry(reference) => {
-            let credentials = auth::credentials(import.auth_file.as_deref(), &reference.repository)?;
+            let credentials = auth::credentials(auth_file, &reference.repository)?;
             (Target::Registry { repository: reference.repository, credentials }, reference.tag)
         }
     })

@@ -73,7 +73,7 @@ fn file_name(source: &Source) -> Result<Vec<u8>> {
             let path = location.without_query();
             path.rsplit('/').next().map(|segment| percent_decode_str(segment).collect())
         }
-        Source::StandardInput => None,
+        Source::StandardInput | Source::Upload(_) => None,
     };
     name.filter(|name| !name.is_empty()).ok_or_else(|| {
         let message = format!("{} has no name to look for in a checksum file", source.shown());

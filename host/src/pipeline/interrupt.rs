@@ -1,16 +1,27 @@
 //! Ending a run from outside, so that it can still clean up.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 
 use crate::error::{Code, Error, Result, Stage};
 
 /// Ends the run it was made for.
 #[derive(Debug)]
-pub struct Interrupt(watch::Sender<Option<Code>>);
+pub struct Interrupt(watch::Sender<Option<End>>);
 
 /// The run's end of it.
 #[derive(Clone, Debug)]
-pub struct Interrupted(watch::Receiver<Option<Code>>);
+pub struct Interrupted(watch::Receiver<Option<End>>);
+
+/// Why a run is to end.
+#[derive(Clone, Debug)]
+enum End {
+    /// A signal, by its code.
+    Signal(Code),
+    /// Something that is wrong.
+    Because(Arc<Error>),
+}
 
 /// Makes both ends.
 #[must_use]
@@ -22,7 +33,21 @@ pub fn interrupt() -> (Interrupt, Interrupted) {
 impl Interrupt {
     /// Ends the run with that code.
     pub fn end(&self, code: Code) {
-        self.0.send_replace(Some(code));
+        self.begin(End::Signal(code));
+    }
+
+    /// Ends the run because of something that only whoever started it can see.
+    pub fn fail(&self, error: Error) {
+        self.begin(End::Because(Arc::new(error)));
+    }
+
+    /// The first reason counts.
+    fn begin(&self, end: End) {
+        self.0.send_if_modified(|slot| {
+            let first = slot.is_none();
+            slot.get_or_insert(end);
+            first
+        });
     }
 }
 
@@ -38,9 +63,10 @@ impl Interrupted {
     /// Resolves when the run is to end; never if nobody can end it any more.
     pub(super) async fn error(&self) -> Error {
         let mut receiver = self.0.clone();
-        let ended = receiver.wait_for(Option::is_some).await.ok().and_then(|code| *code);
+        let ended = receiver.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
         match ended {
-            Some(code) => {
+            Some(End::Because(error)) => error.retold(),
+            Some(End::Signal(code)) => {
                 let signal = if code == Code::Terminated { "SIGTERM" } else { "SIGINT" };
                 Error::new(code, Stage::Upload, format!("the run was ended by {signal}"))
             }

@@ -379,7 +379,9 @@ pub fn unplanned(error: &Error, progress: &Progress) -> Report {
     }
 }
 
-pub(super) fn error_report(error: &Error) -> ErrorReport {
+/// An error as reports have it.
+#[must_use]
+pub fn error_report(error: &Error) -> ErrorReport {
     ErrorReport {
         code: error.code().as_str(),
         exit: error.code().exit(),

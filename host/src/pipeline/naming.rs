@@ -16,7 +16,7 @@ const MAX_NAME: usize = 255;
 pub(super) fn announced_name(announced: &str, source: &Source) -> String {
     match source {
         Source::Http(_) | Source::Other(_) => sanitised(&percent_decode_str(announced).decode_utf8_lossy()),
-        Source::File(_) | Source::StandardInput => sanitised(announced),
+        Source::File(_) | Source::StandardInput | Source::Upload(_) => sanitised(announced),
     }
 }
 
@@ -36,7 +36,8 @@ pub(super) fn disk_name(chosen: Option<&str>, announced: Option<&str>) -> Result
 }
 
 /// Not a path, not hidden from a reader, and no whiteout (OCI image-spec, layer.md "Whiteouts").
-fn sanitised(name: &str) -> String {
+#[must_use]
+pub fn sanitised(name: &str) -> String {
     let clean: String = name.chars().map(|c| if c.is_control() || matches!(c, '/' | '\\') { '_' } else { c }).collect();
     let clean = clean.strip_prefix(".wh.").map_or_else(|| clean.clone(), |rest| format!("_wh.{rest}"));
     let cut = clean.get(..clean.floor_char_boundary(MAX_NAME)).unwrap_or_default();

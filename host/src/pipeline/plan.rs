@@ -11,6 +11,7 @@ use crate::error::{Error, Result, Stage};
 use crate::net::{SourceFields, redacted};
 use crate::oci::{MediaTypes, Platform, Repository, Tag};
 use crate::policy::{ComponentOrigin, Egress, Origin, Policy, ProbeName};
+use crate::stages::Brought;
 
 /// One import.
 #[derive(Clone, Debug)]
@@ -64,19 +65,6 @@ pub struct Input {
     pub options: Vec<(String, String)>,
     /// The registry that it is in, if it is in one.
     pub registry: Option<SourceRegistry>,
-    /// The image layout that it is in, if it is in one: `source` then says where, as the component is told.
-    pub layout: Option<PathBuf>,
-}
-
-impl Input {
-    /// Where the disk is, as it may be shown.
-    #[must_use]
-    pub fn shown(&self) -> String {
-        match &self.layout {
-            Some(layout) => format!("oci:{}", layout.display()),
-            None => self.source.shown(),
-        }
-    }
 }
 
 /// A registry as SOURCE.
@@ -115,6 +103,8 @@ pub enum Source {
     File(PathBuf),
     /// Standard input.
     StandardInput,
+    /// What a client sends us.
+    Upload(Brought),
     /// Something that a chosen source component knows.
     Other(Location),
 }
@@ -203,7 +193,7 @@ impl Source {
     pub fn scheme(&self) -> &str {
         match self {
             Self::Http(url) => url.scheme(),
-            Self::File(_) | Self::StandardInput => "file",
+            Self::File(_) | Self::StandardInput | Self::Upload(_) => "file",
             Self::Other(location) => location.scheme(),
         }
     }
@@ -214,7 +204,7 @@ impl Source {
         match self {
             Self::Http(url) => url.to_string(),
             Self::File(path) => path.display().to_string(),
-            Self::StandardInput => "-".to_owned(),
+            Self::StandardInput | Self::Upload(_) => "-".to_owned(),
             Self::Other(location) => location.as_typed().to_owned(),
         }
     }
@@ -226,6 +216,7 @@ impl Source {
             Self::Http(url) => redacted(url),
             Self::File(path) => path.display().to_string(),
             Self::StandardInput => "standard input".to_owned(),
+            Self::Upload(_) => "the upload".to_owned(),
             Self::Other(location) => location.shown(),
         }
     }
@@ -239,7 +230,7 @@ impl Source {
             Self::Http(url) => Origin::of(url)
                 .map(Some)
                 .map_err(|why| Error::internal(Stage::Plan, format!("{}: {why}", redacted(url)))),
-            Self::File(_) | Self::StandardInput => Ok(None),
+            Self::File(_) | Self::StandardInput | Self::Upload(_) => Ok(None),
             Self::Other(location) => Ok(location.origin(egress)),
         }
     }

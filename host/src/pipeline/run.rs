@@ -225,7 +225,7 @@ fn describe(plan: &Plan, facts: &Facts, entry: &Entry, verdict: &Verdict, layer:
             Some(redacted(&shown))
         }
         Source::Other(location) => Some(location.without_query()),
-        Source::File(_) | Source::StandardInput => None,
+        Source::File(_) | Source::StandardInput | Source::Upload(_) => None,
     };
     if let Some(location) = location {
         annotations.insert("org.opencontainers.image.source".to_owned(), location);

@@ -28,6 +28,11 @@ pub enum FlagDenied {
         /// The key that would allow it, besides `flags.allow`.
         key: &'static str,
     },
+    /// The document does not allow to listen without TLS.
+    WithoutTls {
+        /// The document's file.
+        document: Arc<str>,
+    },
     /// The document has a client certificate for that host already.
     HasCertificate {
         /// The host.
@@ -74,6 +79,18 @@ impl Policy {
         Ok(self)
     }
 
+    /// Whether disks may be taken in over connections without TLS: under a document only where `flags.allow` has it.
+    ///
+    /// # Errors
+    /// [`FlagDenied::WithoutTls`].
+    pub fn may_listen_without_tls(&self) -> Result<(), FlagDenied> {
+        let allowed = self.allowed_flags.iter().any(|allowed| allowed.value == AllowedFlag::WithoutTls);
+        match &self.document {
+            Some(document) if !allowed => Err(FlagDenied::WithoutTls { document: Arc::clone(document) }),
+            _ => Ok(()),
+        }
+    }
+
     fn allows(&self, flag: AllowedFlag, typed: &str, key: &'static str) -> Result<(), FlagDenied> {
         match &self.document {
             Some(document) if !self.allowed_flags.iter().any(|allowed| allowed.value == flag) => {
@@ -92,6 +109,10 @@ impl FlagDenied {
             Self::NotAllowed { key, .. } => {
                 format!("whoever keeps the policy can list it in `{key}`, or allow the flag in `flags.allow`")
             }
+            Self::WithoutTls { .. } => {
+                "whoever keeps the policy can allow the flag in `flags.allow`; else name --tls-cert and --tls-key"
+                    .to_owned()
+            }
             Self::HasCertificate { .. } => "leave the flag out: the policy's certificate is used".to_owned(),
         }
     }
@@ -102,6 +123,9 @@ impl fmt::Display for FlagDenied {
         match self {
             Self::NotAllowed { flag, document, key } => {
                 write!(f, "`{flag}` would add to the policy `{document}`, whose `{key}` does not list it")
+            }
+            Self::WithoutTls { document } => {
+                write!(f, "`--without-tls` takes disks in unprotected, which the policy `{document}` does not allow")
             }
             Self::HasCertificate { host, rule } => {
                 write!(f, "`--cert` for {host}, to which the policy's {rule} gives a client certificate already")
@@ -149,6 +173,14 @@ mod tests {
         let policy = || parsed("[flags]\nallow = [\"--ca\"]").unwrap();
         assert!(policy().with_flags(ca()).is_ok());
         assert!(policy().with_flags(plain("a")).is_err());
+    }
+
+    #[test]
+    fn a_document_decides_whether_a_listener_goes_without_tls() {
+        assert_eq!(Policy::default().may_listen_without_tls(), Ok(()));
+        assert!(parsed("").unwrap().may_listen_without_tls().is_err());
+        assert!(parsed("[flags]\nallow = [\"--plain-http\"]").unwrap().may_listen_without_tls().is_err());
+        assert_eq!(parsed("[flags]\nallow = [\"--without-tls\"]").unwrap().may_listen_without_tls(), Ok(()));
     }
 
     #[test]

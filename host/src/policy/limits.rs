@@ -15,6 +15,14 @@ pub struct Limits {
     pub source_stall: Duration,
     /// Without a byte taken by a registry.
     pub registry_stall: Duration,
+    /// Until the head of a client's request has come whole, counted from when it could be sent; and its TLS handshake.
+    pub client_head: Duration,
+    /// Without a byte from a client that sends a disk.
+    pub client_stall: Duration,
+    /// Bytes per second that a client must send in each stretch of `client_stall` in which it is waited for.
+    pub client_rate: usize,
+    /// How long a client that sends a disk in parts may be away in between.
+    pub client_away: Duration,
     /// Without a sign from a component that is waited for and waits for nothing itself.
     pub component_idle: Duration,
     /// What a component may keep others waiting in all before it has delivered anything; more is earned with each byte.
@@ -49,6 +57,10 @@ impl Default for Limits {
             commit: Duration::from_secs(15 * 60),
             source_stall: Duration::from_secs(120),
             registry_stall: Duration::from_secs(180),
+            client_head: Duration::from_secs(15),
+            client_stall: Duration::from_secs(60),
+            client_rate: 1 << 10,
+            client_away: Duration::from_secs(10 * 60),
             component_idle: Duration::from_secs(20),
             component_wait: Duration::from_secs(120),
             attempts: 5,
@@ -90,12 +102,16 @@ pub(super) const COMPONENT_MEMORY: (usize, usize) = (4 << 20, 4 << 30);
 const COMPILE_MEMORY: (usize, usize) = (512 << 20, 64 << 30);
 
 /// The limits that a document may set, by key.
-pub(super) const LIMITS: [(&str, Bounds); 17] = [
+pub(super) const LIMITS: [(&str, Bounds); 21] = [
     ("limits.connect", Bounds::Time(|limits| &mut limits.connect, SECOND, Duration::from_secs(10 * 60))),
     ("limits.answer", Bounds::Time(|limits| &mut limits.answer, SECOND, HOUR)),
     ("limits.commit", Bounds::Time(|limits| &mut limits.commit, SECOND, DAY)),
     ("limits.source-stall", Bounds::Time(|limits| &mut limits.source_stall, SECOND, HOUR)),
     ("limits.registry-stall", Bounds::Time(|limits| &mut limits.registry_stall, SECOND, HOUR)),
+    ("limits.client-head", Bounds::Time(|limits| &mut limits.client_head, SECOND, Duration::from_secs(10 * 60))),
+    ("limits.client-stall", Bounds::Time(|limits| &mut limits.client_stall, SECOND, HOUR)),
+    ("limits.client-rate", Bounds::Size(|limits| &mut limits.client_rate, 1, 1 << 30)),
+    ("limits.client-away", Bounds::Time(|limits| &mut limits.client_away, SECOND, DAY)),
     ("limits.component-idle", Bounds::Time(|limits| &mut limits.component_idle, COMPONENT_IDLE.0, COMPONENT_IDLE.1)),
     ("limits.component-wait", Bounds::Time(|limits| &mut limits.component_wait, COMPONENT_WAIT.0, COMPONENT_WAIT.1)),
     ("limits.component-cpu", Bounds::Time(|limits| &mut limits.component_cpu, COMPONENT_CPU.0, COMPONENT_CPU.1)),

@@ -12,6 +12,7 @@ mod egress;
 mod flags;
 mod host;
 mod limits;
+mod listener;
 mod names;
 mod no_proxy;
 mod origin;
@@ -36,6 +37,7 @@ pub use egress::{AddressDenied, Egress, OriginDenied, Provenance, Rules, Side};
 pub use flags::{FlagDenied, Flags};
 pub use host::{HostPattern, MalformedHostPattern};
 pub use limits::Limits;
+pub use listener::{ClientDemand, ListenerTls};
 pub use no_proxy::{MalformedNoProxy, NoProxy};
 pub use origin::{Authority, MalformedAuthority, MalformedOrigin, Origin, Scheme};
 pub use proxy::{MalformedProxy, Proxies, Proxy, ProxyCredentials, ProxyUse};
@@ -74,11 +76,13 @@ pub enum AllowedFlag {
     Ca,
     /// `--plain-http`.
     PlainHttp,
+    /// `--without-tls`.
+    WithoutTls,
 }
 
 impl AllowedFlag {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::Ca, Self::PlainHttp];
+    pub const ALL: &'static [Self] = &[Self::Ca, Self::PlainHttp, Self::WithoutTls];
 
     /// As it is typed.
     #[must_use]
@@ -86,6 +90,7 @@ impl AllowedFlag {
         match self {
             Self::Ca => "--ca",
             Self::PlainHttp => "--plain-http",
+            Self::WithoutTls => "--without-tls",
         }
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 use wasmtime::component::{Access, FutureReader, StreamReader};
 
+use super::brought::{Brought, BroughtBytes};
 use super::fetch::{Nothing, SourceView};
 use super::source::SourceState;
 use crate::bindings::{Failure, local};
@@ -36,6 +37,7 @@ pub struct LocalGrant {
 enum Input {
     Opened(Opened),
     Standard { taken: Arc<AtomicBool> },
+    Brought(Brought),
 }
 
 /// A file or device, open for reading and never for anything else.
@@ -85,6 +87,12 @@ impl LocalGrant {
         Self { input: Input::Standard { taken: Arc::default() }, size }
     }
 
+    /// What somebody brings while it is read, with its size if that is known.
+    #[must_use]
+    pub const fn brought(brought: Brought, size: Option<u64>) -> Self {
+        Self { input: Input::Brought(brought), size }
+    }
+
     /// Whether it is a block device.
     pub(super) const fn is_device(&self) -> bool {
         matches!(&self.input, Input::Opened(Opened { revision: None, .. }))
@@ -93,7 +101,7 @@ impl LocalGrant {
     fn revision(&self) -> Option<String> {
         match &self.input {
             Input::Opened(opened) => opened.revision.clone(),
-            Input::Standard { .. } => None,
+            Input::Standard { .. } | Input::Brought(_) => None,
         }
     }
 
@@ -103,7 +111,7 @@ impl LocalGrant {
         length: Option<u64>,
         pulse: &Pulse,
         outcome: Sender,
-    ) -> Result<LocalBytes, (Failure, Sender)> {
+    ) -> Result<Opening, (Failure, Sender)> {
         let (reader, end) = match &self.input {
             Input::Opened(opened) => {
                 let size = opened.size;
@@ -121,8 +129,15 @@ impl LocalGrant {
                 }
                 (Reader::Standard, length)
             }
+            Input::Brought(brought) => {
+                let Some(incoming) = brought.take().filter(|_| offset == 0) else {
+                    let words = "the upload can be read once, from its start".to_owned();
+                    return Err((Failure::Gone(words), outcome));
+                };
+                return Ok(Opening::Brought(BroughtBytes::new(incoming, length, pulse, outcome)));
+            }
         };
-        Ok(LocalBytes {
+        Ok(Opening::Local(LocalBytes {
             reader,
             offset,
             end,
@@ -131,7 +146,7 @@ impl LocalGrant {
             pulse: pulse.clone(),
             helping: None,
             waiting: Waiting::new(WaitsFor::DiskReads),
-        })
+        }))
     }
 }
 
@@ -175,7 +190,13 @@ fn revision(metadata: &Metadata) -> String {
     format!("{:x}-{:x}-{:x}.{:09}", metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
-type Sender = oneshot::Sender<Result<(), Failure>>;
+/// What a read of it brings.
+enum Opening {
+    Local(LocalBytes),
+    Brought(BroughtBytes),
+}
+
+pub(super) type Sender = oneshot::Sender<Result<(), Failure>>;
 
 #[derive(Clone)]
 enum Reader {
@@ -327,7 +348,8 @@ impl local::HostWithStore<StoreState<SourceState>> for SourceView {
             None => Err((Failure::Denied("no file was granted to this component".to_owned()), sender)),
         };
         let stream = match opened {
-            Ok(bytes) => HostStream::new(bytes),
+            Ok(Opening::Local(bytes)) => HostStream::new(bytes),
+            Ok(Opening::Brought(bytes)) => HostStream::new(bytes),
             Err((failure, sender)) => {
                 let _ = sender.send(Err(failure));
                 HostStream::new(Nothing)

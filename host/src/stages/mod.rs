@@ -1,5 +1,6 @@
 //! The stages: what a component exports, as a step of the host's flow.
 
+mod brought;
 mod compressor;
 mod crew;
 mod failure;
@@ -10,11 +11,10 @@ mod local;
 mod probe;
 mod request;
 mod source;
-mod stored;
-mod summing;
 mod through;
 mod wasi_http;
 
+pub use brought::Brought;
 pub use compressor::{Compressor, MAX_INSTANCES};
 pub use filter::{Filtered, filter};
 pub use framing::{Entry, FramedLayer, frame};
@@ -22,7 +22,6 @@ pub use local::LocalGrant;
 pub use probe::{Hazard, Severity, Verdict, detect};
 pub use request::FetchGrant;
 pub use source::{Access, Disk, Facts, SourceGrant, open};
-pub use stored::StoredImages;
 
 /// What a component said of itself, for people.
 #[derive(Clone, Debug)]

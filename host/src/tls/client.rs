@@ -61,7 +61,7 @@ pub fn check(policy: &TlsPolicy) -> Result<()> {
 }
 
 /// Whether the cryptography is that of a FIPS module, if the policy demands it.
-fn in_module(policy: &TlsPolicy, provider: &CryptoProvider) -> Result<()> {
+pub(super) fn in_module(policy: &TlsPolicy, provider: &CryptoProvider) -> Result<()> {
     let Some(demanded) = &policy.fips else { return Ok(()) };
     let invalid = |why: String| Error::new(Code::PolicyInvalid, Stage::Plan, format!("`tls.fips` ({demanded}): {why}"));
     if !cfg!(feature = "fips") {

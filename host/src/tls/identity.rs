@@ -76,10 +76,10 @@ pub(super) fn certified(identity: &ClientIdentity, provider: &CryptoProvider) ->
     };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&identity.certificate)
         .collect::<Result<_, _>>()
-        .map_err(|why| failed(format!("the client certificate in `{certificate_file}` cannot be read: {why}")))?;
+        .map_err(|why| failed(format!("the certificate in `{certificate_file}` cannot be read: {why}")))?;
     if chain.is_empty() {
         let message = format!("there is no certificate in `{certificate_file}`");
-        return Err(failed(message).hint("a client certificate is expected in PEM form, with what leads to its CA"));
+        return Err(failed(message).hint("a certificate is expected in PEM form, with what leads to its CA"));
     }
     // PKCS #8 (RFC 5958) has a label of its own for it, the older forms a header (RFC 1421).
     if identity.key.windows(ENCRYPTED.len()).any(|window| window == ENCRYPTED) {

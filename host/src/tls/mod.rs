@@ -2,12 +2,15 @@
 
 mod anchors;
 mod client;
+mod client_name;
 mod heard;
 mod hello;
 mod identity;
 mod negotiated;
 mod pins;
 mod provider;
+mod random;
+mod server;
 mod speed;
 mod verifier;
 
@@ -16,4 +19,6 @@ pub use hello::{MAX_ANSWER, Picked, hello, picked};
 pub use identity::ClientCertificate;
 pub use negotiated::Negotiated;
 pub use provider::in_fips_mode;
+pub use random::random;
+pub use server::{Accepted, TlsServer};
 pub use speed::sealed_per_second;

@@ -1,6 +1,6 @@
 //! What a handshake settled on, by IANA names.
 
-use rustls::{ClientConnection, HandshakeKind, ProtocolVersion};
+use rustls::{ClientConnection, CommonState, HandshakeKind, ProtocolVersion};
 
 use super::ClientCertificate;
 
@@ -23,6 +23,11 @@ pub struct Negotiated {
 
 impl Negotiated {
     pub(super) fn of(connection: &ClientConnection, asked: ClientCertificate, verified: bool) -> Option<Self> {
+        Self::of_state(connection, asked, verified)
+    }
+
+    /// The same for either end. `asked` and `verified` are of the end that is a client.
+    pub(super) fn of_state(connection: &CommonState, asked: ClientCertificate, verified: bool) -> Option<Self> {
         let version = match connection.protocol_version()? {
             ProtocolVersion::TLSv1_3 => "TLSv1.3".to_owned(),
             ProtocolVersion::TLSv1_2 => "TLSv1.2".to_owned(),

@@ -249,6 +249,7 @@ fn schema_and_parser_agree_about_every_key() {
             path if path.ends_with("addresses") => "[\"10.0.0.0/8\"]",
             path if path.ends_with("size") || path.ends_with("output") => "\"5MiB\"",
             "limits.compile-memory" => "\"1GiB\"",
+            "limits.client-rate" => "\"4KiB\"",
             path if path.ends_with("memory") => "\"5MiB\"",
             "tls.profile" => "\"aes-gcm\"",
             path if path.ends_with(".proxy") => "\"environment\"",

@@ -219,6 +219,16 @@ pub(super) const ROWS: &[Row] = &[
     limit("limits.commit", "Until the answer to a blob's commit: a registry may hash or copy the whole blob first."),
     limit("limits.source-stall", "Without a byte from the source."),
     limit("limits.registry-stall", "Without a byte taken by the registry."),
+    limit(
+        "limits.client-head",
+        "Of `serve`: until the head of a client's request has come whole, counted from when it could be sent; and for its TLS handshake.",
+    ),
+    limit("limits.client-stall", "Of `serve`: without a byte from a client that sends a disk and is waited for."),
+    limit(
+        "limits.client-rate",
+        "Of `serve`: bytes per second that a client must send, over each `client-stall` in which it is waited for.",
+    ),
+    limit("limits.client-away", "Of `serve`: how long a client that sends a disk in parts may be away in between."),
     limit("limits.component-idle", "Without a sign from a component that is waited for and waits for nothing itself."),
     limit(
         "limits.component-wait",
