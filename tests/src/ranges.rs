@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use rustls::ServerConfig;
 
 use crate::script::{Body, Handler, Script, empty, full, streamed};
 
@@ -23,7 +24,7 @@ pub enum Manner {
     InOrder,
     /// As if there were no range in the request.
     Ignores,
-    /// With a part of another content, as it says itself.
+    /// With a part of another content, as it says itself, once it was asked for something.
     AnotherTag,
     /// As the standard has it when the condition does not hold: with the whole of another content.
     ConditionFails,
@@ -94,8 +95,13 @@ pub fn serve(disk: Content, manner: Manner) -> (Script, Arc<Asked>) {
 
 /// The same over connections that hold much: what it has sent may be far from having arrived.
 pub fn serve_wide(disk: Content, manner: Manner) -> (Script, Arc<Asked>) {
+    serve_wide_over(None, disk, manner)
+}
+
+/// The same over TLS, if there is a configuration for it.
+pub fn serve_wide_over(tls: Option<Arc<ServerConfig>>, disk: Content, manner: Manner) -> (Script, Arc<Asked>) {
     let (handler, asked) = answering(disk, manner, Arc::new(|_| (Duration::ZERO, 256 * 1024)));
-    (Script::start(None, handler), asked)
+    (Script::start(tls, handler), asked)
 }
 
 /// Serves `disk` in chunks that come when `pace` says.
@@ -140,7 +146,7 @@ fn answer(
     let Some(range) = range else { return whole("\"one\"") };
     let (first, last) = range.strip_prefix("bytes=").and_then(|range| range.split_once('-')).expect("a range of bytes");
     let first: u64 = first.parse().expect("an offset");
-    let last = last.parse().map_or(size - 1, |last: u64| last.min(size - 1));
+    let last = last.parse().map_or(size.saturating_sub(1), |last: u64| last.min(size.saturating_sub(1)));
     let last = if manner == Manner::Short { last - 1 } else { last };
     let announced = last + 1 - first;
     match manner {
@@ -155,7 +161,8 @@ fn answer(
     *part.status_mut() = hyper::StatusCode::PARTIAL_CONTENT;
     let field = format!("bytes {first}-{last}/{size}");
     part.headers_mut().insert("content-range", field.parse().expect("a field"));
-    headed(part, if manner == Manner::AnotherTag { "\"two\"" } else { "\"one\"" }, manner)
+    let is_first = asked.requests.lock().unwrap().len() == 1;
+    headed(part, if manner == Manner::AnotherTag && !is_first { "\"two\"" } else { "\"one\"" }, manner)
 }
 
 fn headed(mut answer: Response<Body>, tag: &str, manner: Manner) -> Response<Body> {

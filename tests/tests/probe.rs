@@ -11,9 +11,10 @@ use bytes::Bytes;
 use longshore_tests::fixtures::Fixture;
 use longshore_tests::layers::assert_layout_empty;
 use longshore_tests::program::{Ran, import, probe, probe_from};
-use longshore_tests::ranges::{Content, Manner, Pace, serve, serve_paced};
+use longshore_tests::ranges::{Asked, Content, Manner, Pace, serve, serve_paced, serve_wide, serve_wide_over};
 use longshore_tests::scratch::{Scratch, attempts, noise, qcow2, raw, run};
 use longshore_tests::script::Script;
+use longshore_tests::tls::Authority;
 use probe_disk::samples::{self, legal};
 use probe_disk::{MAX_BYTES, MAX_MEMORY};
 use serde_json::{Value, json};
@@ -241,7 +242,8 @@ fn four_mebibytes_by_range_are_the_limit() {
     let came: Vec<String> = details(&ran.report()).into_iter().map(|(_, came)| came).collect();
     assert_eq!(came.iter().filter(|came| came.starts_with("1048576 ")).count(), 3);
     assert_eq!(came[3..], ["Limit", "Limit"]);
-    assert_eq!(asked.ranges().len(), 4, "what is beyond the limit is not asked for");
+    // The one that opens it is for a part, and not the one that is wanted.
+    assert_eq!(asked.ranges().len(), 1 + 4, "what is beyond the limit is not asked for");
     // A probe that passes the failure on has the disk refused.
     let scratch = Scratch::new();
     let (server, _) = serve(Content::Bytes(scripted(&lines("must", 5), DISK)), Manner::Honest);
@@ -432,7 +434,7 @@ fn a_verdict_is_the_same_however_the_bytes_are_split() {
             let pace: Pace = Arc::new(move |_| (Duration::ZERO, piece));
             let (server, asked) = serve_paced(Content::Bytes(disk.image.clone().into()), Manner::InOrder, pace);
             let report = probed(&server.url("disk"), &server, &[]).done().report();
-            assert_eq!(asked.ranges(), [""; 0]);
+            assert_eq!(asked.ranges(), ["bytes=0-65535"], "which opens it, and is answered with the whole");
             verdicts.push(report["disk"].clone());
             tried[number] += 1;
         }
@@ -570,16 +572,87 @@ fn a_large_remote_disk_costs_few_requests_and_little() {
     );
     run(Command::new("truncate").args(["-s", LARGE, &scratch.text("disk.iso")]));
     disks.push(("disk.iso".to_owned(), "iso9660", MIB));
+    // Those that are refused cost as little.
+    let mut made =
+        vec![("udf", samples::udf(2048)), ("dmg", vec![7; 70_000]), ("bochs", b"Bochs Virtual HD Image".to_vec())];
+    for (format, command) in [("gzip", "gzip"), ("xz", "xz"), ("zstd", "zstd -q"), ("bzip2", "bzip2")] {
+        made.push((format, longshore_tests::wrapped::piped(command, &noise(100_000))));
+    }
+    for (format, magic) in
+        [("lz4", &b"\x04\x22\x4d\x18\x64\0"[..]), ("zip", b"PK\x03\x04"), ("7z", b"7z\xbc\xaf\x27\x1c")]
+    {
+        made.push((format, magic.to_vec()));
+    }
+    made.extend([("lzip", b"LZIP\x01".to_vec()), ("ova", samples::tar("vm.ovf")), ("tar", samples::tar("disk.raw"))]);
+    made.extend([
+        ("lzma", b"\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xff".to_vec()),
+        ("cloop", b"#!/bin/sh\n#V2.0 Format\n".to_vec()),
+    ]);
+    for (format, image) in made {
+        let name = format!("made.{format}");
+        fs::write(scratch.path(&name), image).unwrap();
+        run(Command::new("truncate").args(["-s", LARGE, &scratch.text(&name)]));
+        disks.push((name, format, 4 * MIB));
+    }
+    ends_with(&scratch.path("made.dmg"), &samples::dmg()[70_000..]);
+    let covered: std::collections::BTreeSet<_> = disks.iter().map(|(_, format, _)| *format).collect();
+    assert_eq!(covered.len(), probe_disk::FORMATS.len(), "every format: {covered:?}");
     for (name, format, most) in disks {
-        let (server, asked) = serve(Content::file(&scratch.path(&name)), Manner::Honest);
-        let report = probed(&server.url(&name), &server, &[]).done().report();
+        // What the server has handed to its connections, which hold as much as those of any server.
+        let (server, asked) = serve_wide(Content::file(&scratch.path(&name)), Manner::Honest);
+        let ran = probed(&server.url(&name), &server, &[]);
+        let report = ran.report();
+        let runs = !matches!(ran.code, Some(11));
+        assert_eq!((&report["disk"]["format"], runs), (&json!(format), report["outcome"] == "accepted"), "{name}");
+        assert!(runs || report["error"]["code"] == "disk-refused", "{name}: {}", ran.stderr);
+        if runs {
+            assert_eq!(report["disk"]["virtual_size"], 64_u64 << 30, "{name}");
+        }
+        costs_at_most(&name, &asked, most);
+    }
+}
+
+/// Panics if a disk has cost more than ten requests, or more bytes than so many.
+fn costs_at_most(name: &str, asked: &Asked, most: u64) {
+    let (requests, sent) = asked.sum();
+    println!("{name}: {requests} requests, {sent} bytes; ranges {:?}", asked.ranges());
+    assert!(requests <= 10, "{name}: {requests} requests");
+    assert!(sent <= most, "{name}: {sent} bytes");
+    assert_eq!(asked.ranges().len(), requests, "nobody asks for the whole");
+}
+
+#[test]
+fn a_large_disk_costs_no_more_over_tls() {
+    let scratch = Scratch::new();
+    let authority = Authority::new(&scratch);
+    let policy = scratch.text("policy.toml");
+    fs::write(&policy, format!("schema = \"longshore.policy/v1\"\n[tls]\nca = [\"{}\"]\n", authority.ca())).unwrap();
+    for (format, options) in [("raw", ""), ("qcow2", "preallocation=metadata"), ("vmdk", ""), ("vhdx", "")] {
+        let name = large(&scratch, format, options);
+        let content = Content::file(&scratch.path(&name));
+        let (server, asked) = serve_wide_over(Some(authority.server_config()), content, Manner::Honest);
+        let url = server.url(&name);
+        assert!(url.starts_with("https://"), "{url}");
+        let report = probe([&*url, "--policy", &policy, "--json"]).done().report();
         assert_eq!((&report["disk"]["format"], &report["outcome"]), (&json!(format), &json!("accepted")), "{name}");
-        assert_eq!(report["disk"]["virtual_size"], 64_u64 << 30, "{name}");
-        let (requests, sent) = asked.sum();
-        println!("{name}: {requests} requests, {sent} bytes; ranges {:?}", asked.ranges());
-        assert!(requests <= 10, "{name}: {requests} requests");
-        assert!(sent <= most, "{name}: {sent} bytes");
-        assert_eq!(asked.ranges().len(), requests - 1, "all but the one that opens it are for ranges");
+        costs_at_most(&name, &asked, if format == "vhdx" { 4 << 20 } else { 1 << 20 });
+    }
+}
+
+#[test]
+fn a_disk_of_any_length_is_opened_by_its_first_part() {
+    // Shorter than the first part, as long, and longer; a server without ranges answers with the whole.
+    for size in [0, 1, 65_535, 65_536, 65_537, SIZE] {
+        for manner in [Manner::Honest, Manner::InOrder] {
+            let (server, asked) = serve(Content::Bytes(noise(size).into()), manner);
+            let report = probed(&server.url("disk.raw"), &server, &[]).done().report();
+            let virtual_size = (size as u64).next_multiple_of(512);
+            let disk = &report["disk"];
+            assert_eq!((&disk["format"], &disk["virtual_size"]), (&json!("raw"), &json!(virtual_size)), "{size}");
+            let (requests, sent) = asked.sum();
+            let most = if manner == Manner::Honest && size > 0 { 2 } else { 1 + usize::from(size == 0) };
+            assert!(requests <= most && sent <= size as u64 + 4096, "{size}, {manner:?}: {requests} of {sent} bytes");
+        }
     }
 }
 

@@ -345,7 +345,7 @@ mod tests {
         let mut qcow2 = samples::qcow2();
         qcow2.resize(65_536.max(qcow2.len()), 0);
         assert_eq!(told(seen(&qcow2, "raw")), ("qcow2", vec!["tail-not-inspected"]));
-        assert_eq!(seen(&qcow2, "qcow2"), tail);
+        assert!(matches!(seen(&qcow2, "qcow2"), Answer::Need(Request::At { offset: 0x3_0000, .. })), "its L1 table");
         let raw = vec![7; 65_536];
         assert_eq!(told(seen(&raw, "qcow2")), ("raw", vec!["tail-not-inspected"]));
         for at_the_tail in WITHOUT_MARK {

@@ -25,6 +25,7 @@ mod qed;
 mod raw;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
+mod table;
 mod udf;
 mod unsupported;
 mod vdi;

@@ -3,7 +3,7 @@
 use crate::detect::Mark;
 use crate::fields::Fields;
 use crate::view::Stop;
-use crate::{Malformed, Verdict, View};
+use crate::{Malformed, Verdict, View, table};
 
 const HEADER: u64 = 64;
 const OLD: &[u8] = b"WithoutFreeSpace";
@@ -56,6 +56,13 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
         if view.ends_before(end) {
             verdict.refuse("parallels-truncated", format!("the {name} at {end}, behind the end of the file"));
         }
+    }
+    // Entries are of sectors in the old format, of clusters in the extended one.
+    let unit = if head.starts_with(EXTENDED) { header.cluster * 512 } else { 512 };
+    let entries = table::read(view, &verdict, HEADER, header.bat * 4)?;
+    if let Some(end) = table::beyond(view, table::le32(entries).map(|entry| (entry * unit).saturating_add(1))) {
+        let message = format!("the BAT at {HEADER} names a cluster at {}, behind the end of the file", end - 1);
+        verdict.refuse("parallels-truncated", message);
     }
     if fields.le32(44)? == IN_USE {
         verdict.warn("parallels-dirty", "not closed cleanly: 0x746f6e59 at 44");

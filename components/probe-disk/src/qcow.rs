@@ -4,7 +4,7 @@ use crate::detect::Mark;
 use crate::fields::Fields;
 use crate::verdict::quoted;
 use crate::view::Stop;
-use crate::{Malformed, Verdict, View};
+use crate::{Malformed, Verdict, View, table};
 
 const HEADER: usize = 48;
 /// QEMU: a backing name has at most so many bytes.
@@ -29,6 +29,7 @@ struct Header {
     l1_offset: u64,
     l1_bytes: u64,
     cluster_bits: u8,
+    l2_bits: u8,
 }
 
 pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
@@ -52,7 +53,32 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
     if view.ends_before(end) {
         verdict.refuse("qcow-truncated", format!("the L1 table named at 40 ends at {end}, behind the end of the file"));
     }
+    allocation(&mut verdict, view, &header)?;
     Ok(verdict)
+}
+
+/// `QCOW_OFLAG_COMPRESSED`.
+const COMPRESSED: u64 = 1 << 63;
+
+/// Whether the file ends before a cluster that the L1 table names, or the last of its L2 tables.
+fn allocation(verdict: &mut Verdict, view: &View, header: &Header) -> Result<(), Stop> {
+    let entries = table::read(view, verdict, header.l1_offset, header.l1_bytes)?;
+    if let Some(end) = table::beyond(view, table::be64(entries).map(|offset| offset.saturating_add(1))) {
+        verdict.refuse(
+            "qcow-truncated",
+            format!("the L1 table names an L2 table at {}, behind the end of the file", end - 1),
+        );
+    }
+    let Some(last) = table::be64(entries).rfind(|offset| *offset != 0) else { return Ok(()) };
+    let entries = table::read(view, verdict, last, 8 << header.l2_bits)?;
+    // The size of what is compressed stands above its offset.
+    let compressed = (1_u64 << (63 - header.cluster_bits)) - 1;
+    let offset = |entry: u64| if entry & COMPRESSED == 0 { entry } else { entry & compressed };
+    if let Some(end) = table::beyond(view, table::be64(entries).map(|entry| offset(entry).saturating_add(1))) {
+        let message = format!("the L2 table at {last} names a cluster at {}, behind the end of the file", end - 1);
+        verdict.refuse("qcow-truncated", message);
+    }
+    Ok(())
 }
 
 fn parse(fields: &Fields<'_>) -> Result<Header, Malformed> {
@@ -65,8 +91,9 @@ fn parse(fields: &Fields<'_>) -> Result<Header, Malformed> {
         crypt: fields.be32(36)?,
         l1_offset: fields.be64(40)?,
         l1_bytes: 0,
+        l2_bits: fields.byte(33)?,
     };
-    let l2_bits = fields.byte(33)?;
+    let l2_bits = header.l2_bits;
     fields.check("cluster_bits", 32, u64::from(header.cluster_bits), 9, 16)?;
     fields.check("l2_bits", 33, u64::from(l2_bits), 6, 13)?;
     fields.check("crypt_method", 36, u64::from(header.crypt), 0, MAX_CRYPT)?;

@@ -4,7 +4,7 @@ use crate::detect::Mark;
 use crate::fields::Fields;
 use crate::verdict::quoted;
 use crate::view::Stop;
-use crate::{Malformed, Verdict, View};
+use crate::{Malformed, Verdict, View, table};
 
 const HEADER: usize = 64;
 /// "cluster_size: must be a power of 2 in range [2^12, 2^26]".
@@ -53,7 +53,28 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
     if view.ends_before(end) {
         verdict.refuse("qed-truncated", format!("the L1 table named at 40 ends at {end}, behind the end of the file"));
     }
+    allocation(&mut verdict, view, &header)?;
     Ok(verdict)
+}
+
+/// Whether the file ends before a cluster that the L1 table names, or the last of its L2 tables. An entry of 1 is a cluster of
+/// zeros ("Tables").
+fn allocation(verdict: &mut Verdict, view: &View, header: &Header) -> Result<(), Stop> {
+    let length = header.table * header.cluster;
+    let entries = table::read(view, verdict, header.l1_offset, length)?;
+    if let Some(end) = table::beyond(view, table::le64(entries).map(|offset| offset.saturating_add(1))) {
+        verdict.refuse(
+            "qed-truncated",
+            format!("the L1 table names an L2 table at {}, behind the end of the file", end - 1),
+        );
+    }
+    let Some(last) = table::le64(entries).rfind(|offset| *offset != 0) else { return Ok(()) };
+    let entries = table::read(view, verdict, last, length)?;
+    if let Some(end) = table::beyond(view, table::le64(entries).map(|offset| offset.saturating_add(1))) {
+        let message = format!("the L2 table at {last} names a cluster at {}, behind the end of the file", end - 1);
+        verdict.refuse("qed-truncated", message);
+    }
+    Ok(())
 }
 
 fn parse(fields: &Fields<'_>) -> Result<Header, Malformed> {

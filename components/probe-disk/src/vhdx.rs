@@ -8,7 +8,7 @@ use crate::crc::crc32c_without;
 use crate::detect::Mark;
 use crate::fields::{Fields, any};
 use crate::view::Stop;
-use crate::{Malformed, Verdict, View};
+use crate::{Malformed, Verdict, View, table};
 use metadata::Metadata;
 use regions::Region;
 
@@ -18,6 +18,13 @@ const HEADERS: [u64; 2] = [64 << 10, 128 << 10];
 const HEADER: usize = 4096;
 /// The header section as far as it is used: file identifier, headers and region tables.
 const SECTION: u64 = 320 << 10;
+
+/// "BAT Entry" (2.5.1): the state in the lowest three bits, the offset in whole mebibytes from bit 20 on.
+const BLOCK_STATE: u64 = 7;
+const BLOCK_OFFSET: u64 = !((1 << 20) - 1);
+/// `PAYLOAD_BLOCK_FULLY_PRESENT` and `PAYLOAD_BLOCK_PARTIALLY_PRESENT`.
+const FULLY_PRESENT: u64 = 6;
+const PARTIALLY_PRESENT: u64 = 7;
 
 pub(crate) fn marked(head: &[u8]) -> Option<Mark> {
     Mark::find(head, 0, MARK, "VHDX")
@@ -36,6 +43,10 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
     let section = view.at(0, SECTION)?;
     let header = current(section)?;
     let regions = regions::read(section, &header.log_region)?;
+    // In the order in which they lie, for a source without ranges.
+    let nothing_refuses = Verdict::new("vhdx", None);
+    let bat = |view| table::read(view, &nothing_refuses, regions.bat.offset, regions.bat.length);
+    let before = if regions.bat.offset < regions.metadata.offset { Some(bat(view)?) } else { None };
     let metadata = metadata::read(view, &regions.metadata)?;
     let mut verdict = Verdict::new("vhdx", Some(metadata.size));
     verdict.detail("cluster-size", metadata.block);
@@ -54,6 +65,17 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
         verdict.refuse("vhdx-bat", message);
     }
     judge(&mut verdict, &metadata);
+    let bat = match before {
+        Some(bat) => bat,
+        None => bat(view)?,
+    };
+    let ends = table::le64(bat).filter(|entry| matches!(entry & BLOCK_STATE, FULLY_PRESENT | PARTIALLY_PRESENT));
+    let ends = ends.map(|entry| (entry & BLOCK_OFFSET).saturating_add(metadata.block));
+    if let Some(end) = table::beyond(view, ends) {
+        let message =
+            format!("the BAT at {} names a block up to {end}, behind the end of the file", regions.bat.offset);
+        verdict.refuse("vhdx-truncated", message);
+    }
     Ok(verdict)
 }
 

@@ -186,6 +186,18 @@ impl View {
         Err(self.need(Request::At { offset: from, len }))
     }
 
+    /// As [`Self::at`], and none where that lies before what was read by then and is not held: with ranges too, so that what is
+    /// said of a disk does not depend on whether its source has them.
+    pub(crate) fn forward(&self, offset: u64, len: u64) -> Result<Option<&[u8]>, Stop> {
+        let reached = self.pieces.iter().map(|(start, bytes)| start + bytes.len() as u64).max();
+        match self.ahead(offset, len) {
+            Err(Stop::Need(Request::At { offset: from, .. })) if reached.is_some_and(|reached| from < reached) => {
+                Ok(None)
+            }
+            answer => answer,
+        }
+    }
+
     /// Up to `len` bytes at `offset` as far as they were read without being asked for.
     pub(crate) fn held(&self, offset: u64, len: u64) -> &[u8] {
         let from = |(start, bytes): &'_ (u64, Vec<u8>)| {

@@ -4,7 +4,10 @@
 
 use std::cell::RefCell;
 
-use crate::{Head, MAX_HOPS, Refusal, Revision, Verdict, check_range, check_revision, judge, name, redirect_target};
+use crate::{
+    FIRST_PART, Head, MAX_HOPS, Refusal, Revision, Verdict, check_range, check_revision, judge, name, opens_part,
+    redirect_target, total,
+};
 
 mod bindings {
     #![allow(missing_docs, unused_qualifications, clippy::all, reason = "generated")]
@@ -38,32 +41,39 @@ struct HttpDisk {
     url: String,
     facts: Facts,
     revision: Option<Revision>,
-    /// The body of the opening GET, until a read takes it.
-    opening: RefCell<Option<Body>>,
+    /// The body of the opening GET, until a read takes it, and how many bytes from the start it has, if it is not the whole.
+    opening: RefCell<Option<(Body, Option<u64>)>>,
 }
 
 impl Source for Component {
     type Disk = HttpDisk;
 
     async fn open(location: String, options: Vec<(String, String)>) -> Result<Disk, Failure> {
-        if let Some((option, _)) = options.first() {
-            return Err(Failure::Unsupported(format!("this source has no option `{option}`")));
-        }
-        let (url, head, body) = follow(location.clone(), None, None).await?;
+        let part = match opens_part(&options).map_err(Failure::Unsupported)? {
+            true => first_part(&location).await?,
+            false => None,
+        };
+        let (url, head, body) = match part {
+            Some(opened) => opened,
+            None => follow(location.clone(), None, None).await?,
+        };
+        let is_part = head.status == 206;
+        let size = if is_part { total(&head) } else { head.length };
         let revision = head.revision();
         let facts = Facts {
             name: name(&location),
-            size: head.length,
+            size,
             revision: revision.as_ref().map(|revision| revision.as_str().to_owned()),
             modified: head.field("last-modified").map(str::to_owned),
-            access: if head.has_ranges() && head.length.is_some() && revision.is_some() {
+            access: if (is_part || head.has_ranges()) && size.is_some() && revision.is_some() {
                 Access::Ranged
             } else {
                 Access::Restart
             },
             enclosure: None,
         };
-        Ok(Disk::new(HttpDisk { location, url, facts, revision, opening: RefCell::new(Some(body)) }))
+        let opening = (body, is_part.then(|| FIRST_PART.min(size.unwrap_or_default())));
+        Ok(Disk::new(HttpDisk { location, url, facts, revision, opening: RefCell::new(Some(opening)) }))
     }
 }
 
@@ -74,10 +84,14 @@ impl GuestDisk for HttpDisk {
 
     async fn read(&self, offset: u64, length: Option<u64>) -> Result<Body, Failure> {
         let whole = offset == 0 && length.is_none_or(|length| Some(length) == self.facts.size);
+        // What was asked for to open the disk, if that is what is wanted now.
+        let fits = |part: Option<u64>| part.map_or(whole, |part| offset == 0 && self.ends(length) == Some(part));
+        let is_it = self.opening.borrow().as_ref().is_some_and(|(_, part)| fits(*part));
+        if is_it && let Some((body, _)) = self.opening.take() {
+            return Ok(body);
+        }
         if whole {
-            if let Some(body) = self.opening.take() {
-                return Ok(body);
-            }
+            drop(self.opening.take());
             let (_, head, body) = self.ask(None).await?;
             if head.revision() != self.revision || head.length != self.facts.size {
                 return Err(Failure::Changed("the disk changed since it was opened".to_owned()));
@@ -90,7 +104,7 @@ impl GuestDisk for HttpDisk {
         if offset >= size || length == Some(0) {
             return Err(Failure::Invalid(format!("a read at {offset} of a disk of {size} bytes")));
         }
-        // Whoever begins with a part may never want the whole: its connection is not kept waiting.
+        // Whoever begins with another part may never want this one: its connection is not kept waiting.
         drop(self.opening.take());
         let (_, head, body) = self.ask(Some(fetch::ByteRange { offset, length })).await?;
         check_range(&head, offset, length, size).map_err(failure)?;
@@ -100,6 +114,12 @@ impl GuestDisk for HttpDisk {
 }
 
 impl HttpDisk {
+    /// Where a read of so many bytes from the start ends.
+    fn ends(&self, length: Option<u64>) -> Option<u64> {
+        let size = self.facts.size?;
+        Some(length.map_or(size, |length| length.min(size)))
+    }
+
     /// Asks where the redirects led, and once more from their start if that place is not one any longer: signed URLs expire.
     async fn ask(&self, range: Option<fetch::ByteRange>) -> Result<(String, Head, Body), Failure> {
         match follow(self.url.clone(), range, self.condition()).await {
@@ -116,6 +136,22 @@ impl HttpDisk {
             Revision::Modified(date) => fetch::Condition::UnchangedSince(date),
         })
     }
+}
+
+/// GETs the first bytes of a disk: what answers that, the whole where the server has no ranges, and nothing if there are no
+/// first bytes or the server does not say of how many, so that the whole must be asked for.
+async fn first_part(location: &str) -> Result<Option<(String, Head, Body)>, Failure> {
+    let range = fetch::ByteRange { offset: 0, length: Some(FIRST_PART) };
+    let (url, head, body) = match follow(location.to_owned(), Some(range), None).await {
+        // 416: a disk of no bytes has no first ones.
+        Err(Failure::Changed(_)) => return Ok(None),
+        asked => asked?,
+    };
+    if head.status == 206 {
+        let Some(size) = total(&head) else { return Ok(None) };
+        check_range(&head, 0, Some(FIRST_PART), size).map_err(failure)?;
+    }
+    Ok(Some((url, head, body)))
 }
 
 /// GETs `url` and what it redirects to, one hop at a time, until there is a body or a reason why not.
@@ -135,7 +171,9 @@ async fn follow(
         let (head, stream, outcome) = fetch::send(&request);
         let head = head.await?;
         let head = Head { status: head.status, headers: head.headers, length: head.length };
-        match judge(&head, range.is_some()) {
+        // Without a condition nothing is known of the disk yet, and the whole is as good a beginning.
+        let partial = range.is_some() && (head.status != 200 || condition.is_some());
+        match judge(&head, partial) {
             Verdict::Body => return Ok((url, head, (stream, outcome))),
             Verdict::Redirect(location) => url = redirect_target(&url, &location).map_err(Failure::Invalid)?,
             Verdict::Refused(refusal) => return Err(failure(refusal)),

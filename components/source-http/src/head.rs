@@ -176,6 +176,12 @@ pub fn check_revision(head: &Head, opened: Option<&Revision>) -> Result<(), Refu
     }
 }
 
+/// The size of the disk of which a 206 is a part; none if it does not say.
+#[must_use]
+pub fn total(head: &Head) -> Option<u64> {
+    parse_content_range(head.field("content-range")?).map(|(.., total)| total)
+}
+
 fn parse_content_range(field: &str) -> Option<(u64, u64, u64)> {
     let (range, total) = field.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
@@ -278,6 +284,10 @@ mod tests {
             assert!(matches!(check_range(&part(field), 10, None, 100), Err(Refusal::Invalid(_))), "{field}");
         }
         assert!(matches!(check_range(&head(206, &[]), 0, None, 1), Err(Refusal::Invalid(_))));
+        assert_eq!(
+            (total(&part("bytes 0-9/100")), total(&part("bytes 0-9/*")), total(&head(206, &[]))),
+            (Some(100), None, None)
+        );
         let two = head(206, &[("content-range", "bytes 10-99/100"), ("content-range", "bytes 0-99/100")]);
         assert!(matches!(check_range(&two, 10, None, 100), Err(Refusal::Invalid(_))));
         let length = |length| Head { length: Some(length), ..part("bytes 10-99/100") };

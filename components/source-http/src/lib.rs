@@ -1,19 +1,40 @@
 //! A disk from an HTTP server, over the host's `fetch`.
 //!
 //! One GET opens the disk: its head says size, revision and whether there are ranges, and its body, untouched until then,
-//! is what the first full read hands on. This half is plain logic over heads, testable without wasm; `component` is the
+//! is what the first full read hands on. With the option `open=part` it is a GET for the first [`FIRST_PART`] bytes, whose body
+//! is what a read of them hands on: for whoever reads nothing but parts. This half is plain logic over heads, testable without wasm; `component` is the
 //! glue to the `source-component` world.
 
 #[cfg(target_family = "wasm")]
 mod component;
 mod head;
 
-pub use head::{Head, Refusal, Revision, Verdict, check_range, check_revision, judge};
+pub use head::{Head, Refusal, Revision, Verdict, check_range, check_revision, judge, total};
 
 use url::Url;
 
 /// The most redirects one `open` or `read` follows; the host enforces the same bound.
 pub const MAX_HOPS: usize = 10;
+
+/// Bytes of the part with which a disk is opened that is read in parts: what a probe asks for first.
+pub const FIRST_PART: u64 = 64 << 10;
+
+/// Whether a disk is opened with its first part alone, by the source's options.
+///
+/// # Errors
+/// The first option that is unknown or has another value.
+pub fn opens_part(options: &[(String, String)]) -> Result<bool, String> {
+    let mut part = false;
+    for (key, value) in options {
+        match (key.as_str(), value.as_str()) {
+            ("open", "part") => part = true,
+            ("open", "whole") => part = false,
+            ("open", _) => return Err(format!("this source opens a `part` or the `whole`, not `{value}`")),
+            _ => return Err(format!("this source has no option `{key}`")),
+        }
+    }
+    Ok(part)
+}
 
 /// Where a redirect leads: `location` resolved against the URL that was asked (RFC 9110 §10.2.2, RFC 3986 §5).
 ///
@@ -44,6 +65,20 @@ pub fn name(location: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_option_is_known_or_refused() {
+        let told = |options: &[(&str, &str)]| {
+            let options: Vec<_> = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            opens_part(&options)
+        };
+        assert_eq!(
+            (told(&[]), told(&[("open", "part")]), told(&[("open", "whole")])),
+            (Ok(false), Ok(true), Ok(false))
+        );
+        assert!(told(&[("open", "half")]).unwrap_err().contains("not `half`"));
+        assert!(told(&[("open", "part"), ("x", "y")]).unwrap_err().contains("no option `x`"));
+    }
 
     #[test]
     fn a_redirect_is_resolved_against_the_url_that_was_asked() {

@@ -54,11 +54,25 @@ pub(super) async fn open_source(
     engine: &Engine,
     component: &Component,
     net: &Net,
+    told: (&Interrupted, &Repeats),
+) -> Result<stages::Disk> {
+    open_with(input, &[], engine, component, net, told).await
+}
+
+/// The same, where the component is told something besides what the user has it told.
+pub(super) async fn open_with(
+    input: &Input,
+    own: &[(&str, &str)],
+    engine: &Engine,
+    component: &Component,
+    net: &Net,
     (interrupted, repeats): (&Interrupted, &Repeats),
 ) -> Result<stages::Disk> {
     for (key, _) in &input.options {
         may_be_told(component.name(), component.grant(), key)?;
     }
+    let own = own.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let options: Vec<_> = input.options.iter().cloned().chain(own).collect();
     let grant = match &input.source {
         Source::Http(_) | Source::Other(_) => {
             let origin = input.source.origin(&net.policy().egress)?;
@@ -87,7 +101,7 @@ pub(super) async fn open_source(
     let open = async {
         let (mut failures, mut since) = (0_u32, None);
         loop {
-            let what = (input.source.location(), input.options.clone());
+            let what = (input.source.location(), options.clone());
             let error = match stages::open(engine, component, grant.clone(), what, scheme).await {
                 Ok(disk) => return Ok(disk),
                 Err(error) => error,

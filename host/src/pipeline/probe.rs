@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::pin;
 
 use super::accepted::Wanted;
-use super::disk::{attempts, known_size, open_source, within_output};
+use super::disk::{attempts, known_size, open_with, within_output};
 use super::interrupt::Interrupted;
 use super::ledger::{access, component, connection, error_report, hazards, ran};
 use super::loader::Loader;
@@ -82,7 +82,10 @@ async fn look(plan: &ProbePlan, net: &Net, interrupted: &Interrupted, known: &mu
     (known.source, known.probe) = (Some(component(&source)), Some(component(&probe)));
 
     let repeats = Arc::<Repeats>::default();
-    let disk = open_source(&plan.input, &engine, &source, net, (interrupted, &*repeats)).await?;
+    // Nothing but parts will be read: a server that is asked for the whole would send what nobody wants.
+    let is_http = matches!(&plan.source, Choice::BuiltIn(name) if name == "source-http");
+    let own: &[(&str, &str)] = if is_http { &[("open", "part")] } else { &[] };
+    let disk = open_with(&plan.input, own, &engine, &source, net, (interrupted, &*repeats)).await?;
     ran(&mut known.source, disk.described());
     known.facts = Some(disk.facts().clone());
     known.size = known_size(&plan.input, disk.facts())?;

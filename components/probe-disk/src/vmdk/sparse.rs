@@ -6,7 +6,7 @@ use super::{SECTOR, SPARSE};
 use crate::fields::{Fields, any};
 use crate::verdict::quoted;
 use crate::view::Stop;
-use crate::{Malformed, Verdict, View};
+use crate::{Malformed, Verdict, View, table};
 
 /// `VMDK4_GD_AT_END`: the grain directory's place stands in the footer.
 const AT_END: u64 = u64::MAX;
@@ -74,6 +74,9 @@ pub(super) fn inspect(view: &View) -> Result<Verdict, Stop> {
     } else if header.directory != AT_END {
         tables(&mut verdict, view, &header);
     }
+    if header.directory != AT_END {
+        allocation(&mut verdict, view, &header)?;
+    }
     if header.unclean != 0 {
         verdict.warn("vmdk-dirty", format!("not closed cleanly: {} at 72", header.unclean));
     }
@@ -114,6 +117,41 @@ fn tables(verdict: &mut Verdict, view: &View, header: &Header) {
         verdict.refuse("vmdk-truncated", message);
     }
 }
+
+/// Whether the file ends before a grain table, or before a grain of the tables that lie with the first one: all of them, as
+/// most writers lay them out, up to what is read. An entry of 1 is a grain of zeros.
+fn allocation(verdict: &mut Verdict, view: &View, header: &Header) -> Result<(), Stop> {
+    let count = header.capacity.div_ceil(u64::from(header.entries) * header.grain);
+    let directory = table::read(view, verdict, header.directory.saturating_mul(SECTOR), count * 4)?;
+    if let Some(end) = table::beyond(view, table::le32(directory).map(|sector| sector * SECTOR + 1)) {
+        let message = format!("the grain directory names a grain table at {}, behind the end of the file", end - 1);
+        verdict.refuse("vmdk-truncated", message);
+    }
+    let length = u64::from(header.entries) * 4;
+    let Some(first) = table::le32(directory).find(|sector| *sector != 0) else { return Ok(()) };
+    // Tables that follow one another from there on.
+    let follow = table::le32(directory).skip_while(|sector| *sector == 0);
+    let together =
+        follow.zip(0_u64..).take_while(|(sector, number)| sector * SECTOR == first * SECTOR + number * length);
+    let tables = table::read(view, verdict, first * SECTOR, together.count() as u64 * length)?;
+    if let Some(end) = table::beyond(view, table::le32(tables).map(|sector| sector * SECTOR + 1)) {
+        let message = format!("a grain table names a grain at {}, behind the end of the file", end - 1);
+        verdict.refuse("vmdk-truncated", message);
+    }
+    // "Grain marker": the sector in the disk, and the bytes that follow.
+    let last = table::le32(tables).max().unwrap_or_default() * SECTOR;
+    if header.flags & MARKERS != 0 && last > SECTOR {
+        let marker = table::read(view, verdict, last, MARKER)?;
+        let length = table::le32(marker).nth(2).unwrap_or_default();
+        let end = last.saturating_add(MARKER).saturating_add(length);
+        if view.ends_before(end) {
+            verdict.refuse("vmdk-truncated", format!("the grain at {last} ends at {end}, behind the end of the file"));
+        }
+    }
+    Ok(())
+}
+
+const MARKER: u64 = 12;
 
 fn parse(fields: &Fields<'_>) -> Result<Header, Malformed> {
     let header = Header {

@@ -285,6 +285,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_piece_larger_than_what_is_asked_for_is_seen_as_smaller_ones_are() {
+        const SIZE: usize = 3 << 20;
+        let large: Vec<u8> = disk().into_iter().cycle().take(SIZE).collect();
+        for chunk in [4093, 64 << 10, 1 << 20, SIZE] {
+            let chunks: Vec<&[u8]> = large.chunks(chunk).collect();
+            let (flow, window) = windowed(flow(&chunks), Some(SIZE as u64), Seek::InOrder);
+            let pulled = tokio::spawn(collect(flow));
+            let read = |offset, len| window.read_at(offset, len, helping());
+            assert_eq!(read(0, 65_536).await.unwrap(), large[..65_536]);
+            assert_eq!(read(65_535, 1).await, Err(WindowError::Gone));
+            assert_eq!(read(1 << 20, MAX_WINDOW_READ).await.unwrap(), large[1 << 20..2 << 20]);
+            assert_eq!(window.read_tail(4096, helping()).await.unwrap(), large[SIZE - 4096..]);
+            window.release();
+            assert_eq!(pulled.await.unwrap().unwrap(), large);
+        }
+    }
+
+    #[tokio::test]
     async fn the_flow_advances_no_further_than_the_request() {
         let (mut flow, window) = window_over(3000);
         let mut cx = Context::from_waker(Waker::noop());
