@@ -4,11 +4,13 @@
 //! others are told as hazards, because who reads the disk as what is anybody's guess. The same goes for marks at the tail.
 //! Those rules are here, and nowhere else.
 
+use crate::archive::{lzip, lzma, ova, seven_zip, tar, zip};
+use crate::unsupported::{bochs, cloop};
 use crate::verdict::quoted;
 use crate::view::Stop;
 use crate::{
-    Malformed, Request, Verdict, View, archive, bzip2, dmg, gzip, iso9660, luks, lz4, mbr, parallels, qcow, qcow2, qed,
-    raw, udf, unsupported, vdi, vhdx, vmdk, vpc, xz, zstd,
+    Malformed, Request, Verdict, View, bzip2, dmg, gzip, iso9660, luks, lz4, mbr, parallels, qcow, qcow2, qed, raw,
+    udf, vdi, vhdx, vmdk, vpc, xz, zstd,
 };
 
 /// Bytes of head that settle nearly every disk.
@@ -65,19 +67,19 @@ pub const FORMATS: [Format; 26] = [
     disk("vdi", vdi::marked, vdi::inspect),
     disk("parallels", parallels::marked, parallels::inspect),
     other("luks", luks::marked, luks::inspect),
-    other("bochs", unsupported::bochs, unsupported::inspect_bochs),
-    other("cloop", unsupported::cloop, unsupported::inspect_cloop),
+    other("bochs", bochs::marked, bochs::inspect),
+    other("cloop", cloop::marked, cloop::inspect),
     other("gzip", gzip::marked, gzip::inspect),
     other("xz", xz::marked, xz::inspect),
     other("zstd", zstd::marked, zstd::inspect),
     other("bzip2", bzip2::marked, bzip2::inspect),
     other("lz4", lz4::marked, lz4::inspect),
-    other("zip", archive::zip, archive::inspect_zip),
-    other("7z", archive::seven_zip, archive::inspect_seven_zip),
-    other("lzip", archive::lzip, archive::inspect_lzip),
-    other("lzma", archive::lzma, archive::inspect_lzma),
-    other("ova", archive::ova, archive::inspect_ova),
-    other("tar", archive::tar, archive::inspect_tar),
+    other("zip", zip::marked, zip::inspect),
+    other("7z", seven_zip::marked, seven_zip::inspect),
+    other("lzip", lzip::marked, lzip::inspect),
+    other("lzma", lzma::marked, lzma::inspect),
+    other("ova", ova::marked, ova::inspect),
+    other("tar", tar::marked, tar::inspect),
     disk("iso9660", iso9660::marked, iso9660::inspect),
     disk("udf", udf::marked, udf::inspect),
     // Its mark is at the tail alone.
@@ -230,7 +232,8 @@ fn finished(mut verdict: Verdict, runs: bool) -> Verdict {
     if let Some(size) = verdict.virtual_size.filter(|size| *size > HUGE) {
         verdict.warn("virtual-size-huge", format!("the virtual size is {size} bytes, more than {HUGE}"));
     }
-    let boots = runs && !verdict.is_refused();
+    let unopened = verdict.hazards.iter().any(|hazard| hazard.code == "qed-table-size");
+    let boots = runs && !unopened && !verdict.is_refused();
     verdict.detail("runs-as-it-is", if boots { "yes" } else { "no" });
     verdict
 }

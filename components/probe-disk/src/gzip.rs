@@ -4,17 +4,22 @@ use crate::detect::Mark;
 use crate::view::Stop;
 use crate::{Verdict, View};
 
+/// ID1, ID2 and CM = 8, deflate (§2.3.1).
+const MAGIC: &[u8] = b"\x1f\x8b\x08";
+/// "Reserved FLG bits must be zero" (§2.3.1.2).
+const RESERVED: u8 = 0xE0;
+/// ISIZE (§2.3.1).
+const SIZE: u64 = 4;
 /// Deflate makes at most so many bytes of one (RFC 1951: 258 bytes from two bits).
 const MAX_RATIO: u64 = 1032;
 
 pub(crate) fn marked(head: &[u8]) -> Option<Mark> {
-    // The three flags that are reserved must be zero.
-    Mark::find(head, 0, b"\x1f\x8b\x08", "gzip").filter(|_| head.get(3).is_some_and(|flags| flags & 0xE0 == 0))
+    Mark::find(head, 0, MAGIC, "gzip").filter(|_| head.get(3).is_some_and(|flags| flags & RESERVED == 0))
 }
 
 pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
     let mut verdict = wrapped("gzip");
-    let end = if view.waits_for_tail(&verdict) { view.tail(4)? } else { None };
+    let end = if view.waits_for_tail(&verdict) { view.tail(SIZE)? } else { None };
     let claim = end.and_then(<[u8]>::first_chunk).map(|bytes| Size::Claimed(u32::from_le_bytes(*bytes).into()));
     claimed(&mut verdict, view, claim, MAX_RATIO);
     Ok(verdict)

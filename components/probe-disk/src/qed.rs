@@ -43,6 +43,10 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
         let message = format!("backing file {name}, features {:#x} at 16, offset at 56", header.features);
         verdict.refuse("qed-backing-file", message);
     }
+    if header.table == 1 {
+        verdict
+            .warn("qed-table-size", "tables of one cluster at 8, which are legal, and which no version of QEMU opens");
+    }
     if header.features & NEED_CHECK != 0 {
         verdict.warn("qed-dirty", format!("not closed cleanly: features {:#x} at 16", header.features));
     }

@@ -1,4 +1,5 @@
-//! Header extensions: type, length, data padded to eight bytes; up to type 0, the backing name or the cluster's end.
+//! Header extensions (QEMU `docs/interop/qcow2.rst`, "Header extensions"): type, length, data padded to eight bytes; up to type
+//! 0, the backing name or the cluster's end.
 
 use super::header::{Header, be32};
 use crate::Malformed;

@@ -1,4 +1,4 @@
-//! The header: 72 bytes in version 2, at least 104 in version 3, big-endian.
+//! The header (QEMU `docs/interop/qcow2.rst`, "Header"): 72 bytes in version 2, at least 104 in version 3, big-endian.
 
 use crate::Malformed;
 

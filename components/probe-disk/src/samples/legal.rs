@@ -21,13 +21,14 @@ pub struct Legal {
 }
 
 /// Of disks by name, or of a format's that have no name of their own: what is told.
-const TOLD: [(&str, &[&str]); 18] = [
+const TOLD: [(&str, &[&str]); 19] = [
     ("qcow2: dirty", &["qcow2-dirty"]),
     ("qcow2: snapshots", &["qcow2-snapshots"]),
     ("qcow2: backing format alone", &["qcow2-backing-format"]),
     ("qcow2: encryption header alone", &["qcow2-encryption-header"]),
     ("qcow2: 65 TiB", &["virtual-size-huge"]),
     ("qed: to be checked", &["qed-dirty"]),
+    ("qed: table of one cluster", &["qed-table-size"]),
     ("vmdk: dirty", &["vmdk-dirty"]),
     ("parallels: dirty", &["parallels-dirty"]),
     ("luks", &["luks-encrypted"]),
@@ -119,6 +120,7 @@ pub fn legal() -> Vec<Legal> {
     });
     add("qed", "qed", GIB, qed(), &|_| {});
     add("qed: to be checked", "qed", GIB, qed(), &|i| i[16] = 2);
+    add("qed: table of one cluster", "qed", GIB, qed(), &|i| i[8] = 1);
     add("qed: format of a backing file", "qed", GIB, qed(), &|i| i[16] = 4);
     add("vmdk", "vmdk", 16 << 20, vmdk(), &|_| {});
     add("vmdk: dirty", "vmdk", 16 << 20, vmdk(), &|i| i[72] = 1);
