@@ -10,10 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use longshore_tests::fixtures::Fixture;
 use longshore_tests::layers::assert_layout_empty;
-use longshore_tests::program::{Ran, import, probe, probe_from};
+use longshore_tests::program::{Ran, import, import_from, probe, probe_from};
 use longshore_tests::ranges::{Asked, Content, Manner, Pace, serve, serve_paced, serve_wide, serve_wide_over};
 use longshore_tests::scratch::{Scratch, attempts, noise, qcow2, raw, run};
 use longshore_tests::script::Script;
+use longshore_tests::sink;
 use longshore_tests::tls::Authority;
 use probe_disk::samples::{self, legal};
 use probe_disk::{MAX_BYTES, MAX_MEMORY};
@@ -343,6 +344,7 @@ fn iso(scratch: &Scratch, name: &str, tool: &[&str]) -> String {
     let folder = scratch.folder("content");
     raw(&folder.join("readme.txt"), 100_000);
     raw(&folder.join("boot.img"), 4096);
+    raw(&folder.join("efi.img"), 1 << 20);
     let path = scratch.text(name);
     run(Command::new(tool[0]).args(&tool[1..]).args(["-o", &path]).arg(&folder));
     path
@@ -354,7 +356,7 @@ fn an_iso_is_what_other_tools_say_it_is() {
     let boot = ["-b", "boot.img", "-no-emul-boot", "-c", "boot.cat"];
     let genisoimage = ["genisoimage", "-quiet", "-V", "PLAIN"];
     let xorriso = ["xorriso", "-as", "mkisofs", "-quiet", "-V", "HYBRID", "-J"];
-    let partition = scratch.text("part");
+    let (partition, template) = (scratch.text("part"), scratch.text("template"));
     let cases = [
         ("plain.iso", [&genisoimage[..], &[]].concat(), "PLAIN", "false", false, None),
         ("boot.iso", [&genisoimage[..], &["-J", "-R"], &boot].concat(), "PLAIN", "true", true, None),
@@ -368,8 +370,45 @@ fn an_iso_is_what_other_tools_say_it_is() {
             false,
             Some("mbr"),
         ),
+        (
+            "isohybrid.iso",
+            [&xorriso[..], &boot, &["-boot-info-table", "-isohybrid-mbr", &template]].concat(),
+            "HYBRID",
+            "true",
+            true,
+            Some("mbr"),
+        ),
+        (
+            "isohybrid-gpt.iso",
+            [
+                &xorriso[..],
+                &boot,
+                &["-isohybrid-mbr", &template, "-eltorito-alt-boot", "-e", "efi.img", "-no-emul-boot"],
+                &["-isohybrid-gpt-basdat"],
+            ]
+            .concat(),
+            "HYBRID",
+            "true",
+            true,
+            Some("gpt"),
+        ),
+        (
+            "gpt.iso",
+            [
+                &xorriso[..],
+                &["-appended_part_as_gpt", "-partition_offset", "16", "-append_partition", "2", "0xef"],
+                &[&partition],
+            ]
+            .concat(),
+            "HYBRID",
+            "true",
+            false,
+            Some("gpt"),
+        ),
     ];
     raw(&scratch.path("part"), 65_536);
+    // What the first sector of a hybrid begins with is code; whose does not matter.
+    fs::write(&template, [&noise(430)[..], &[0, 0]].concat()).unwrap();
     for (name, tool, volume, joliet, bootable, table) in cases {
         let path = iso(&scratch, name, &tool);
         let size = fs::metadata(&path).unwrap().len();
@@ -394,6 +433,27 @@ fn an_iso_is_what_other_tools_say_it_is() {
         let volume_size: u64 = detail("volume-size").unwrap().parse().unwrap();
         assert!(volume_size <= size && volume_size + (1 << 20) > size, "{name}: {volume_size} of {size}");
     }
+    // A second session has descriptors of its own, behind those of the first one.
+    let (disc, more) = (scratch.text("sessions.iso"), scratch.folder("more"));
+    raw(&more.join("second.txt"), 50_000);
+    for (folder, volume) in [(scratch.path("content"), "FIRST"), (more, "SECOND")] {
+        let folder = folder.display().to_string();
+        let to = format!("stdio:{disc}");
+        run(Command::new("xorriso").args([
+            "-dev",
+            &to,
+            "-close",
+            "off",
+            "-volid",
+            volume,
+            "-map",
+            &folder,
+            &format!("/{volume}"),
+        ]));
+    }
+    let report = probe([&*disc, "--json"]).done().report();
+    assert_eq!((&report["disk"]["format"], &report["disk"]["hazards"]), (&json!("iso9660"), &json!([])));
+    assert_eq!(report["disk"]["virtual_size"], fs::metadata(&disc).unwrap().len());
     // Imported it is an ISO too; cut short it is refused, and so is one that claims to be a qcow2 as well.
     let to = format!("oci:{}", scratch.text("layout"));
     let iso = scratch.text("boot.iso");
@@ -447,7 +507,72 @@ fn a_verdict_is_the_same_however_the_bytes_are_split() {
         );
         assert!(verdicts.iter().all(|other| other == first), "{}: {verdicts:?}", disk.name);
     }
+    // Those that are refused, and what qemu-img makes: over standard input, where a piece is what was written at once.
+    let scratch = Scratch::new();
+    let mut images: Vec<(String, Vec<u8>, bool)> = vec![];
+    for (format, options) in [
+        ("qcow", ""),
+        ("qcow2", "cluster_size=512"),
+        ("qcow2", "extended_l2=on"),
+        ("qed", "cluster_size=4096"),
+        ("vmdk", ""),
+        ("vmdk", "subformat=streamOptimized"),
+        ("vdi", ""),
+        ("vpc", ""),
+        ("vpc", "subformat=fixed"),
+        ("parallels", "cluster_size=4096"),
+    ] {
+        let path = scratch.text("image");
+        let options = if options.is_empty() { vec![] } else { vec!["-o", options] };
+        run(Command::new("qemu-img").args(["create", "-q", "-f", format]).args(&options).args([&path, "1M"]));
+        images.push((format!("{format} {options:?}"), fs::read(&path).unwrap(), true));
+    }
+    images.push(("dmg".to_owned(), samples::dmg(), false));
+    for command in ["gzip", "xz", "zstd -q", "bzip2"] {
+        images.push((command.to_owned(), longshore_tests::wrapped::piped(command, &noise(100_000)), false));
+    }
+    let hostile =
+        ["qcow2: backing file by path", "vmdk: parent file in a comment", "vpc: differencing", "qcow2 and VHD footer"];
+    for disk in samples::hostile().into_iter().filter(|disk| hostile.contains(&disk.name)) {
+        images.push((disk.name.to_owned(), disk.image, false));
+    }
+    assert_eq!(images.len(), 10 + 5 + hostile.len());
+    for (name, image, legal) in images {
+        let size = image.len().to_string();
+        let mut verdicts = PIECES.into_iter().map(|piece| {
+            let ran = in_pieces(&["-", "--json", "--size", &size], &image, piece);
+            assert_eq!(ran.code, Some(if legal { 0 } else { 11 }), "{name}: {}", ran.stderr);
+            ran.report()["disk"].clone()
+        });
+        let first = verdicts.next().unwrap();
+        assert!(first["format"].is_string(), "{name}: {first}");
+        assert!(verdicts.all(|other| other == first), "{name}: {first}");
+    }
     assert!(formats.len() >= 14 && tried.iter().all(|tried| *tried >= 6), "{tried:?} of {} formats", formats.len());
+}
+
+/// `longshore probe` of a disk that is written to its standard input in pieces of a size, as far as it reads.
+fn in_pieces(arguments: &[&str], disk: &[u8], piece: usize) -> Ran {
+    /// Single bytes are written that often; the rest follows as it comes.
+    const PIECES: usize = 20_000;
+    let mut command = longshore_tests::program::longshore([&["probe"], arguments].concat());
+    command.stdin(std::process::Stdio::piped());
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let (split, rest) = disk.split_at(disk.len().min(PIECES * piece));
+    let pieces: Vec<Vec<u8>> = split.chunks(piece).map(<[u8]>::to_vec).chain([rest.to_vec()]).collect();
+    let writing = std::thread::spawn(move || {
+        for piece in pieces {
+            // It reads no further than it must.
+            if std::io::Write::write_all(&mut input, &piece).is_err() {
+                return;
+            }
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    writing.join().unwrap();
+    longshore_tests::program::ran(&output)
 }
 
 #[test]
@@ -477,7 +602,11 @@ fn no_disk_makes_a_probe_take_more_memory_than_it_may() {
     luks.resize(8 << 20, 0);
     luks[8..16].copy_from_slice(&(4_u64 << 20).to_be_bytes());
     luks[4096..4096 + segments.len()].copy_from_slice(segments.as_bytes());
-    for (name, disk, exit, code) in [
+    let larger = samples::large().into_iter().map(|(name, disk, refused)| match refused {
+        Some(_) => (name, disk, 11, "disk-refused"),
+        None => (name, disk, 0, ""),
+    });
+    let all = [
         ("qcow2", large_extensions, 0, ""),
         ("extents", extents.into_bytes(), 11, "disk-refused"),
         ("lines", lines.into_bytes(), 11, "disk-refused"),
@@ -485,7 +614,8 @@ fn no_disk_makes_a_probe_take_more_memory_than_it_may() {
         ("vhdx", samples::vhdx(9), 0, ""),
         ("gpt", samples::gpt(4096), 0, ""),
         ("iso", samples::iso(), 0, ""),
-    ] {
+    ];
+    for (name, disk, exit, code) in all.into_iter().chain(larger) {
         let path = scratch.text(name);
         fs::write(&path, &disk).unwrap();
         let size = disk.len().to_string();
@@ -694,6 +824,25 @@ fn what_stands_at_the_end_of_a_disk_without_ranges_ends_the_upload() {
     let size = fixed.len().to_string();
     let report = probe_from(["-", "--json", "--size", &size], &fixed).done().report();
     assert_eq!((&report["disk"]["format"], &report["disk"]["virtual_size"]), (&json!("vpc"), &json!(1 << 20)));
+}
+
+#[test]
+fn what_stands_at_the_end_is_known_before_a_registry_has_a_blob() {
+    const DISK: usize = 6 << 20;
+    let scratch = Scratch::new();
+    let mut disk = qcow2(&scratch.path("disk.qcow2"));
+    disk.resize(DISK, 0);
+    disk.extend_from_slice(&samples::vpc_footer(1 << 30, 2));
+    let (registry, seen) = sink::start(None, None);
+    let (host, size) = (registry.host(), disk.len().to_string());
+    let to = format!("docker://{host}/vm:1");
+    let says = ["`conectix` at 512 bytes before the end", "format-ambiguous"];
+    let ran = import_from(["-", &*to, "--size", &size, "--plain-http", &host], &disk);
+    ran.failed(11, "disk-refused", &says);
+    assert!(!seen.committed());
+    assert_eq!((seen.count("POST"), seen.count("PUT"), seen.count("DELETE")), (1, 0, 1));
+    // The upload was under way: all of it had to flow for its end to be seen.
+    assert!(seen.received.load(std::sync::atomic::Ordering::SeqCst) > DISK as u64 / 2);
 }
 
 #[test]

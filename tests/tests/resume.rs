@@ -160,7 +160,8 @@ fn it_goes_on_where_it_broke_and_nothing_is_read_twice() {
 
 #[test]
 fn a_look_goes_on_where_it_broke_too() {
-    let fates = [Fate::Closes(usize::MAX), Fate::Closes(10_000), Fate::Silent, Fate::Status(503), Fate::Resets(20_000)];
+    // The request that opens it has its first part, and is the first that breaks.
+    let fates = [Fate::Closes(10_000), Fate::Silent, Fate::Status(503), Fate::Resets(20_000)];
     let (wire, scratch) = (faring(&noise(DISK), &fates, true), Scratch::new());
     let policy = attempts(&scratch, &wire.host(), 5);
     let ran = probe([&*wire.url("disk.raw"), "--policy", &policy, "--json"]).done();

@@ -44,8 +44,7 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
         verdict.refuse("qed-backing-file", message);
     }
     if header.table == 1 {
-        verdict
-            .warn("qed-table-size", "tables of one cluster at 8, which are legal, and which no version of QEMU opens");
+        verdict.warn("qed-table-size", "tables of one cluster at 8, which are legal and which QEMU does not open");
     }
     if header.features & NEED_CHECK != 0 {
         verdict.warn("qed-dirty", format!("not closed cleanly: features {:#x} at 16", header.features));

@@ -9,6 +9,7 @@
 
 mod disks;
 mod hostile;
+mod large;
 mod legal;
 mod sparse;
 
@@ -17,6 +18,7 @@ pub use disks::{
     vpc, vpc_fixed, vpc_footer,
 };
 pub use hostile::{Expected, Hostile, hostile};
+pub use large::{Large, large, xz};
 pub use legal::{Legal, legal};
 pub use sparse::Sparse;
 

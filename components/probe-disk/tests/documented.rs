@@ -53,6 +53,19 @@ fn every_format_is_documented() {
 }
 
 #[test]
+fn every_format_stands_beside_what_others_say_of_it() {
+    let text = fs::read_to_string(root().join("../../docs/formats.md")).expect("the document");
+    let table = text.split("\n\n").find(|part| part.starts_with("| format |")).expect("a table");
+    let mut rows = table.lines().map(|line| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
+    let columns = rows.next().expect("a head");
+    assert_eq!(columns[columns.len() - 2..], ["qemu-img", "oslo"]);
+    for row in rows.skip(1) {
+        assert_eq!(row.len(), columns.len(), "{row:?}");
+        assert!(row.iter().all(|cell| !cell.is_empty()), "{row:?}");
+    }
+}
+
+#[test]
 fn every_hazard_is_documented() {
     let mut found = BTreeSet::new();
     codes(&root().join("src"), &mut found);

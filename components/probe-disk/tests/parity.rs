@@ -329,7 +329,12 @@ fn disks_with_something_in_them_are_the_same_and_have_no_wrong_size_when_they_ar
 
 /// Where clusters are small, the descriptors of an ISO that is the disk can come to lie where those of a file that is an ISO
 /// would: nobody can tell the two apart by what names them, so that they are refused.
-const ISO_AT_ITS_PLACE: [(&str, &str); 2] = [("qcow2", "cluster_size=4096"), ("qcow", "")];
+const ISO_AT_ITS_PLACE: [(&str, &str, u64); 4] = [
+    ("qcow2", "cluster_size=4096", 3 << 30),
+    ("qcow2", "cluster_size=4096", 4 << 30),
+    ("qcow", "", 5 << 30),
+    ("parallels", "cluster_size=16384", 100 << 20),
+];
 
 #[test]
 fn a_disk_that_is_an_iso_is_converted_to_what_is_none() {
@@ -357,18 +362,14 @@ fn a_disk_that_is_an_iso_is_converted_to_what_is_none() {
         same_as_qemu_img(&path, &what, options, &verdict);
         assert_eq!(refusals(&verdict), [""; 0], "{what}: {:?}", verdict.hazards);
     }
-    // As the findings had them: the size decides where the tables end.
-    for ((format, options), sizes) in ISO_AT_ITS_PLACE.into_iter().zip([[3_u64 << 30, 4 << 30], [5 << 30, 5 << 30]]) {
-        for size in sizes {
-            File::options().write(true).open(&source).expect("a disk").set_len(size).expect("a size");
-            let path = scratch.0.join("image");
-            let with = if options.is_empty() { vec![] } else { vec!["-o", options] };
-            qemu_img(
-                &[&["convert", "-f", "raw", "-O", format][..], &with, &[&text, &path.display().to_string()]].concat(),
-            );
-            let verdict = probed(&path, format);
-            assert_eq!(refusals(&verdict), ["format-ambiguous"], "{format} {options} of {size}");
-        }
+    // The size decides where the tables end.
+    for (format, options, size) in ISO_AT_ITS_PLACE {
+        File::options().write(true).open(&source).expect("a disk").set_len(size).expect("a size");
+        let path = scratch.0.join("image").display().to_string();
+        let with = if options.is_empty() { vec![] } else { vec!["-o", options] };
+        qemu_img(&[&["convert", "-f", "raw", "-O", format][..], &with, &[&text, &path]].concat());
+        let verdict = probed(Path::new(&path), format);
+        assert_eq!(refusals(&verdict), ["format-ambiguous"], "{format} {options} of {size}");
     }
 }
 

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use probe_disk::samples::{self, Access, Expected, Long, drive, drive_expecting, hostile, legal, settled};
+use probe_disk::samples::{self, Access, Expected, Long, drive, drive_expecting, hostile, large, legal, settled};
 use probe_disk::{FORMATS, MAX_BYTES, MAX_REQUESTS, Severity, Verdict, detect};
 
 fn refusals(verdict: &Verdict) -> Vec<&str> {
@@ -79,6 +79,21 @@ fn every_hostile_disk_is_refused_for_what_is_wrong_with_it() {
                 (expected, answer) => panic!("{}: expected {expected:?}, got {answer:?}", disk.name),
             }
             assert!(cost.requests <= MAX_REQUESTS && cost.bytes <= MAX_BYTES, "{}: {cost:?}", disk.name);
+        }
+    }
+}
+
+#[test]
+fn what_is_as_large_as_may_be_is_read_within_its_bounds() {
+    for (name, image, refused) in large() {
+        for access in [Access::Ranged, Access::InOrder, Access::Unknown] {
+            // The driver asserts that requests and bytes stay within their bounds.
+            let verdict = drive(&image[..], access).0.unwrap_or_else(|why| panic!("{name}: {}", why.0));
+            assert_eq!(refusals(&verdict).first(), refused.as_ref(), "{name}: {:?}", verdict.hazards);
+            if name.starts_with("xz") && access == Access::Ranged {
+                let size = (1_u64 << 17 << 35).to_string();
+                assert!(verdict.details.contains(&("content-size", size)), "{:?}", verdict.details);
+            }
         }
     }
 }

@@ -587,6 +587,10 @@ fn descriptors() -> Vec<(&'static str, String)> {
         ("vmdk text: without its title", bare.replace("# Disk DescriptorFile\n", "")),
         ("vmdk text: behind comments", format!("# harmless\n\n{}", bare.replace("# Disk DescriptorFile\n", ""))),
         ("vmdk text: with carriage returns", bare.replace('\n', "\r\n")),
+        (
+            "vmdk text: with the title as VirtualBox takes it",
+            bare.replace("# Disk DescriptorFile\nversion=1\n", "#Disk Descriptor File\n"),
+        ),
         ("vmdk text: without a version", bare.replace("version=1\n", "")),
         ("vmdk text: vmfs", flat("vmfs", "RW 2048 VMFS \"/dev/sda\"")),
         ("vmdk text: raw device", flat("fullDevice", "RW 2048 FLAT \"/dev/sda\" 0")),

@@ -15,6 +15,8 @@ const MAX_LINES: usize = 16 * 1024;
 const MAX_NAMED: usize = 8;
 
 const TITLE: &[u8] = b"# Disk DescriptorFile";
+/// As it is compared: VirtualBox takes it with other blanks too (`vmdkPreprocessDescriptor`), whatever the next line is.
+const BARE_TITLE: &[u8] = b"#diskdescriptorfile";
 const NO_PARENT: &[u8] = b"ffffffff";
 
 /// A list of files that a hypervisor would open. QEMU takes for one whatever has, behind comments and blank lines, the line
@@ -22,8 +24,9 @@ const NO_PARENT: &[u8] = b"ffffffff";
 pub(super) fn marked(head: &[u8]) -> Option<Mark> {
     const VERSIONS: [&[u8]; 3] = [b"version=1", b"version=2", b"version=3"];
     const NAME: &str = "a VMDK descriptor";
-    if let Some(mark) = Mark::find(head, 0, TITLE, NAME) {
-        return Some(mark);
+    let title = head.iter().filter(|byte| !matches!(byte, b' ' | b'\t')).map(u8::to_ascii_lowercase);
+    if title.take(BARE_TITLE.len()).eq(BARE_TITLE.iter().copied()) {
+        return Some(Mark { offset: 0, bytes: TITLE, name: NAME });
     }
     let mut offset = 0_u64;
     for line in head.split(|byte| *byte == b'\n') {
@@ -190,6 +193,9 @@ mod tests {
             "# Disk DescriptorFile\nversion=1\n",
             "version=3\r\nCID=1",
             "# harmless\n\n  \r\n#\nversion=2\nRW 1 FLAT \"/etc/passwd\" 0\n",
+            "#Disk DescriptorFile\nRW 1 FLAT \"/etc/passwd\" 0\n",
+            "# Disk Descriptor File\n",
+            "#disk descriptor file",
         ] {
             assert!(marked(text.as_bytes()).is_some(), "{text}");
         }
