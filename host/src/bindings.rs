@@ -21,6 +21,7 @@ wasmtime::component::bindgen!({
     world: "longshore:host/host",
     imports: {
         "longshore:stage/fetch.send": store | trappable,
+        "longshore:stage/fetch.send-verified": store | trappable,
         "longshore:stage/local.open": store | trappable,
         "longshore:stage/window.[method]window.read-at": store | trappable,
         "longshore:stage/window.[method]window.read-tail": store | trappable,

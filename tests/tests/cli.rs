@@ -71,7 +71,7 @@ fn types(events: &[Value]) -> Vec<String> {
 #[test]
 fn what_is_mistyped_gets_a_suggestion_and_exit_2() {
     for (arguments, says) in [
-        (&["imprt"][..], "similar subcommand exists: 'import'"),
+        (&["imprt"][..], "'import'"),
         (&["import", "a", "b", "--chekcsum", "x"], "similar argument exists: '--checksum'"),
         (&["import", "a", "b", "--progress", "jsn"], "similar value exists: 'json'"),
         (&["import", "a", "b", "--size", "10G"], "KiB, MiB, GiB or TiB"),

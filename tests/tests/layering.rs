@@ -60,6 +60,7 @@ const PLACES: [(&[&str], &[&str]); 9] = [
             "cli/progress/json.rs",
             "doctor/findings.rs",
             "pipeline/checkpoint/document.rs",
+            "pipeline/export/report.rs",
             "pipeline/probed.rs",
             "pipeline/report.rs",
             "pipeline/inspection.rs",

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use longshore_tests::images::{LAYER, digest, image};
 use longshore_tests::layers::{assert_layout_empty, crane_push_index, pull};
 use longshore_tests::nginx::Nginx;
 use longshore_tests::program::{Ran, hasty, import, longshore, probe, ran};
-use longshore_tests::registry::{Registry, Setup, VERSIONS, Version, built};
+use longshore_tests::registry::{Registry, Setup, VERSIONS, Version};
 use longshore_tests::scratch::{Scratch, qcow2, raw, run};
 use longshore_tests::script::{Script, empty, full, with};
 use longshore_tests::signer::Signer;
@@ -18,7 +19,6 @@ use longshore_tests::wire::{Act, Wire};
 use serde_json::{Value, json};
 
 const DISK: usize = 3_000_001;
-const PLAIN: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// A plain registry with a disk that longshore pushed as `vm:1`.
 fn pushed(scratch: &Scratch, version: Version) -> (Registry, Vec<u8>) {
@@ -75,36 +75,10 @@ fn what_longshore_pushed_comes_back_as_it_was() {
     }
 }
 
-/// An image layout with one image whose only layer is this tar, as skopeo pushes it uncompressed.
+/// Pushes an image whose only layer is this tar, uncompressed.
 fn push_layer(scratch: &Scratch, registry: &Registry, tar: &Path, tag: &str) {
-    let folder = scratch.folder(&format!("image-{tag}"));
-    let put = |bytes: &[u8]| {
-        let hex = sha256(bytes);
-        fs::write(folder.join(&hex), bytes).unwrap();
-        json!({"digest": format!("sha256:{hex}"), "size": bytes.len()})
-    };
     let layer = fs::read(tar).unwrap();
-    let (mut config, mut blob) = (json!({}), put(&layer));
-    config["architecture"] = "amd64".into();
-    config["os"] = "linux".into();
-    config["rootfs"] = json!({"type": "layers", "diff_ids": [blob["digest"]]});
-    blob["mediaType"] = PLAIN.into();
-    let mut config = put(config.to_string().as_bytes());
-    config["mediaType"] = "application/vnd.oci.image.config.v1+json".into();
-    let manifest = json!({
-        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config, "layers": [blob],
-    });
-    fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
-    fs::write(folder.join("version"), "Directory Transport Version: 1.1\n").unwrap();
-    let mut skopeo = Command::new("skopeo");
-    skopeo.args(["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"]);
-    skopeo.args(["--preserve-digests", &format!("dir:{}", folder.display())]);
-    run(skopeo.arg(registry.reference(&format!("other:{tag}"))));
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    use sha2::{Digest as _, Sha256};
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    image(scratch, tag, &[(LAYER, &layer, digest(&layer))]).push(registry, &format!("other:{tag}"));
 }
 
 /// GNU tar of a folder that has a disk and other files, `arguments` before the names.
@@ -146,15 +120,6 @@ fn layers_that_others_made_are_read_wherever_the_disk_stands() {
     push_layer(&scratch, &registry, &tar(&scratch, "none.tar", &[], &["etc/few"]), "none");
     let none = from(&scratch, &registry.reference("other:none"), &[]);
     none.failed(11, "source-invalid", &["no file in `disk/`"]).golden("registry-source-without-a-disk");
-    // Compressed by crane, as most images are.
-    run(built("crane")
-        .env_clear()
-        .env("HOME", "/nonexistent")
-        .args(["append", "--oci-empty-base", "-f"])
-        .arg(scratch.path("gnu.tar"))
-        .args(["-t", &format!("{}/other:gzip", registry.host())]));
-    let gzip = from(&scratch, &registry.reference("other:gzip"), &[]);
-    gzip.failed(10, "source-failed", &["is compressed or encrypted"]);
 }
 
 #[test]
@@ -177,8 +142,8 @@ fn an_image_whose_bytes_are_not_those_of_its_digest_is_never_committed() {
         (false, 1_000_000, "checksum-mismatch"),
         (false, 3_001_900, "checksum-mismatch"),
         (false, 700, "source-invalid"),
-        (true, 1_000_000, "source-invalid"),
-        (true, 3_001_900, "source-invalid"),
+        (true, 1_000_000, "checksum-mismatch"),
+        (true, 3_001_900, "checksum-mismatch"),
     ] {
         let scratch = Scratch::new();
         let (registry, _) = pushed(&scratch, Version::V3);
@@ -348,8 +313,8 @@ fn a_registry_that_lies_is_found_out() {
     let layer = |kind: &str| json!({"layers": [{"mediaType": kind, "digest": digest, "size": 5000}]});
     for (manifest, reference, exit, code, says) in [
         (json!({"layers": [], "manifests": []}), "1".to_owned(), 11, "source-invalid", "an image and an index at once"),
-        (layer(PLAIN), digest.clone(), 11, "source-invalid", "expected sha256:0000"),
-        (layer(PLAIN), "1".to_owned(), 13, "egress-denied", "169.254.169.254"),
+        (layer(LAYER), digest.clone(), 11, "source-invalid", "expected sha256:0000"),
+        (layer(LAYER), "1".to_owned(), 13, "egress-denied", "169.254.169.254"),
         (
             layer("application/vnd.docker.image.rootfs.foreign.diff.tar"),
             "1".to_owned(),
@@ -358,7 +323,7 @@ fn a_registry_that_lies_is_found_out() {
             "encrypted",
         ),
         (
-            json!({"manifests": [layer(PLAIN)["layers"][0]]}),
+            json!({"manifests": [layer(LAYER)["layers"][0]]}),
             "1".to_owned(),
             11,
             "source-invalid",

@@ -2,7 +2,6 @@
 //! and every rule about lengths.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use longshore::policy::{Origin, Policy, Side, Site, Sited};
 use longshore::stages::{self, Disk, FetchGrant, SourceGrant};
 use longshore_tests::fixtures::Fixture;
 use longshore_tests::layers::{assert_layout_empty, pull};
+use longshore_tests::loop_device::Loop;
 use longshore_tests::program::{MOST_OF_ITS_OWN, Ran, finish, import, longshore, watched_within};
 use longshore_tests::scratch::{Scratch, noise, raw, run};
 use longshore_tests::wire::{Act, Wire};
@@ -552,45 +552,14 @@ fn a_source_that_stops_sending_is_given_up_after_the_policys_time() {
     assert!(error.to_string().contains("sent nothing for 2 s after 150000 bytes"), "{error}");
 }
 
-/// A loop device over a file, detached when it is dropped. Needs root, or sudo without a password.
-struct Loop(String);
-
-impl Loop {
-    fn attach(file: &Path) -> Self {
-        let shown = run(as_root("losetup").args(["--find", "--show"]).arg(file));
-        let device = Self(shown.trim().to_owned());
-        // For the program, which needs no privileges but to read.
-        run(as_root("chmod").args(["a+r", &device.0]));
-        device
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        let _ = as_root("losetup").args(["--detach", &self.0]).status();
-    }
-}
-
-fn as_root(program: &str) -> Command {
-    let mut command = if rustix::process::geteuid().is_root() {
-        Command::new(program)
-    } else {
-        let mut sudo = Command::new("sudo");
-        sudo.args(["-n", program]);
-        sudo
-    };
-    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    command
-}
-
 #[test]
 fn a_block_device_is_a_disk_and_is_only_read() {
     const SECTORS: usize = 700;
     let stage = Stage::new();
     let backing = stage.0.path("backing");
     let disk = raw(&backing, SECTORS * 512);
-    let device = Loop::attach(&backing);
-    let ran = stage.import(&device.0, &["--report", "-"]).done();
+    let device = Loop::attach(&backing, "r");
+    let ran = stage.import(device.path(), &["--report", "-"]).done();
     let report = ran.report();
     assert_eq!(report["source"]["size"], disk.len());
     assert_eq!(report["source"]["access"], "ranged");
@@ -599,8 +568,8 @@ fn a_block_device_is_a_disk_and_is_only_read() {
     assert!(fs::read(&backing).unwrap() == disk);
 
     let other = Stage::new();
-    other.import(&device.0, &["--size", "1"]).failed(11, "source-length-mismatch", &["announces 358400"]);
-    other.import(&device.0, &["--name", "vm.raw"]).done();
+    other.import(device.path(), &["--size", "1"]).failed(11, "source-length-mismatch", &["announces 358400"]);
+    other.import(device.path(), &["--name", "vm.raw"]).done();
     assert!(other.disk("vm.raw") == disk);
 }
 

@@ -16,12 +16,18 @@ pub struct Bounded<U> {
     whole: u64,
     taken: u64,
     given: u64,
+    ratio: u64,
 }
 
 impl<U: Unwrapper> Bounded<U> {
     /// Bounds `inner`, whose whole input has `size` bytes, if that is known.
     pub fn new(inner: U, size: Option<u64>) -> Self {
-        Self { inner, whole: size.unwrap_or(0), taken: 0, given: 0 }
+        Self::expanding(inner, size, RATIO)
+    }
+
+    /// The same for whoever takes so many bytes for each.
+    pub fn expanding(inner: U, size: Option<u64>, ratio: u64) -> Self {
+        Self { inner, whole: size.unwrap_or(0), taken: 0, given: 0, ratio }
     }
 
     /// What it bounds.
@@ -29,10 +35,19 @@ impl<U: Unwrapper> Bounded<U> {
         &self.inner
     }
 
+    /// Whether it has expanded further than it may.
+    pub fn is_beyond(&self) -> bool {
+        self.given > self.most()
+    }
+
+    fn most(&self) -> u64 {
+        self.taken.max(self.whole).saturating_mul(self.ratio).max(FREE_BYTES)
+    }
+
     /// See [`Unwrapper::step`].
     ///
     /// # Errors
-    /// The unwrapper's, and [`Refusal::Limit`] for more than [`RATIO`] and [`FREE_BYTES`] allow.
+    /// The unwrapper's, and [`Refusal::Limit`] for more than its ratio and [`FREE_BYTES`] allow.
     pub fn step(&mut self, input: &[u8], last: bool, output: &mut [u8]) -> Result<Step, Refusal> {
         let step = self.inner.step(input, last, output)?;
         let idle = step.taken == 0 && step.given == 0 && !step.ended;
@@ -41,11 +56,12 @@ impl<U: Unwrapper> Bounded<U> {
         }
         self.taken = self.taken.saturating_add(step.taken as u64);
         self.given = self.given.saturating_add(step.given as u64);
-        let most = self.taken.max(self.whole).saturating_mul(RATIO).max(FREE_BYTES);
-        if self.given > most {
+        if self.is_beyond() {
+            let most = self.most();
             return Err(Refusal::limit(format!(
-                "{} bytes expand to more than {most}: at most {RATIO} bytes for each are accepted",
-                self.taken.max(self.whole)
+                "{} bytes expand to more than {most}: at most {} bytes for each are accepted",
+                self.taken.max(self.whole),
+                self.ratio
             )));
         }
         Ok(step)

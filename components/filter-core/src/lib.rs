@@ -1,21 +1,23 @@
 //! What the built-in filters have in common. A filter is an [`Unwrapper`]: it is fed, and gives what is inside. This half is
-//! pure, testable without wasm; `component` is the glue to the `filter-component` world.
-
-#[cfg(target_family = "wasm")]
-pub mod component;
+//! pure, testable without wasm; `filter-glue` is the glue to the `filter-component` world. What not only filters take off, a layer's
+//! gzip and zstd, stands here too.
 
 mod bounded;
 mod deflate;
+mod gzip;
 mod name;
 mod pending;
 pub mod samples;
+mod zstd;
 
 use std::fmt;
 
 pub use bounded::{Bounded, FREE_BYTES, RATIO, unwrapped};
 pub use deflate::{Crc, Inflate};
+pub use gzip::Gzip;
 pub use name::bare;
 pub use pending::Pending;
+pub use zstd::{MAX_WINDOW, Zstd};
 
 /// Takes the bytes of a wrapper and gives those inside, however both are split.
 pub trait Unwrapper {
@@ -31,6 +33,16 @@ pub trait Unwrapper {
 
     /// What is known of the output, once nothing more will become known before it flows. From then on it stays the same.
     fn announced(&self) -> Option<&Announced>;
+}
+
+impl<U: Unwrapper + ?Sized> Unwrapper for Box<U> {
+    fn step(&mut self, input: &[u8], last: bool, output: &mut [u8]) -> Result<Step, Refusal> {
+        (**self).step(input, last, output)
+    }
+
+    fn announced(&self) -> Option<&Announced> {
+        (**self).announced()
+    }
 }
 
 /// How far a step came.

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "the generated export glue of a component")]
 
-use filter_core::filter_component;
+use filter_glue::filter_component;
 
 use crate::Gzip;
 

@@ -3,21 +3,26 @@
 #![allow(unsafe_code, reason = "the generated export glue of a component")]
 
 mod asking;
+mod contents;
 mod layer;
 
-use crate::{ACCEPTED, Blob, Coding, Digest, Document, Location, MAX_MANIFEST, Platform, Refusal, document};
+use crate::{
+    ACCEPTED, Coding, Digest, Document, Image, Location, MAX_EXPANSION, MAX_MANIFEST, Platform, Refusal, diff_ids,
+    document,
+};
 
 mod bindings {
     #![allow(missing_docs, unused_qualifications, clippy::all, reason = "generated")]
     wit_bindgen::generate!({ world: "source-component", path: "../../wit" });
 }
 
-use asking::{Asking, Body};
+use asking::{Asking, Body, collected};
 use bindings::exports::longshore::stage::describe::{Declaration, Description, Guest as Describe, SourceDeclaration};
 use bindings::exports::longshore::stage::source::{
     Access, Disk, Enclosure, Facts, Failure, Guest as Source, GuestDisk,
 };
 use bindings::longshore::stage::log;
+use contents::{Contents, Layer};
 use layer::{Found, Stands};
 
 struct Component;
@@ -36,7 +41,7 @@ impl Describe for Component {
 /// The disk of an image.
 struct RegistryDisk {
     asking: Asking,
-    layer: Blob,
+    layer: Layer,
     found: Found,
 }
 
@@ -44,35 +49,68 @@ impl Source for Component {
     type Disk = RegistryDisk;
 
     async fn open(location: String, options: Vec<(String, String)>) -> Result<Disk, Failure> {
-        let mut platform = None;
-        for (option, value) in options {
-            if option != "platform" {
-                return Err(Failure::Unsupported(format!("this source has no option `{option}`")));
-            }
-            let parsed = Platform::parse(&value);
-            platform = Some(parsed.ok_or_else(|| Failure::Invalid("`platform` is not OS/ARCH[/VARIANT]".to_owned()))?);
-        }
+        let mut options = Options::parse(options)?;
         let location = Location::parse(&location).map_err(Failure::Invalid)?;
         let asking = Asking::new(&location);
         let manifest = get_manifest(&asking, &location.reference, location.digest).await?;
-        let layers = layers(&asking, &manifest, platform).await?;
-        let mut unreadable = None;
-        for layer in layers {
-            if layer.coding != Coding::Plain {
-                unreadable.get_or_insert(layer);
-                continue;
-            }
+        let image = image(&asking, &manifest, options.platform.take()).await?;
+        let (mut unreadable, mut stated) = (None, None);
+        for (at, blob) in image.layers.iter().enumerate() {
+            let diff_id = match blob.coding {
+                Coding::Unreadable => {
+                    unreadable.get_or_insert(blob.digest);
+                    continue;
+                }
+                // Its digest is its diffID.
+                Coding::Plain => None,
+                Coding::Gzip | Coding::Zstd => {
+                    if stated.is_none() {
+                        stated = Some(get_diff_ids(&asking, &image).await?);
+                    }
+                    stated.as_deref().and_then(|stated| stated.get(at).copied()).flatten()
+                }
+            };
+            let layer = Layer { blob: *blob, diff_id, expansion: options.expansion };
             if let Some(found) = layer::find(&asking, &layer).await? {
                 return Ok(Disk::new(RegistryDisk { asking, layer, found }));
             }
         }
         Err(match unreadable {
-            Some(layer) => Failure::Unsupported(format!(
-                "the image has no disk in a layer that is a plain tar; its layer {} is compressed or encrypted",
-                layer.digest
+            Some(digest) => Failure::Unsupported(format!(
+                "the image has no disk in a layer that can be read: {digest} is no tar, plain or compressed with gzip or \
+                 zstd, or it is encrypted"
             )),
             None => Failure::Invalid("the image has no file in `disk/`: it is no container disk".to_owned()),
         })
+    }
+}
+
+/// The `--source-option`s.
+#[derive(Default)]
+struct Options {
+    platform: Option<Platform>,
+    expansion: Option<u64>,
+}
+
+impl Options {
+    fn parse(options: Vec<(String, String)>) -> Result<Self, Failure> {
+        let mut parsed = Self::default();
+        for (option, value) in options {
+            let invalid = |what: &str| Failure::Invalid(format!("`{option}` is not {what}"));
+            match &*option {
+                "platform" => {
+                    let platform = Platform::parse(&value).ok_or_else(|| invalid("OS/ARCH[/VARIANT]"))?;
+                    parsed.platform = Some(platform);
+                }
+                "expansion" => {
+                    let expansion = value.parse().ok().filter(|expansion| (1..=MAX_EXPANSION).contains(expansion));
+                    let expansion = expansion.ok_or_else(|| invalid(&format!("a number from 1 to {MAX_EXPANSION}")))?;
+                    parsed.expansion = Some(expansion);
+                }
+                _ => return Err(Failure::Unsupported(format!("this source has no option `{option}`"))),
+            }
+        }
+        Ok(parsed)
     }
 }
 
@@ -81,7 +119,7 @@ impl GuestDisk for RegistryDisk {
         let Found { disk, stands } = &self.found;
         let (access, enclosure) = match stands {
             Stands::Ranged { before, after, .. } => {
-                let digest = self.layer.digest.to_string();
+                let digest = self.layer.blob.digest.to_string();
                 let enclosure = Enclosure { before: before.clone(), after: after.clone(), digest };
                 (Access::Ranged, Some(enclosure))
             }
@@ -90,7 +128,7 @@ impl GuestDisk for RegistryDisk {
         Facts {
             name: Some(disk.name.clone()),
             size: Some(disk.size),
-            revision: Some(self.layer.digest.to_string()),
+            revision: Some(self.layer.blob.digest.to_string()),
             modified: None,
             access,
             enclosure,
@@ -105,10 +143,13 @@ impl GuestDisk for RegistryDisk {
         };
         let length = length.map_or(left, |length| length.min(left));
         match stands {
-            Stands::Ranged { at, .. } => self.asking.part(&self.layer, at.saturating_add(offset), length).await,
-            Stands::InOrder if length == disk.size => layer::in_order(&self.asking, &self.layer).await,
+            Stands::Ranged { at, .. } => self.asking.part(&self.layer.blob, at.saturating_add(offset), length).await,
+            Stands::InOrder if length == disk.size => {
+                layer::in_order(Contents::open(&self.asking, &self.layer).await?).await
+            }
             Stands::InOrder => Err(Failure::Gone(
-                "this layer can only be read from its start: the registry has no ranges of it".to_owned(),
+                "this layer can only be read from its start: it is compressed, or the registry has no ranges of it"
+                    .to_owned(),
             )),
         }
     }
@@ -124,19 +165,27 @@ async fn get_manifest(asking: &Asking, reference: &str, digest: Option<Digest>) 
     }
 }
 
-/// The layers of the image, over an index if there is one.
-async fn layers(asking: &Asking, bytes: &[u8], platform: Option<Platform>) -> Result<Vec<Blob>, Failure> {
+/// The image, over an index if there is one.
+async fn image(asking: &Asking, bytes: &[u8], platform: Option<Platform>) -> Result<Image, Failure> {
     let chosen = platform.is_some();
     let platform = platform.unwrap_or_default();
     let image = match document(bytes, &platform, chosen).map_err(Failure::Invalid)? {
-        Document::Image(layers) => return Ok(layers),
+        Document::Image(image) => return Ok(image),
         Document::Index(image) => image,
     };
     let bytes = get_manifest(asking, &image.digest.to_string(), Some(image.digest)).await?;
     match document(&bytes, &platform, chosen).map_err(Failure::Invalid)? {
-        Document::Image(layers) => Ok(layers),
+        Document::Image(image) => Ok(image),
         Document::Index(_) => Err(Failure::Unsupported("an index in an index is not supported".to_owned())),
     }
+}
+
+/// What the image's configuration says that its layers are once they are decompressed.
+async fn get_diff_ids(asking: &Asking, image: &Image) -> Result<Vec<Option<Digest>>, Failure> {
+    let Some(config) = &image.config else { return Ok(vec![None; image.layers.len()]) };
+    let (_, body) = asking.blob_verified(config, 0).await?;
+    let bytes = collected(body, MAX_MANIFEST).await?;
+    diff_ids(&bytes, image.layers.len()).map_err(Failure::Invalid)
 }
 
 fn other_digest(what: &str, got: Digest, expected: Digest) -> Failure {

@@ -9,16 +9,28 @@ use crate::Digest;
 pub const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json, \
      application/vnd.docker.distribution.manifest.list.v2+json";
+/// The media types of configurations that list diffIDs.
+const CONFIGS: [&str; 2] =
+    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 /// The most layers that are looked at, and images of an index.
 const MAX_ENTRIES: usize = 128;
 
 /// A document.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Document {
-    /// An image: its layers.
-    Image(Vec<Blob>),
+    /// An image.
+    Image(Image),
     /// An index: where the image of the wanted platform is.
     Index(Blob),
+}
+
+/// An image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Its configuration, if it has one that says what its layers are.
+    pub config: Option<Blob>,
+    /// Its layers, the lowest first.
+    pub layers: Vec<Blob>,
 }
 
 /// A blob, or a document.
@@ -57,6 +69,7 @@ pub struct Platform {
 #[serde(rename_all = "camelCase")]
 struct Written {
     media_type: Option<String>,
+    config: Option<Described>,
     layers: Option<Vec<Described>>,
     manifests: Option<Vec<Described>>,
 }
@@ -116,7 +129,10 @@ pub fn document(bytes: &[u8], platform: &Platform, chosen: bool) -> Result<Docum
             if layers.len() > MAX_ENTRIES {
                 return Err(format!("the manifest has {} layers, expected at most {MAX_ENTRIES}", layers.len()));
             }
-            layers.iter().map(Described::blob).collect::<Result<_, _>>().map(Document::Image)
+            let config = written.config.filter(|config| CONFIGS.contains(&&*config.media_type));
+            let config = config.as_ref().map(Described::blob).transpose()?;
+            let layers = layers.iter().map(Described::blob).collect::<Result<_, _>>()?;
+            Ok(Document::Image(Image { config, layers }))
         }
         (None, Some(images)) => image(&images, platform, chosen).and_then(Described::blob).map(Document::Index),
         // Who has both would be an image to one reader and an index to the next.
@@ -207,8 +223,23 @@ mod tests {
             ("text/plain".to_owned(), Coding::Unreadable),
         ] {
             let manifest = json!({"layers": [described(&media_type, b"x", None)]});
-            let Ok(Document::Image(layers)) = read(&manifest, "") else { panic!("{media_type}") };
-            assert_eq!(layers, [Blob { digest: Digest::of(b"x"), size: 1, coding: expected }], "{media_type}");
+            let Ok(Document::Image(image)) = read(&manifest, "") else { panic!("{media_type}") };
+            assert_eq!(
+                (image.config, &*image.layers),
+                (None, &[Blob { digest: Digest::of(b"x"), size: 1, coding: expected }][..]),
+                "{media_type}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_configuration_that_lists_diff_ids_is_one() {
+        for (media_type, is_one) in
+            [(CONFIGS[0], true), (CONFIGS[1], true), ("application/vnd.oci.empty.v1+json", false)]
+        {
+            let manifest = json!({"config": described(media_type, b"{}", None), "layers": []});
+            let Ok(Document::Image(image)) = read(&manifest, "") else { panic!("{media_type}") };
+            assert_eq!(image.config.map(|config| config.digest), is_one.then(|| Digest::of(b"{}")), "{media_type}");
         }
     }
 

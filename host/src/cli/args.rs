@@ -2,6 +2,8 @@
 
 #![allow(rustdoc::broken_intra_doc_links, reason = "these are help texts, where brackets mean what may be left out")]
 
+mod export;
+
 use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -14,6 +16,8 @@ use super::color::ColorWhen;
 use super::progress::Verbosity;
 use super::size;
 use crate::pipeline::SourceConnections;
+
+pub(super) use export::Export;
 
 /// Where help has the flags that every command takes.
 const GENERAL: &str = "General options";
@@ -66,6 +70,11 @@ pub(super) enum Command {
     ///
     /// Prints the verdict, and ends with exit code 11 where an import would refuse the disk.
     Probe(Box<Probe>),
+    /// Brings the disk of a container disk back out of a registry or an OCI image layout, verified.
+    ///
+    /// Nothing stands under FILE that was not verified. What was written to a device or to standard output cannot be taken
+    /// back: there the exit code says whether it is the disk.
+    Export(Box<Export>),
     /// Says what an image in a registry or an OCI image layout has: disk, sizes, labels, digests.
     ///
     /// Every document is verified against its digest; of the layers only the beginning is read.

@@ -7,12 +7,12 @@ use indicatif::HumanBytes;
 
 use super::args::Import;
 use super::color::Color;
-use super::progress::{Shown, Verbosity, rate, shown, warnings};
+use super::progress::{Ended, Shown, Verbosity, rate, shown, warnings};
 use super::signals::signals;
 use super::{messages, plan};
 use crate::error::{Code, Error, Result, Stage};
 use crate::observe::{Culprit, Progress};
-use crate::pipeline::{self, Finished, Imported, Interrupted, Plan, Report};
+use crate::pipeline::{self, BottleneckReport, ConnectionReport, Finished, Imported, Interrupted, Plan, Report};
 
 /// The file name that means standard output.
 const STANDARD_OUTPUT: &str = "-";
@@ -25,12 +25,25 @@ pub(super) fn run(import: &Import, verbosity: Verbosity, color: Color) -> Result
     }
     let progress = Progress::start();
     let done = if import.check {
-        checked(import, &progress, &shown).map(|()| None)
+        checked(import, &progress, &shown).map(|()| Ended::Checked)
     } else {
-        imported(import, &progress, &shown).map(Some)
+        imported(import, &progress, &shown).map(|imported| Ended::Done(Some(imported.reference())))
     };
-    shown.end(&progress, done.as_ref().map(Option::as_ref));
-    done.map(|_| ())
+    ended(shown, &progress, done)
+}
+
+/// Tells whoever follows how it ended.
+pub(super) fn ended(shown: Shown, progress: &Progress, done: Result<Ended>) -> Result<()> {
+    match done {
+        Ok(ended) => {
+            shown.end(progress, Ok(ended));
+            Ok(())
+        }
+        Err(error) => {
+            shown.end(progress, Err(&error));
+            Err(error)
+        }
+    }
 }
 
 /// Finds out whether the import could succeed.
@@ -54,7 +67,7 @@ fn imported(import: &Import, progress: &Progress, shown: &Shown) -> Result<Impor
             summary(&report, progress);
         }
         warnings(progress);
-        limited(&report);
+        limited(report.bottleneck.as_ref());
     }
     let imported = outcome?;
     // The image stands there, whatever becomes of the words about it.
@@ -76,38 +89,47 @@ fn planned(import: &Import, progress: &Progress) -> Result<Plan> {
     })
 }
 
-/// Carries out `flow` in a runtime of its own.
+/// Carries out `flow` of an import.
 fn finished<T>(
     plan: &Plan,
     progress: &Progress,
     shown: &Shown,
     flow: impl AsyncFn(&Plan, &Progress, Interrupted) -> Finished<T>,
 ) -> Result<Finished<T>> {
-    shown.begin(plan, progress);
-    pipeline::in_this_thread(progress, carry_out(plan, progress, shown, flow))?
+    let (source, destination) = (plan.input.source.shown(), plan.target.shown());
+    shown.begin(&source, &destination, progress);
+    let left = format!("perhaps an unfinished upload in {destination}");
+    carried_out(progress, shown, &left, async |interrupted| flow(plan, progress, interrupted).await)
 }
 
-async fn carry_out<T>(
-    plan: &Plan,
+/// Carries out a flow in a runtime of its own. A second signal leaves `left` behind.
+pub(super) fn carried_out<T>(
     progress: &Progress,
     shown: &Shown,
-    flow: impl AsyncFn(&Plan, &Progress, Interrupted) -> Finished<T>,
-) -> Result<Finished<T>> {
-    let (interrupt, interrupted) = pipeline::interrupt();
-    let signals = signals(interrupt)?;
-    tokio::select! {
-        // What is finished is finished, whatever arrives with it.
-        biased;
-        finished = flow(plan, progress, interrupted) => Ok(finished),
-        error = signals => Err(error.left(format!("perhaps an unfinished upload in {}", plan.target.shown()))),
-        () = shown.follow(progress) => Err(Error::internal(Stage::Plan, "a task that never ends has ended")),
-    }
+    left: &str,
+    flow: impl AsyncFnOnce(Interrupted) -> T,
+) -> Result<T> {
+    pipeline::in_this_thread(progress, async {
+        let (interrupt, interrupted) = pipeline::interrupt();
+        let signals = signals(interrupt)?;
+        tokio::select! {
+            // What is finished is finished, whatever arrives with it.
+            biased;
+            finished = flow(interrupted) => Ok(finished),
+            error = signals => Err(error.left(left)),
+            () = shown.follow(progress) => Err(Error::internal(Stage::Plan, "a task that never ends has ended")),
+        }
+    })?
 }
 
 fn write_report(path: Option<&Path>, report: &Report) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
-    let text = serde_json::to_string_pretty(report)
-        .map_err(|why| Error::internal(Stage::Report, format!("the report cannot be written: {why}")))?;
+    write_text(path, serde_json::to_string_pretty(report))
+}
+
+/// Writes a report there.
+pub(super) fn write_text(path: &Path, text: serde_json::Result<String>) -> Result<()> {
+    let text = text.map_err(|why| Error::internal(Stage::Report, format!("the report cannot be written: {why}")))?;
     if path == Path::new(STANDARD_OUTPUT) {
         return messages::data(&text);
     }
@@ -118,9 +140,9 @@ fn write_report(path: Option<&Path>, report: &Report) -> Result<()> {
 }
 
 /// What limited the transfer, of one that failed too: perhaps that is why.
-fn limited(report: &Report) {
+pub(super) fn limited(bottleneck: Option<&BottleneckReport>) {
     let told = |culprit: &str| culprit != Culprit::Nothing.as_str();
-    let Some(bottleneck) = report.bottleneck.as_ref().filter(|bottleneck| told(bottleneck.culprit)) else { return };
+    let Some(bottleneck) = bottleneck.filter(|bottleneck| told(bottleneck.culprit)) else { return };
     let line = format!("bottleneck: {}: {}", bottleneck.culprit, bottleneck.evidence);
     messages::line(&messages::harmless(&line));
     messages::line(&messages::harmless(&format!("  advice: {}", bottleneck.advice)));
@@ -150,7 +172,7 @@ fn summary(report: &Report, progress: &Progress) {
         ));
     }
     warned(report, progress);
-    connected(report);
+    connected(&report.connections);
 }
 
 /// What a check found, for people.
@@ -178,7 +200,7 @@ fn check_summary(report: &Report, progress: &Progress) {
     };
     messages::line(&format!("destination: lets us push{chunks}"));
     warned(report, progress);
-    connected(report);
+    connected(&report.connections);
 }
 
 fn warned(report: &Report, progress: &Progress) {
@@ -188,8 +210,8 @@ fn warned(report: &Report, progress: &Progress) {
     warnings(progress);
 }
 
-fn connected(report: &Report) {
-    for connection in &report.connections {
+pub(super) fn connected(connections: &[ConnectionReport]) {
+    for connection in connections {
         let tls = connection.tls.as_ref().map_or_else(
             || "plain HTTP".to_owned(),
             |tls| {

@@ -47,9 +47,7 @@ pub(super) fn source(text: &str) -> Result<(Source, Option<SourceCredentials>)> 
         }
         REGISTRY_SCHEME => {
             let reference = reference(text, "expected docker://host[:port]/repository[:tag|@digest]")?;
-            let location =
-                Location::parse(&api(&reference)).map_err(|why| usage(format!("SOURCE cannot be used: {why}")))?;
-            Ok((Source::Other(location), None))
+            Ok((in_registry(&reference)?, None))
         }
         _ => match Location::parse(text) {
             Ok(location) => Ok((Source::Other(location), None)),
@@ -139,6 +137,12 @@ pub(super) fn source_repository(text: &str) -> Result<Option<Repository>> {
         return Ok(None);
     }
     reference(text, "").map(|reference| Some(reference.repository))
+}
+
+/// The disk of an image in a registry.
+pub(super) fn in_registry(reference: &Reference) -> Result<Source> {
+    let location = Location::parse(&api(reference)).map_err(|why| usage(format!("SOURCE cannot be used: {why}")))?;
+    Ok(Source::Other(location))
 }
 
 /// A reference as a source component is told: with the host that is asked.

@@ -10,6 +10,7 @@ mod component;
 mod credential_helper;
 mod doctor;
 mod env;
+mod export;
 mod headings;
 mod image;
 mod import;
@@ -54,6 +55,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (verbosity, color) = (args.verbosity(), args.color.decide());
     let done = match args.command {
         Command::Import(import) => import::run(&import, verbosity, color),
+        Command::Export(export) => export::run(&export, verbosity, color),
         Command::Serve(serve) => {
             messages::start_log(verbosity);
             serve::run(&serve, verbosity, color)

@@ -138,7 +138,7 @@ fn input(from: &From, auth_file: Option<&Path>) -> Result<Input> {
             Some(SourceRegistry { repository, credentials })
         }
     };
-    Ok(Input { size: from.size, fields, options: source_options(&from.source_option)?, registry, source })
+    Ok(Input { size: from.size, fields, options: source_options(&from.source_option)?, registry, layout: None, source })
 }
 
 /// What is to be looked at.

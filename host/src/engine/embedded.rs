@@ -22,8 +22,9 @@ pub struct Embedded {
 }
 
 /// What built-in components take, where that is more than `limits.component-memory` by default: `xz -9` has a dictionary of
-/// 64 MiB, which is there one and a half times while it grows, besides what it has outgrown.
-const MEMORY: [(&str, usize); 1] = [("filter-xz", 144 << 20)];
+/// 64 MiB, which is there one and a half times while it grows, besides what it has outgrown; the windows of layers that are
+/// compressed with zstd have up to 32 MiB, twice while they grow.
+const MEMORY: [(&str, usize); 2] = [("filter-xz", 144 << 20), ("source-registry", 112 << 20)];
 
 /// The most memory that the built-in component of that name takes, if that is more than the default allows.
 pub(super) fn memory(name: &str) -> Option<usize> {

@@ -101,8 +101,8 @@ fn waited_for(figures: &Figures) -> Option<Bottleneck> {
         Culprit::Registry => slower_peer(figures, End::Registry, time),
         Culprit::Source => slower_peer(figures, End::Source, time),
         Culprit::DiskWrites => (
-            format!("the disk of the image layout took {at}: {waited} of {of} were spent waiting for it"),
-            "nothing to gain but by a faster disk: put the layout elsewhere, or push to a registry".to_owned(),
+            format!("the disk that is written to took {at}: {waited} of {of} were spent waiting for it"),
+            "nothing to gain but by a faster disk: write elsewhere, or push to a registry".to_owned(),
         ),
         Culprit::Spool => (
             format!("the disk of the spool took {at}: {waited} of {of} were spent waiting for it"),

@@ -11,22 +11,19 @@ use super::filtering::{Filtered, filtered};
 use super::import::Run;
 use super::interrupt::Interrupted;
 use super::naming::{announced_name, disk_name};
-use super::{Checksum, Input, Place, Plan, Source, SourceConnections, SourceRegistry};
+use super::reading::whole_again;
+use super::{Checksum, Input, Place, Plan, Source, SourceRegistry};
 use crate::engine::{Component, Engine};
 use crate::error::{Code, Error, Result, Stage};
 use crate::net::{GrantedClient, Net};
 use crate::observe::Repeats;
 use crate::policy::Side;
 use crate::registry::Reader;
-use crate::stages::{self, Access, Entry, Facts, FetchGrant, LocalGrant, SourceGrant};
-use crate::stream::{
-    Attempts, Flow, Ranges, Resumable, Seek, Spool, Spooled, abreast, enclosed, limited, metered, no_more_than,
-};
+use crate::stages::{self, Access, Entry, Facts, FetchGrant, LocalGrant, SourceGrant, StoredImages};
+use crate::stream::{Attempts, Flow, Ranges, Resumable, Seek, Spool, Spooled, no_more_than};
 
 /// The largest disk: it still has to fit into a layer, whose length has 63 bits. Nobody has one of an exbibyte.
 const MAX_DISK: u64 = 1 << 60;
-/// A disk of which it is said beforehand that it cannot go on where it breaks. A smaller one is soon read once more.
-const WORTH_A_WARNING: u64 = 64 << 20;
 /// How often a source is opened in a row at most.
 const MOST_OPENINGS: u32 = 3;
 
@@ -73,8 +70,12 @@ pub(super) async fn open_with(
     }
     let own = own.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     let options: Vec<_> = input.options.iter().cloned().chain(own).collect();
-    let grant = match &input.source {
-        Source::Http(_) | Source::Other(_) => {
+    let grant = match (&input.source, &input.layout) {
+        (_, Some(layout)) => {
+            let images = StoredImages::new(layout.clone());
+            SourceGrant { fetch: Some(FetchGrant::stored(images)), local: None }
+        }
+        (Source::Http(_) | Source::Other(_), None) => {
             let origin = input.source.origin(&net.policy().egress)?;
             let client = net.client(Side::Source, origin.iter().cloned().collect());
             let granted = GrantedClient::new(client, origin.clone()).presenting(input.fields.clone(), origin.clone());
@@ -88,9 +89,11 @@ pub(super) async fn open_with(
             let granted = granted.within(Arc::clone(component.grant()));
             SourceGrant { fetch: Some(FetchGrant::new(granted)), local: None }
         }
-        Source::File(path) => SourceGrant { fetch: None, local: Some(LocalGrant::file(path)?) },
-        Source::StandardInput => SourceGrant { fetch: None, local: Some(LocalGrant::standard_input(input.size)) },
-        Source::Upload(brought) => {
+        (Source::File(path), None) => SourceGrant { fetch: None, local: Some(LocalGrant::file(path)?) },
+        (Source::StandardInput, None) => {
+            SourceGrant { fetch: None, local: Some(LocalGrant::standard_input(input.size)) }
+        }
+        (Source::Upload(brought), None) => {
             SourceGrant { fetch: None, local: Some(LocalGrant::brought(brought.clone(), input.size)) }
         }
     };
@@ -137,16 +140,11 @@ pub(super) async fn open_disk(
 ) -> Result<Disk> {
     let (plan, facts) = (run.plan, source.facts());
     let name = named(plan, facts);
-    let resumable = resumable(run, source);
+    let reading = run.reading();
+    let resumable = reading.resumable(source);
     let received = async || {
-        let whole = match (course.disk_from, facts.size) {
-            (from, Some(size)) if from > 0 => source.ranges().read(from, size.saturating_sub(from)).await?,
-            _ => source.read(0, None).await?,
-        };
-        let whole = connected(run, &resumable, source.facts(), course.disk_from, whole);
-        let whole = within_output(&run.components.source, whole);
-        let flow = slowed(metered(whole, run.source_place()), plan);
-        let flow = within_its_layer(run, flow, source.facts());
+        let flow = reading.received(source, course.disk_from).await?;
+        let flow = reading.within_its_layer(flow, source.facts());
         demanded(flow, checksums, Place::Received, &course.received, &run.progress.checksums)
     };
     let mut rewound = None;
@@ -182,16 +180,6 @@ pub(super) async fn open_disk(
     Ok(Disk { flow: spooled.flow(), entry, received, of_disk, seek, rewound: None, spooled: Some(spooled) })
 }
 
-/// Verifies the digest of what the disk stands in, if the source knows one. Such a disk is read from its first byte.
-fn within_its_layer(run: &Run<'_>, flow: Flow, facts: &Facts) -> Flow {
-    let Some(enclosure) = &facts.enclosure else { return flow };
-    let (shown, expected) = (run.plan.input.source.shown(), enclosure.digest);
-    enclosed(flow, enclosure.clone(), Arc::clone(&run.progress.checksums), move |got| {
-        let message = format!("{shown}: the disk and what it stands in have the digest {got}, expected {expected}");
-        Error::new(Code::ChecksumMismatch, Stage::Source, message)
-    })
-}
-
 /// The spool that the user wants for a disk of that size. Without a size, it finds out.
 fn spool(plan: &Plan, size: Option<u64>) -> Result<Option<Spool>> {
     let Some((folder, most)) = &plan.spool else { return Ok(None) };
@@ -222,50 +210,6 @@ fn named(plan: &Plan, facts: &Facts) -> Option<String> {
     facts.name.as_deref().map(|name| announced_name(name, &plan.input.source))
 }
 
-/// The source's ranges, each going on where it breaks.
-fn resumable(run: &Run<'_>, source: &stages::Disk) -> Resumable {
-    Resumable::new(source.ranges(), attempts(&run.plan.input, run.net), Arc::clone(&run.progress.repeats))
-}
-
-/// The disk over as many connections as the user wants, going on where it breaks, if that source can be read so.
-fn connected(run: &Run<'_>, resumable: &Resumable, facts: &Facts, from: u64, whole: Flow) -> Flow {
-    let connections = run.plan.connections;
-    match facts.size.filter(|_| facts.access == Access::Ranged) {
-        Some(size) => abreast(resumable.whole(whole, from, size), Arc::new(resumable.clone()), from, size, connections),
-        None => {
-            if connections != SourceConnections::ONE {
-                let why = "the source offers no ranges of a disk it can identify: one connection brings the disk";
-                run.progress.warn("one-connection", why);
-            }
-            let restarts = facts.access == Access::Restart;
-            let again = whole_again(facts);
-            if restarts && facts.size.is_none_or(|size| size >= WORTH_A_WARNING) {
-                let why = match again {
-                    Some(_) => {
-                        "the source offers no ranges: if it breaks off, it is read again from its start, up to where it \
-                         broke"
-                    }
-                    None => {
-                        "the source offers no ranges of a disk it can identify: if it breaks off, the import fails and has \
-                         to start over"
-                    }
-                };
-                run.progress.warn("no-resume", why);
-            }
-            match again {
-                Some(size) => resumable.rewound(size, run.plan.limit).whole(whole, 0, size),
-                None => whole,
-            }
-        }
-    }
-}
-
-/// The size of a disk that can only be read from its start, but as often as wanted. Of another revision than before it refuses
-/// to be read; of none nobody could tell.
-fn whole_again(facts: &Facts) -> Option<u64> {
-    facts.size.filter(|_| facts.access == Access::Restart && facts.revision.is_some())
-}
-
 /// No more than the policy grants the component that puts it out.
 pub(super) fn within_output(component: &Component, flow: Flow) -> Flow {
     let Some((most, rule)) = component.grant().output() else { return flow };
@@ -281,14 +225,6 @@ pub(super) fn within_output(component: &Component, flow: Flow) -> Flow {
             Error::new(Code::ComponentBudget, kind.stage(), message)
         },
     )
-}
-
-/// No faster than the user wants.
-pub(super) fn slowed(flow: Flow, plan: &Plan) -> Flow {
-    match plan.limit {
-        Some(limit) => limited(flow, limit.get()),
-        None => flow,
-    }
 }
 
 /// What will stand in the layer. `filter` is the last filter's name, if there is one.

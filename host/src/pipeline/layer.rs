@@ -4,9 +4,10 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::destination::Destination;
-use super::disk::{slowed, within_output};
+use super::disk::within_output;
 use super::import::Run;
 use super::process::cpus;
+use super::reading::slowed;
 use crate::error::{Code, Error, Result, Stage};
 use crate::observe::Meter;
 use crate::oci::{Descriptor, Digest, MediaTypes};
@@ -40,7 +41,7 @@ pub(super) async fn send(
     let unfinished = || Error::internal(Stage::Upload, "the layer was sent but not hashed to its end");
     let (length, repeats) = (frame.layer.total_bytes(), &run.progress.repeats);
     // What was slowed where it was received is slow enough, unless a filter makes more of it.
-    let disk = if run.plan.chosen.filters.are_none() { disk } else { slowed(disk, run.plan) };
+    let disk = if run.plan.chosen.filters.are_none() { disk } else { slowed(disk, run.plan.limit) };
     let (layer, from) = match from {
         0 => (framed(&frame.layer, disk), 0),
         from => {

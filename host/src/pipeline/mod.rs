@@ -11,6 +11,7 @@ mod destination;
 mod disk;
 mod disk_entry;
 mod explain;
+mod export;
 mod filtering;
 mod fitting;
 mod import;
@@ -28,6 +29,7 @@ mod preflight;
 mod probe;
 mod probed;
 mod process;
+mod reading;
 mod report;
 mod run;
 mod spent;
@@ -42,6 +44,10 @@ pub use components::{
     Components, Listed, built_in_digests, built_in_schemes, compile_child, list_built_in, source_for,
 };
 pub use explain::{Answer, Answered, explain};
+pub use export::{
+    EXPORT_SCHEMA, ExportFinished, ExportPlan, ExportReport, ExportSource, ExportTarget, ExportTransfer, Exported,
+    ExportedTo, Sparse, export, export_unplanned, stored_image,
+};
 pub use fitting::{Fitting, Inspected, check_component, inspect_component};
 pub use import::{Finished, check, import};
 pub use inspect::{ImageAt, InspectPlan, inspect};
@@ -53,7 +59,7 @@ pub use naming::sanitised;
 pub use plan::{Choice, Chosen, Filters, ImageWishes, Input, Plan, REGISTRY_SCHEME, Source, SourceRegistry, Target};
 pub use probe::{ProbePlan, Probed, probe};
 pub use probed::{PROBE_SCHEMA, ProbeReport, ProbedDisk, ProbedSource, Readers};
-pub use report::{ErrorReport, Report, SCHEMA};
+pub use report::{BottleneckReport, ConnectionReport, ErrorReport, Report, SCHEMA};
 pub use run::Imported;
 
 pub use crate::engine::{CachePlace, Compiler};

@@ -3,15 +3,23 @@
 use std::sync::Arc;
 
 use super::import::Run;
+use super::reading::Reading;
 use crate::engine::Component;
-use crate::observe::{End, Meter, Place, Task, Traffic};
+use crate::net::Net;
+use crate::observe::{End, Meter, Place, Progress, Task, Traffic};
 use crate::policy::Side;
 
 impl Run<'_> {
-    /// The source: its component, and its connections.
-    pub(super) fn source_place(&self) -> Place {
-        let Traffic { sockets, tls, .. } = self.net.connections().traffic(Side::Source).clone();
-        Place::of(&self.progress.source, [Arc::clone(self.components.source.work()), sockets, tls])
+    /// What reading its disk takes.
+    pub(super) const fn reading(&self) -> Reading<'_> {
+        Reading {
+            input: &self.plan.input,
+            source: &self.components.source,
+            net: self.net,
+            progress: self.progress,
+            connections: self.plan.connections,
+            limit: self.plan.limit,
+        }
     }
 
     /// The framing, with the digest of what it frames.
@@ -47,7 +55,8 @@ impl Run<'_> {
     pub(super) fn watch_work(&self) {
         let (progress, components) = (self.progress, self.components);
         let probe = Self::passing(&components.probe, &Arc::default());
-        self.ledger.places(self.source_place(), probe, self.framing_place(), self.upload_place());
+        let source = source_place(self.net, progress, &components.source);
+        self.ledger.places(source, probe, self.framing_place(), self.upload_place());
         let fixed = [&components.source, &components.probe, &components.framing];
         for component in fixed.into_iter().chain(&components.filters).chain(&components.compressor) {
             self.watch(component);
@@ -55,6 +64,12 @@ impl Run<'_> {
         let digests = [&progress.digest, &progress.compressed_digest].map(Arc::clone);
         progress.watch(Task::Digest, digests.to_vec());
     }
+}
+
+/// The source: its component, and its connections.
+pub(super) fn source_place(net: &Net, progress: &Progress, source: &Component) -> Place {
+    let Traffic { sockets, tls, .. } = net.connections().traffic(Side::Source).clone();
+    Place::of(&progress.source, [Arc::clone(source.work()), sockets, tls])
 }
 
 /// The connections of both ends, for whoever watches them.

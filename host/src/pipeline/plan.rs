@@ -65,6 +65,19 @@ pub struct Input {
     pub options: Vec<(String, String)>,
     /// The registry that it is in, if it is in one.
     pub registry: Option<SourceRegistry>,
+    /// The image layout that it is in, if it is in one: `source` then says where, as the component is told.
+    pub layout: Option<PathBuf>,
+}
+
+impl Input {
+    /// Where the disk is, as it may be shown.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match &self.layout {
+            Some(layout) => format!("oci:{}", layout.display()),
+            None => self.source.shown(),
+        }
+    }
 }
 
 /// A registry as SOURCE.

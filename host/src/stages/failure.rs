@@ -48,7 +48,7 @@ pub(super) fn failure(error: &Error) -> Failure {
             Failure::Denied(words)
         }
         Code::SourceChanged => Failure::Changed(words),
-        Code::SourceInvalid | Code::SourceLengthMismatch => Failure::Invalid(words),
+        Code::SourceInvalid | Code::SourceLengthMismatch | Code::ChecksumMismatch => Failure::Invalid(words),
         Code::Unsupported => Failure::Unsupported(words),
         Code::Internal => Failure::Other(words),
         _ => Failure::Io(words),

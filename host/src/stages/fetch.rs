@@ -8,13 +8,20 @@ use tokio::sync::oneshot;
 use wasmtime::AsContextMut as _;
 use wasmtime::component::{Access, FutureReader, GuestTaskId, HasData, StreamReader};
 
+use super::FetchGrant;
 use super::request::{self, AnswerBody, Asked, Checked, Started, Told, invalid};
 use super::source::SourceState;
 use crate::bindings::Failure;
 use crate::bindings::fetch::{self, ByteRange, Condition, Head, Request};
-use crate::engine::{HostStream, StoreState, host_future};
+use crate::engine::{HostStream, StoreState, cleaned, host_future};
 use crate::error::Result;
-use crate::stream::Chunks;
+use crate::stream::{Chunks, Pulse};
+
+/// The most bytes that are shown of a digest that is none.
+const MAX_DIGEST: usize = 80;
+
+/// Head, body and the body's outcome.
+type Sent = (FutureReader<Result<Head, Failure>>, StreamReader<u8>, FutureReader<Result<(), Failure>>);
 
 /// The body of a fetch. Its errors go into the outcome beside it, and to a host that reads it; dropping it ends the request.
 struct FetchBody {
@@ -53,16 +60,37 @@ impl fetch::Host for StoreState<SourceState> {
 }
 
 impl fetch::HostWithStore<StoreState<SourceState>> for SourceView {
-    fn send(
-        mut host: Access<StoreState<SourceState>, Self>,
+    fn send(host: Access<StoreState<SourceState>, Self>, request: Request) -> wasmtime::Result<Sent> {
+        Self::started(host, |grant, pulse| grant.send(asked(&request), pulse))
+    }
+
+    fn send_verified(
+        host: Access<StoreState<SourceState>, Self>,
         request: Request,
-    ) -> wasmtime::Result<(FutureReader<Result<Head, Failure>>, StreamReader<u8>, FutureReader<Result<(), Failure>>)>
-    {
+        digest: String,
+    ) -> wasmtime::Result<Sent> {
+        Self::started(host, |grant, pulse| {
+            let malformed =
+                |why| invalid(format!("a request for the digest `{}`: {why}", cleaned(&digest, MAX_DIGEST)));
+            let digest = digest.parse().map_err(malformed).map_err(|error| grant.refused(error))?;
+            let (from, to_end) =
+                request.range.as_ref().map_or((0, true), |range| (range.offset, range.length.is_none()));
+            grant.send_verified(asked(&request), (digest, from, to_end), pulse)
+        })
+    }
+}
+
+impl SourceView {
+    /// Sends as `send` says, under the grant there is, for the read that asks.
+    fn started(
+        mut host: Access<StoreState<SourceState>, Self>,
+        send: impl FnOnce(&FetchGrant, &Pulse) -> Result<Started, Told>,
+    ) -> wasmtime::Result<Sent> {
         let mut store = host.as_context_mut();
         let tasks: Vec<GuestTaskId> = store.async_call_stack()?.collect();
         let state = host.get();
         let started = match &state.stage.grant.fetch {
-            Some(grant) => grant.on_behalf_of(&tasks).send(asked(&request), &state.pulse),
+            Some(grant) => send(&grant.on_behalf_of(&tasks), &state.pulse),
             None => Err(Told::no_network()),
         };
         let (sender, outcome) = oneshot::channel();

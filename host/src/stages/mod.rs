@@ -11,6 +11,8 @@ mod local;
 mod probe;
 mod request;
 mod source;
+mod stored;
+mod summing;
 mod through;
 mod wasi_http;
 
@@ -22,6 +24,7 @@ pub use local::LocalGrant;
 pub use probe::{Hazard, Severity, Verdict, detect};
 pub use request::FetchGrant;
 pub use source::{Access, Disk, Facts, SourceGrant, open};
+pub use stored::StoredImages;
 
 /// What a component said of itself, for people.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use std::mem::discriminant;
 use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -16,10 +16,13 @@ use url::Url;
 use wasmtime::component::GuestTaskId;
 
 use super::failure;
+use super::stored::{self, StoredImages};
+use super::summing::{Summing, Sums};
 use crate::bindings::Failure;
 use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::net::{self, Body, GrantedClient, is_hosts_field, redacted};
-use crate::stream::{Helping, MAX_CONNECTIONS, Pulse};
+use crate::oci::Digest;
+use crate::stream::{Flow, Helping, MAX_CONNECTIONS, Pulse};
 
 /// The most requests of one component that may be under way: those of its reads, and a few that lead to them.
 const MAX_UNDER_WAY: usize = MAX_CONNECTIONS as usize + 8;
@@ -27,6 +30,8 @@ const MAX_UNDER_WAY: usize = MAX_CONNECTIONS as usize + 8;
 /// nobody reads a disk in smaller pieces than 4 KiB.
 const MAX_REQUESTS: u64 = 2000;
 const MORE_PER_MIB: u64 = 256;
+/// How long a disk on this machine may take to give something.
+const STORED_STALL: Duration = Duration::from_secs(120);
 /// The longest URL.
 const MAX_URL: usize = 8192;
 /// The most header fields of a request, and their bytes in all.
@@ -35,10 +40,19 @@ const MAX_FIELDS: (usize, usize) = (32, 8192);
 /// What a source may ask of the network, and what became of it.
 #[derive(Clone)]
 pub struct FetchGrant {
-    client: GrantedClient,
+    peer: Peer,
     shared: Arc<Mutex<Shared>>,
+    sums: Sums,
     /// Where it is kept what becomes of the requests that are sent through this.
     account: Account,
+}
+
+/// Who answers.
+#[derive(Clone)]
+enum Peer {
+    Network(Box<GrantedClient>),
+    /// A layout on this machine, as if a registry had it.
+    Stored(StoredImages),
 }
 
 /// Why the last request of somebody did not do, as the host itself saw it.
@@ -100,23 +114,33 @@ impl FetchGrant {
     /// Grants what `client` is granted.
     #[must_use]
     pub fn new(client: GrantedClient) -> Self {
-        Self { client, shared: Arc::default(), account: Account::default() }
+        Self::of(Peer::Network(Box::new(client)))
+    }
+
+    /// Grants the images of a layout, and no network.
+    #[must_use]
+    pub fn stored(images: StoredImages) -> Self {
+        Self::of(Peer::Stored(images))
+    }
+
+    fn of(peer: Peer) -> Self {
+        Self { peer, shared: Arc::default(), sums: Sums::default(), account: Account::default() }
     }
 
     /// Whether a URL's origin was granted.
     pub(super) fn has(&self, url: &str) -> bool {
-        url.len() <= MAX_URL && Url::parse(url).is_ok_and(|url| self.client.has(&url))
+        url.len() <= MAX_URL && Url::parse(url).is_ok_and(|url| self.peer.has(&url))
     }
 
     /// `open` begins.
     pub(super) fn begin(&self) {
-        self.client.begin();
+        self.peer.begin();
         self.account.set(None);
     }
 
     /// A `read` begins, which is this task of the guest.
     pub(super) fn begin_read(&self, task: GuestTaskId) -> Caller {
-        self.client.begin();
+        self.peer.begin();
         let own = Self { account: Account::default(), ..self.clone() };
         let mut shared = self.lock();
         if shared.accounts.is_empty() {
@@ -142,6 +166,21 @@ impl FetchGrant {
 
     /// Sends a request that was made by [`checked`], and returns at once.
     pub(super) fn send(&self, request: Result<Checked>, pulse: &Pulse) -> Result<Started, Told> {
+        self.start(request, None, pulse)
+    }
+
+    /// The same for content of that digest, of which the body is from the offset `from` on, `to_end` or not.
+    pub(super) fn send_verified(
+        &self,
+        request: Result<Checked>,
+        (digest, from, to_end): (Digest, u64, bool),
+        pulse: &Pulse,
+    ) -> Result<Started, Told> {
+        let summing = self.sums.begin(digest, from, to_end).map_err(|error| self.refused(error))?;
+        self.start(request, Some(summing), pulse)
+    }
+
+    fn start(&self, request: Result<Checked>, summing: Option<Summing>, pulse: &Pulse) -> Result<Started, Told> {
         let request = request.map_err(|error| self.refused(error))?;
         self.lock().count().map_err(|error| self.refused(error))?;
         let Some(under_way) = UnderWay::enter(&self.shared) else {
@@ -156,15 +195,15 @@ impl FetchGrant {
         let helping = pulse.helping();
         let (method, url) = (request.method.clone(), request.url.clone());
         let task = tokio::spawn(async move {
-            let answer = grant.client.send(request).await;
+            let answer = grant.peer.send(request).await;
             drop(helping);
             // A component that dropped head or body does not want to know.
             match answer {
-                Ok(response) => {
-                    grant.saw(&method, &url, &response);
-                    let net::Response { status, headers, length, body } = response;
-                    let _ = head_sender.send(Ok(Head { status, headers, length }));
-                    let _ = body_sender.send(Ok(body));
+                Ok((head, body)) => {
+                    grant.saw(&method, &url, &head);
+                    let status = head.status;
+                    let _ = head_sender.send(Ok(head));
+                    let _ = body_sender.send(Ok((status, body)));
                 }
                 Err(error) => {
                     let told = grant.refused(error);
@@ -175,6 +214,7 @@ impl FetchGrant {
         });
         let body = AnswerBody {
             state: BodyState::Waiting(body),
+            summing,
             grant: self.clone(),
             task,
             pulse: pulse.clone(),
@@ -192,8 +232,8 @@ impl FetchGrant {
     }
 
     /// Keeps an error status as the host's own account of it.
-    fn saw(&self, method: &Method, url: &Url, response: &net::Response) {
-        let status = response.status;
+    fn saw(&self, method: &Method, url: &Url, head: &Head) {
+        let status = head.status;
         let code = match status {
             401 | 403 | 407 => Some(Code::SourceDenied),
             404 | 410 => Some(Code::SourceNotFound),
@@ -206,12 +246,12 @@ impl FetchGrant {
             let error = Error::new(code, Stage::Source, message);
             let error = match code {
                 Code::SourceFailed if net::is_temporary(status) => {
-                    error.after(net::retry_after(&response.headers, SystemTime::now()))
+                    error.after(net::retry_after(&head.headers, SystemTime::now()))
                 }
                 Code::SourceFailed => error.retryable_as(Retryable::No),
                 _ => error,
             };
-            if matches!(status, 401 | 403) { error.hint(self.client.advice(url)) } else { error }
+            if matches!(status, 401 | 403) { error.hint(self.peer.advice(url)) } else { error }
         });
         self.account.set(error);
     }
@@ -235,6 +275,64 @@ impl Shared {
         }
         self.sent += 1;
         Ok(())
+    }
+}
+
+impl Peer {
+    fn has(&self, url: &Url) -> bool {
+        match self {
+            Self::Network(client) => client.has(url),
+            Self::Stored(_) => StoredImages::has(url),
+        }
+    }
+
+    fn begin(&self) {
+        if let Self::Network(client) = self {
+            client.begin();
+        }
+    }
+
+    async fn send(&self, request: Checked) -> Result<(Head, Answer)> {
+        match self {
+            Self::Network(client) => {
+                let net::Response { status, headers, length, body } = client.send(request).await?;
+                Ok((Head { status, headers, length }, Answer::Network(Box::new(body))))
+            }
+            Self::Stored(images) => {
+                let stored::Answered { status, headers, length, flow } = images.answer(&request)?;
+                Ok((Head { status, headers, length: Some(length) }, Answer::Stored(flow)))
+            }
+        }
+    }
+
+    fn advice(&self, url: &Url) -> String {
+        match self {
+            Self::Network(client) => client.advice(url),
+            Self::Stored(_) => String::new(),
+        }
+    }
+}
+
+/// The bytes of an answer.
+enum Answer {
+    Network(Box<Body>),
+    Stored(Flow),
+}
+
+impl Answer {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        match self {
+            Self::Network(body) => body.poll_chunk(cx),
+            Self::Stored(flow) => flow.poll_next(cx),
+        }
+    }
+
+    /// How long nothing may come of it.
+    fn stall(&self) -> Duration {
+        match self {
+            Self::Network(body) => body.stall(),
+            Self::Stored(_) => STORED_STALL,
+        }
     }
 }
 
@@ -357,6 +455,7 @@ impl Drop for UnderWay {
 /// The body of an answer, one chunk at a time. Dropping it ends the request.
 pub(super) struct AnswerBody {
     state: BodyState,
+    summing: Option<Summing>,
     grant: FetchGrant,
     task: JoinHandle<()>,
     pulse: Pulse,
@@ -365,8 +464,8 @@ pub(super) struct AnswerBody {
 }
 
 enum BodyState {
-    Waiting(oneshot::Receiver<Result<Body, Told>>),
-    Flowing(Box<Body>),
+    Waiting(oneshot::Receiver<Result<(u16, Answer), Told>>),
+    Flowing(Answer),
     Ended,
 }
 
@@ -377,21 +476,32 @@ impl AnswerBody {
             let ended = match &mut self.state {
                 BodyState::Ended => None,
                 BodyState::Waiting(body) => match Future::poll(std::pin::Pin::new(body), cx) {
-                    Poll::Ready(Ok(Ok(body))) => {
-                        self.state = BodyState::Flowing(Box::new(body));
+                    Poll::Ready(Ok(Ok((status, body)))) => {
+                        match (status, &mut self.summing) {
+                            (206, _) | (_, None) => {}
+                            (200, Some(summing)) => summing.restart(),
+                            (_, Some(_)) => self.summing = None,
+                        }
+                        self.state = BodyState::Flowing(body);
                         continue;
                     }
                     Poll::Ready(Ok(Err(told))) => Some(Err(told)),
                     Poll::Ready(Err(_)) => Some(Err(Told::given_up())),
                     Poll::Pending => return Poll::Pending,
                 },
-                BodyState::Flowing(body) => match body.poll_chunk(cx) {
+                BodyState::Flowing(body) => match body.poll(cx) {
                     Poll::Ready(Some(Ok(chunk))) => {
                         self.helping = None;
                         self.grant.lock().received += chunk.len() as u64;
+                        if let Some(summing) = &mut self.summing {
+                            summing.take(&chunk);
+                        }
                         return Poll::Ready(Some(Ok(chunk)));
                     }
-                    Poll::Ready(None) => None,
+                    Poll::Ready(None) => {
+                        let ended = self.summing.take().map_or(Ok(()), Summing::end);
+                        ended.err().map(|error| Err(self.grant.refused(error)))
+                    }
                     Poll::Ready(Some(Err(error))) => Some(Err(self.grant.refused(error))),
                     Poll::Pending => {
                         // Whoever reads waits for the network, not for the component, but no longer than the network may
@@ -403,7 +513,7 @@ impl AnswerBody {
                 },
             };
             self.state = BodyState::Ended;
-            self.helping = None;
+            (self.helping, self.summing) = (None, None);
             return Poll::Ready(ended);
         }
     }

@@ -39,6 +39,12 @@ impl Flow {
         Self::through(Paired { chunks, outcome, outcome_ok: false, bytes_ended: false, grace, timer: None })
     }
 
+    /// No bytes, and that is well.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::through(Nothing)
+    }
+
     /// A step of the host over another flow: its end is the end of that flow, which has seen an outcome.
     pub(super) fn through(steps: impl Chunks) -> Self {
         Self { steps: Box::new(steps), state: State::Running }
@@ -66,6 +72,14 @@ impl Flow {
     /// The failure of the outcome, or of a step.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         poll_fn(|cx| self.poll_next(cx)).await.transpose()
+    }
+}
+
+struct Nothing;
+
+impl Chunks for Nothing {
+    fn poll_chunk(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        Poll::Ready(None)
     }
 }
 

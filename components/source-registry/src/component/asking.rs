@@ -5,7 +5,7 @@ use wit_bindgen::rt::async_support::{FutureReader, StreamReader};
 
 use super::bindings::longshore::stage::fetch;
 use super::{Failure, failure};
-use crate::{Blob, Head, Location, MAX_HOPS, Verdict, check_part, judge, redirect_target};
+use crate::{Blob, Digest, Head, Location, MAX_HOPS, Verdict, check_part, judge, redirect_target};
 
 /// Bytes and how they ended.
 pub(super) type Body = (StreamReader<u8>, FutureReader<Result<(), Failure>>);
@@ -13,7 +13,17 @@ pub(super) type Body = (StreamReader<u8>, FutureReader<Result<(), Failure>>);
 /// How much is read at once.
 const READ: usize = 64 * 1024;
 
+/// What a request is for, besides its URL.
+#[derive(Clone, Default)]
+struct Wanted {
+    range: Option<fetch::ByteRange>,
+    headers: Vec<(String, String)>,
+    /// The host verifies it.
+    digest: Option<Digest>,
+}
+
 /// A repository, and the scheme that its registry is asked over.
+#[derive(Clone)]
 pub(super) struct Asking {
     /// `…/v2/NAME/`.
     base: String,
@@ -29,8 +39,8 @@ impl Asking {
 
     /// A document of at most `most` bytes.
     pub(super) async fn document(&self, what: &str, accept: &str, most: usize) -> Result<Vec<u8>, Failure> {
-        let accept = [("accept".to_owned(), accept.to_owned())];
-        match self.get(what, None, &accept).await? {
+        let headers = vec![("accept".to_owned(), accept.to_owned())];
+        match self.get(what, Wanted { headers, ..Wanted::default() }).await? {
             (Answered::Whole, _, body) => collected(body, most).await,
             (Answered::Part, ..) => Err(Failure::Invalid(format!("{what}: the registry answered 206 to no range"))),
         }
@@ -49,10 +59,21 @@ impl Asking {
     /// A blob, or part of it; a registry without ranges gives the whole.
     pub(super) async fn blob(&self, blob: &Blob, part: Option<(u64, u64)>) -> Result<(Answered, Body), Failure> {
         let range = part.map(|(offset, length)| fetch::ByteRange { offset, length: Some(length) });
-        let (answered, head, body) = self.get(&format!("blobs/{}", blob.digest), range, &[]).await?;
-        match (answered, part) {
-            (Answered::Part, Some((offset, length))) => {
-                check_part(&head, offset, length, blob.size).map_err(failure)?;
+        self.blob_wanted(blob, Wanted { range, ..Wanted::default() }).await
+    }
+
+    /// A blob from `offset` on, to its end and verified there by the host; a registry without ranges gives the whole.
+    pub(super) async fn blob_verified(&self, blob: &Blob, offset: u64) -> Result<(Answered, Body), Failure> {
+        let range = (offset > 0).then_some(fetch::ByteRange { offset, length: None });
+        self.blob_wanted(blob, Wanted { range, digest: Some(blob.digest), ..Wanted::default() }).await
+    }
+
+    async fn blob_wanted(&self, blob: &Blob, wanted: Wanted) -> Result<(Answered, Body), Failure> {
+        let range = wanted.range;
+        let (answered, head, body) = self.get(&format!("blobs/{}", blob.digest), wanted).await?;
+        match (answered, range) {
+            (Answered::Part, Some(fetch::ByteRange { offset, length })) => {
+                check_part(&head, offset, length.unwrap_or(u64::MAX), blob.size).map_err(failure)?;
             }
             (Answered::Part, None) => {
                 return Err(Failure::Invalid("the registry answered a request for the whole with a part".to_owned()));
@@ -71,22 +92,20 @@ impl Asking {
         Ok((answered, body))
     }
 
-    async fn get(
-        &self,
-        what: &str,
-        range: Option<fetch::ByteRange>,
-        headers: &[(String, String)],
-    ) -> Result<(Answered, Head, Body), Failure> {
+    async fn get(&self, what: &str, wanted: Wanted) -> Result<(Answered, Head, Body), Failure> {
         let mut url = format!("{}{what}", self.base);
         for _ in 0..=MAX_HOPS {
             let request = fetch::Request {
                 method: fetch::Method::Get,
                 url: url.clone(),
-                range,
+                range: wanted.range,
                 condition: None,
-                headers: headers.to_vec(),
+                headers: wanted.headers.clone(),
             };
-            let (head, stream, outcome) = fetch::send(&request);
+            let (head, stream, outcome) = match wanted.digest {
+                Some(digest) => fetch::send_verified(&request, &digest.to_string()),
+                None => fetch::send(&request),
+            };
             let head = head.await?;
             let head = Head { status: head.status, headers: head.headers, length: head.length };
             match judge(&head, what) {

@@ -1,12 +1,13 @@
 //! Where in a layer the disk is, and how it is read there.
 
-use wit_bindgen::rt::async_support::{StreamReader, StreamWriter};
-use wit_bindgen::{StreamResult, spawn_local};
+use wit_bindgen::rt::async_support::StreamWriter;
+use wit_bindgen::spawn_local;
 
 use super::asking::{Answered, Asking, Body, collected};
 use super::bindings::{wit_future, wit_stream};
-use super::{Failure, failure, other_digest};
-use crate::{Blob, Disk, Hashing, Seen, Walk};
+use super::contents::{Contents, Layer};
+use super::{Failure, failure};
+use crate::{Blob, Coding, Disk, Seen, Walk};
 
 /// How much of a layer is asked for at once, in search of its disk.
 const LOOK: u64 = 64 * 1024;
@@ -14,10 +15,8 @@ const LOOK: u64 = 64 * 1024;
 const MAX_LOOKS: u32 = 32;
 /// The most bytes around the disk that the host is told.
 const MAX_AROUND: u64 = 1 << 20;
-/// The most bytes of a layer without ranges that are read in search of its disk.
+/// The most bytes of a layer that are read in order in search of its disk.
 const MAX_SEARCHED: u64 = 1 << 30;
-/// How much is handed on at once.
-const PIECE: usize = 256 * 1024;
 
 /// A disk, and where it stands.
 pub(super) struct Found {
@@ -33,8 +32,17 @@ pub(super) enum Stands {
     InOrder,
 }
 
-/// Looks for the disk in a layer that is stored as it is.
-pub(super) async fn find(asking: &Asking, layer: &Blob) -> Result<Option<Found>, Failure> {
+/// Looks for the disk in a layer.
+pub(super) async fn find(asking: &Asking, layer: &Layer) -> Result<Option<Found>, Failure> {
+    if layer.blob.coding == Coding::Plain {
+        return find_plain(asking, layer).await;
+    }
+    searched(Contents::open(asking, layer).await?).await
+}
+
+/// The same in one that is stored as it is.
+async fn find_plain(asking: &Asking, whole: &Layer) -> Result<Option<Found>, Failure> {
+    let layer = &whole.blob;
     let (mut walk, mut position) = (Walk::default(), 0_u64);
     for _ in 0..MAX_LOOKS {
         if position >= layer.size {
@@ -43,7 +51,8 @@ pub(super) async fn find(asking: &Asking, layer: &Blob) -> Result<Option<Found>,
         let look = LOOK.min(layer.size - position);
         let bytes = match asking.blob(layer, Some((position, look))).await? {
             (Answered::Part, body) => collected(body, usize::try_from(look).unwrap_or(usize::MAX)).await?,
-            (Answered::Whole, body) => return searched(layer, body).await,
+            // Without ranges. Once more, for the host to verify what is read of it.
+            (Answered::Whole, _) => return searched(Contents::open(asking, whole).await?).await,
         };
         let mut rest = bytes.as_slice();
         let seen = walk.take(&mut rest).map_err(failure)?;
@@ -58,8 +67,7 @@ pub(super) async fn find(asking: &Asking, layer: &Blob) -> Result<Option<Found>,
             Seen::Disk(disk) => return ranged(asking, layer, disk, position).await.map(Some),
         }
     }
-    let (_, body) = asking.blob(layer, None).await?;
-    searched(layer, body).await
+    searched(Contents::open(asking, whole).await?).await
 }
 
 /// The disk at `at`, by range if there is not too much around it.
@@ -81,34 +89,30 @@ async fn ranged(asking: &Asking, layer: &Blob, disk: Disk, at: u64) -> Result<Fo
     Ok(Found { disk, stands: Stands::Ranged { at, before, after } })
 }
 
-/// The same in a body that comes in order.
-async fn searched(layer: &Blob, (mut stream, outcome): Body) -> Result<Option<Found>, Failure> {
-    let (mut walk, mut taken, mut buffer) = (Walk::default(), 0_u64, Vec::with_capacity(PIECE));
-    loop {
-        let result;
-        (result, buffer) = stream.read(buffer).await;
-        let mut rest = buffer.as_slice();
+/// The same in a layer that can only be read in order.
+async fn searched(mut contents: Contents) -> Result<Option<Found>, Failure> {
+    let layer = *contents.layer();
+    let (mut walk, mut taken) = (Walk::default(), 0_u64);
+    while let Some(piece) = contents.next().await? {
+        let mut rest = piece.as_slice();
         match walk.take(&mut rest).map_err(failure)? {
             Seen::End => return Ok(None),
             Seen::Disk(disk) => {
-                let at = taken.saturating_add((buffer.len() - rest.len()) as u64);
-                if at.saturating_add(disk.size) > layer.size {
-                    return Err(cut_short(layer, &disk));
+                let at = taken.saturating_add((piece.len() - rest.len()) as u64);
+                if layer.coding == Coding::Plain && at.saturating_add(disk.size) > layer.size {
+                    return Err(cut_short(&layer, &disk));
                 }
                 return Ok(Some(Found { disk, stands: Stands::InOrder }));
             }
             Seen::More | Seen::Skip(_) => {}
         }
-        taken = taken.saturating_add(buffer.len() as u64);
-        if matches!(result, StreamResult::Dropped) {
-            return outcome.await.map(|()| None);
-        }
+        taken = taken.saturating_add(piece.len() as u64);
         if taken > MAX_SEARCHED {
             let message = format!("the first {MAX_SEARCHED} bytes of the layer {} have no disk", layer.digest);
             return Err(Failure::Limit(message));
         }
-        buffer.clear();
     }
+    Ok(None)
 }
 
 fn cut_short(layer: &Blob, disk: &Disk) -> Failure {
@@ -120,13 +124,11 @@ fn cut_short(layer: &Blob, disk: &Disk) -> Failure {
 }
 
 /// The disk of a layer that is read from its start to its end, and verified on the way.
-pub(super) async fn in_order(asking: &Asking, layer: &Blob) -> Result<Body, Failure> {
-    let (_, body) = asking.blob(layer, None).await?;
+pub(super) async fn in_order(contents: Contents) -> Result<Body, Failure> {
     let (mut writer, stream) = wit_stream::new();
     let (told, ended) = wit_future::new(|| Err(Failure::Other("the disk was given up".to_owned())));
-    let layer = *layer;
     spawn_local(async move {
-        let carried = carry(&layer, body, &mut writer).await;
+        let carried = carry(contents, &mut writer).await;
         drop(writer);
         // A host that does not want to know is gone.
         let _ = told.write(carried).await;
@@ -134,13 +136,11 @@ pub(super) async fn in_order(asking: &Asking, layer: &Blob) -> Result<Body, Fail
     Ok((stream, ended))
 }
 
-async fn carry(layer: &Blob, (stream, outcome): Body, writer: &mut StreamWriter<u8>) -> Result<(), Failure> {
-    let mut reading = Reading { stream, hashing: Hashing::default(), bytes: 0, ended: false };
+async fn carry(mut contents: Contents, writer: &mut StreamWriter<u8>) -> Result<(), Failure> {
     let mut walk = Walk::default();
     let mut left = 0_u64;
     let mut found = false;
-    while !reading.ended {
-        let mut piece = reading.next().await;
+    while let Some(mut piece) = contents.next().await? {
         let mut rest = piece.as_slice();
         if !found && let Seen::Disk(disk) = walk.take(&mut rest).map_err(failure)? {
             (found, left) = (true, disk.size);
@@ -157,32 +157,8 @@ async fn carry(layer: &Blob, (stream, outcome): Body, writer: &mut StreamWriter<
             }
         }
     }
-    outcome.await?;
-    let Reading { hashing, bytes, .. } = reading;
-    let got = hashing.digest();
-    if bytes != layer.size || got != layer.digest {
-        return Err(other_digest(&format!("the layer of {bytes} bytes"), got, layer.digest));
-    }
     if left > 0 || !found {
         return Err(Failure::Invalid("the layer ends in front of its disk's end".to_owned()));
     }
     Ok(())
-}
-
-/// A body that is hashed as it is read.
-struct Reading {
-    stream: StreamReader<u8>,
-    hashing: Hashing,
-    bytes: u64,
-    ended: bool,
-}
-
-impl Reading {
-    async fn next(&mut self) -> Vec<u8> {
-        let (result, piece) = self.stream.read(Vec::with_capacity(PIECE)).await;
-        self.hashing.take(&piece);
-        self.bytes = self.bytes.saturating_add(piece.len() as u64);
-        self.ended = matches!(result, StreamResult::Dropped);
-        piece
-    }
 }

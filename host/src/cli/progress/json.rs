@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::Ended;
 use super::lines::Lines;
 use crate::error::{Error, Result};
 use crate::observe::{Bottleneck, Noted, Position, Progress, verdict};
-use crate::pipeline::{Imported, Plan};
 
 /// The version of the lines.
 const SCHEMA: &str = "longshore.progress/v1";
@@ -79,10 +79,9 @@ impl Json {
     }
 
     /// The first line: nothing that is told later is older than it.
-    pub(super) fn begin(&self, plan: &Plan, at: &Position) {
+    pub(super) fn begin(&self, source: &str, destination: &str, at: &Position) {
         let at = &Position { elapsed: Duration::ZERO, ..*at };
-        let (source, destination) = (plan.input.source.shown(), plan.target.shown());
-        let kind = Kind::Start { version: env!("CARGO_PKG_VERSION"), source: &source, destination: &destination };
+        let kind = Kind::Start { version: env!("CARGO_PKG_VERSION"), source, destination };
         self.lines.offer(line(kind, at));
     }
 
@@ -102,14 +101,12 @@ impl Json {
     }
 
     /// The last line.
-    pub(super) fn end(self, progress: &Progress, outcome: Result<Option<&Imported>, &Error>) {
+    pub(super) fn end(self, progress: &Progress, outcome: Result<Ended, &Error>) {
         self.notes(progress);
         let bottleneck = limit(progress);
         let kind = match outcome {
-            Ok(None) => Kind::End { outcome: "checked", reference: None, bottleneck, error: None },
-            Ok(Some(imported)) => {
-                Kind::End { outcome: "done", reference: Some(imported.reference()), bottleneck, error: None }
-            }
+            Ok(Ended::Checked) => Kind::End { outcome: "checked", reference: None, bottleneck, error: None },
+            Ok(Ended::Done(reference)) => Kind::End { outcome: "done", reference, bottleneck, error: None },
             Err(error) => Kind::End { outcome: "failed", reference: None, bottleneck, error: Some(failure(error)) },
         };
         let last = line(kind, &progress.position());

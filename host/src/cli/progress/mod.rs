@@ -16,7 +16,6 @@ use super::color::Color;
 use super::{env, messages};
 use crate::error::{Code, Error, Result, Stage};
 use crate::observe::{Noted, Progress};
-use crate::pipeline::{Imported, Plan};
 
 /// How progress is shown, once terminal and descriptors are known.
 pub(super) enum Shown {
@@ -48,6 +47,14 @@ pub(super) fn shown(kind: ProgressKind, descriptor: Option<i32>, verbosity: Verb
     })
 }
 
+/// How a run ended that went well.
+pub(super) enum Ended {
+    /// Nothing was to move.
+    Checked,
+    /// With an image of that reference, if it was to make one.
+    Done(Option<String>),
+}
+
 /// How much is said on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verbosity {
@@ -58,10 +65,10 @@ pub(super) enum Verbosity {
 }
 
 impl Shown {
-    /// A run with that plan begins.
-    pub(super) fn begin(&self, plan: &Plan, progress: &Progress) {
+    /// A run begins from there to there.
+    pub(super) fn begin(&self, source: &str, destination: &str, progress: &Progress) {
         if let Self::Json { json, .. } = self {
-            json.begin(plan, &progress.position());
+            json.begin(source, destination, &progress.position());
         }
     }
 
@@ -85,8 +92,8 @@ impl Shown {
         !matches!(self, Self::Nothing) && !self.owns_standard_error()
     }
 
-    /// The run has ended, with an image unless it was a check.
-    pub(super) fn end(self, progress: &Progress, outcome: Result<Option<&Imported>, &Error>) {
+    /// The run has ended.
+    pub(super) fn end(self, progress: &Progress, outcome: Result<Ended, &Error>) {
         if let Self::Json { json, .. } = self {
             json.end(progress, outcome);
         }

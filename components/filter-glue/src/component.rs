@@ -13,7 +13,7 @@ use bindings::{wit_future, wit_stream};
 use wit_bindgen::rt::async_support::StreamWriter;
 use wit_bindgen::{StreamResult, spawn_local};
 
-use crate::{Announced, Bounded, Refusal, Step, Unwrapper};
+use filter_core::{Announced, Bounded, Refusal, Step, Unwrapper};
 
 /// The generated bindings, for [`filter_component`](crate::filter_component).
 pub mod bindings {
@@ -22,7 +22,7 @@ pub mod bindings {
         world: "filter-component",
         path: "../../wit",
         pub_export_macro: true,
-        default_bindings_module: "filter_core::component::bindings",
+        default_bindings_module: "filter_glue::component::bindings",
     });
 }
 

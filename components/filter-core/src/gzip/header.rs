@@ -1,9 +1,9 @@
 //! The header of a gzip member (RFC 1952 §2.3).
 
-use filter_core::{Crc, Refusal};
+use crate::{Crc, Refusal};
 
 /// The first byte of every member.
-pub(crate) const MAGIC: u8 = 0x1f;
+pub(super) const MAGIC: u8 = 0x1f;
 const MAGIC_2: u8 = 0x8b;
 const DEFLATE: u8 = 8;
 
@@ -15,7 +15,7 @@ const RESERVED: u8 = 0b1110_0000;
 
 /// A header as it comes in. Nothing of it is kept: what it says of name and time is not asked for.
 #[derive(Debug, Default)]
-pub(crate) struct Header {
+pub(super) struct Header {
     part: Part,
     flags: u8,
     crc: Crc,
@@ -44,7 +44,7 @@ impl Default for Part {
 
 impl Header {
     /// Takes what belongs to the header. Says how much that was, and whether the header is whole.
-    pub(crate) fn take(&mut self, input: &[u8]) -> Result<(usize, bool), Refusal> {
+    pub(super) fn take(&mut self, input: &[u8]) -> Result<(usize, bool), Refusal> {
         let mut taken = 0;
         for byte in input {
             if matches!(self.part, Part::Done) {
@@ -57,7 +57,7 @@ impl Header {
     }
 
     /// Why it is not enough that the input ends here.
-    pub(crate) fn cut(&self) -> Refusal {
+    pub(super) fn cut(&self) -> Refusal {
         Refusal::invalid("a gzip member ends inside its header")
     }
 
