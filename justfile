@@ -59,6 +59,10 @@ fuzz-check:
 fuzz seconds *formats:
     nice fuzz/run {{ seconds }} {{ formats }}
 
+# The cryptography of AWS-LC's FIPS module: it builds, passes its self-tests, and does what policies may demand of it.
+fips-check:
+    cargo test --locked --workspace --features longshore/fips --lib -- tls:: policy::
+
 # Licences, sources, duplicate cryptography.
 deny:
     cargo deny --locked check bans licenses sources

@@ -17,6 +17,7 @@ pub(super) fn tls(section: &Section<'_>, files: &mut dyn Files, sites: &mut Site
     }
     if let Some(demanded) = &policy.fips {
         approved(section, demanded)?;
+        policy.offered_by.push(Rule { key: "tls.fips", site: demanded.clone() });
         // What nobody listed follows.
         policy.groups.retain(|group| group.is_approved());
     }
