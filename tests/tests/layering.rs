@@ -64,6 +64,7 @@ const PLACES: [(&[&str], &[&str]); 9] = [
             "pipeline/probed.rs",
             "pipeline/report.rs",
             "pipeline/inspection.rs",
+            "pipeline/listing.rs",
             "pipeline/process.rs",
             "registry/wire.rs",
             "serve/document.rs",

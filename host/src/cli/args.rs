@@ -3,6 +3,7 @@
 #![allow(rustdoc::broken_intra_doc_links, reason = "these are help texts, where brackets mean what may be left out")]
 
 mod export;
+mod list;
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -18,6 +19,7 @@ use super::size;
 use crate::pipeline::SourceConnections;
 
 pub(super) use export::Export;
+pub(super) use list::List;
 
 /// Where help has the flags that every command takes.
 const GENERAL: &str = "General options";
@@ -79,6 +81,8 @@ pub(super) enum Command {
     ///
     /// Every document is verified against its digest; of the layers only the beginning is read.
     Inspect(Box<Inspect>),
+    /// Lists the repositories of a registry, or the images of a repository or an OCI image layout.
+    List(Box<List>),
     /// Says what this machine and a peer can do: ciphers and their speed, CPU quota, TLS negotiated, registry abilities.
     ///
     /// Nothing is left at the peer. Ends with the exit code that an import would end with there.

@@ -15,6 +15,7 @@ mod headings;
 mod image;
 mod import;
 mod inspect;
+mod list;
 mod locate;
 mod manual;
 mod messages;
@@ -71,6 +72,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Doctor(doctor) => {
             messages::start_log(verbosity);
             doctor::run(&doctor)
+        }
+        Command::List(list) => {
+            messages::start_log(verbosity);
+            list::run(&list)
         }
         Command::Inspect(inspect) => {
             messages::start_log(verbosity);

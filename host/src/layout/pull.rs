@@ -31,11 +31,7 @@ impl Pull {
     /// `registry-not-found` if there is none, or several without a tag; `local-file` if the layout cannot be read.
     pub fn tagged(&self, tag: Option<&Tag>) -> Result<Descriptor> {
         let shown = self.layout.display();
-        if !self.layout.join("oci-layout").is_file() {
-            let message = format!("`{shown}` is not an image layout: there is no `oci-layout` in it");
-            return Err(Error::new(Code::LocalFile, STAGE, message));
-        }
-        let mut listed = index::listed(&self.layout).map_err(|why| self.error("has an index.json that", why))?;
+        let mut listed = self.listed()?;
         let wanted = tag.cloned().unwrap_or_else(Tag::latest);
         if let Some(at) = listed.iter().position(|(_, found)| found.as_ref() == Some(&wanted)) {
             return Ok(listed.swap_remove(at).0);
@@ -49,6 +45,15 @@ impl Pull {
             true => error.hint("it has no tags at all"),
             false => error.hint(format!("it has {}", tags.join(", "))),
         })
+    }
+
+    /// Everything that is listed, with its tag if it has one.
+    ///
+    /// # Errors
+    /// `local-file` if it is no layout or cannot be read.
+    pub fn listed(&self) -> Result<Vec<(Descriptor, Option<Tag>)>> {
+        self.is_layout()?;
+        index::listed(&self.layout).map_err(|why| self.error("has an index.json that", why))
     }
 
     /// A document, verified.
@@ -77,6 +82,14 @@ impl Pull {
     /// `local-file` if it cannot be read.
     pub fn blob_start(&self, blob: &Descriptor, most: usize) -> Result<Vec<u8>> {
         first(&self.path(blob), most as u64).map_err(|why| self.error("has a blob that", why))
+    }
+
+    fn is_layout(&self) -> Result<()> {
+        if self.layout.join("oci-layout").is_file() {
+            return Ok(());
+        }
+        let message = format!("`{}` is not an image layout: there is no `oci-layout` in it", self.layout.display());
+        Err(Error::new(Code::LocalFile, STAGE, message))
     }
 
     fn path(&self, blob: &Descriptor) -> PathBuf {

@@ -1,5 +1,6 @@
 //! Looks at an image: every document verified, of the layers only the beginning.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -47,7 +48,8 @@ pub enum ImageAt {
     Layout(PathBuf, Option<Tag>),
 }
 
-enum Place {
+/// Where images are looked at.
+pub(super) enum Place {
     Registry(Box<registry::Pull>),
     Layout(layout::Pull),
 }
@@ -64,23 +66,7 @@ pub async fn inspect(plan: &InspectPlan) -> Result<Inspection> {
 
 async fn look(plan: &InspectPlan, net: &Net) -> Result<Inspection> {
     let (mut place, found, bytes, name) = open(plan, net).await?;
-    let document = parse(&bytes, &found)?;
-    let (kind, annotations, images) = match document {
-        Document::Manifest(manifest) => {
-            ("image", manifest.annotations.clone(), vec![place.image(&found, manifest, None).await?])
-        }
-        Document::Index(index) => {
-            if index.entries.len() > MAX_IMAGES {
-                let message = format!("the index {} lists {} images", found.digest, index.entries.len());
-                return Err(protocol(format!("{message}, expected at most {MAX_IMAGES}")));
-            }
-            let mut images = Vec::new();
-            for entry in index.entries {
-                images.push(place.entry(entry).await?);
-            }
-            ("index", index.annotations, images)
-        }
-    };
+    let (kind, annotations, images) = place.found(&found, &bytes).await?;
     let annotations = if kind == "index" { annotations } else { Default::default() };
     Ok(Inspection { schema: INSPECTION_SCHEMA, name, kind, document: blob(&found), annotations, images })
 }
@@ -111,6 +97,30 @@ async fn open(plan: &InspectPlan, net: &Net) -> Result<(Place, Descriptor, Vec<u
 }
 
 impl Place {
+    /// What a reference leads to: `image` or `index`, its annotations, and its images.
+    pub(super) async fn found(
+        &mut self,
+        found: &Descriptor,
+        bytes: &[u8],
+    ) -> Result<(&'static str, BTreeMap<String, String>, Vec<InspectedImage>)> {
+        match parse(bytes, found)? {
+            Document::Manifest(manifest) => {
+                Ok(("image", manifest.annotations.clone(), vec![self.image(found, manifest, None).await?]))
+            }
+            Document::Index(index) => {
+                if index.entries.len() > MAX_IMAGES {
+                    let message = format!("the index {} lists {} images", found.digest, index.entries.len());
+                    return Err(protocol(format!("{message}, expected at most {MAX_IMAGES}")));
+                }
+                let mut images = Vec::new();
+                for entry in index.entries {
+                    images.push(self.entry(entry).await?);
+                }
+                Ok(("index", index.annotations, images))
+            }
+        }
+    }
+
     /// One line of an index.
     async fn entry(&mut self, entry: IndexEntry) -> Result<InspectedImage> {
         let IndexEntry { manifest: descriptor, platform, annotations } = entry;
@@ -208,7 +218,7 @@ fn protocol(message: String) -> Error {
     Error::new(Code::RegistryProtocol, Stage::Upload, message)
 }
 
-fn blob(descriptor: &Descriptor) -> Blob {
+pub(super) fn blob(descriptor: &Descriptor) -> Blob {
     Blob { digest: descriptor.digest.to_string(), media_type: descriptor.media_type.clone(), size: descriptor.size }
 }
 

@@ -21,6 +21,8 @@ const KNOWN_ACTIONS: [&str; 3] = ["pull", "push", "delete"];
 /// Credentials for one repository, and what the registry made of them so far.
 pub(super) struct Authorizer {
     registry: Url,
+    /// `repository`, or `registry` for what is no repository's.
+    kind: &'static str,
     repository: String,
     actions: Vec<&'static str>,
     credentials: Option<Credentials>,
@@ -44,11 +46,17 @@ impl Authorizer {
     ) -> Self {
         Self {
             registry: registry.clone(),
+            kind: "repository",
             repository: repository.to_owned(),
             actions: actions.to_vec(),
             credentials,
             state: State::Anonymous,
         }
+    }
+
+    /// For the list of its repositories (distribution's token scope `registry:catalog:*`).
+    pub(super) fn of_catalog(registry: &Url, credentials: Option<Credentials>) -> Self {
+        Self { kind: "registry", ..Self::new(registry, "catalog", &["*"], credentials) }
     }
 
     /// Whether a URL is the registry's own: nothing else gets credentials or tokens.
@@ -131,7 +139,7 @@ impl Authorizer {
 
     /// All actions at once: some servers read only the first scope.
     fn scope(&self) -> String {
-        format!("repository:{}:{}", self.repository, self.actions.join(","))
+        format!("{}:{}:{}", self.kind, self.repository, self.actions.join(","))
     }
 
     /// Adds the actions that a challenge asks for on this repository.
@@ -141,7 +149,9 @@ impl Authorizer {
                 continue;
             };
             for action in KNOWN_ACTIONS {
-                let wanted = name == self.repository && actions.split(',').any(|wanted| wanted == action);
+                let wanted = self.kind == "repository"
+                    && name == self.repository
+                    && actions.split(',').any(|wanted| wanted == action);
                 if wanted && !self.actions.contains(&action) {
                     self.actions.push(action);
                 }

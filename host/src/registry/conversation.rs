@@ -59,6 +59,20 @@ impl Conversation {
         Ok(Self { client, repository, base, authorizer, back_off, heard: false })
     }
 
+    /// The same about the list of repositories; `host` is any repository of the registry.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub(super) fn with_catalog(
+        client: Client,
+        registry: &Url,
+        host: Repository,
+        credentials: Option<Credentials>,
+    ) -> Result<Self> {
+        let authorizer = Authorizer::of_catalog(registry, credentials);
+        Ok(Self { authorizer, ..Self::new(client, registry, host, &[], None)? })
+    }
+
     pub(super) const fn client(&self) -> &Client {
         &self.client
     }

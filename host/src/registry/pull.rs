@@ -7,6 +7,7 @@ use url::Url;
 use super::answer::failure;
 use super::conversation::{Conversation, told_digest, what};
 use super::credentials::Credentials;
+use super::names;
 use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::net::{Client, Response};
 use crate::oci::{DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Digest, INDEX, MANIFEST, Repository, Tag};
@@ -67,6 +68,14 @@ impl Pull {
     /// `registry-not-found` if there is none, `registry-mismatch` if its bytes have another digest, else the registry's.
     pub async fn digested(&mut self, digest: &Digest) -> Result<Found> {
         self.manifest(&digest.to_string(), Some(digest)).await
+    }
+
+    /// The tags there are.
+    ///
+    /// # Errors
+    /// `registry-not-found` if there is no such repository, `registry-protocol` for a list without end, else the registry's.
+    pub async fn tags(&mut self) -> Result<Vec<Tag>> {
+        names::tags(&mut self.conversation).await
     }
 
     /// A small blob, verified.

@@ -65,6 +65,24 @@ struct TokenDocument {
     expires_in: Value,
 }
 
+#[derive(Deserialize)]
+struct Names {
+    #[serde(default)]
+    repositories: Option<Vec<String>>,
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+}
+
+/// A page of the repositories that a registry lists; none if it is none. A registry without any may write null.
+pub(super) fn repositories(body: &[u8]) -> Option<Vec<String>> {
+    serde_json::from_slice::<Names>(body).ok().map(|names| names.repositories.unwrap_or_default())
+}
+
+/// The same of the tags of a repository.
+pub(super) fn tags(body: &[u8]) -> Option<Vec<String>> {
+    serde_json::from_slice::<Names>(body).ok().map(|names| names.tags.unwrap_or_default())
+}
+
 /// What the body of an error answer says, as `CODE: message`; the title of a proxy's HTML page; else the start of the text.
 /// None if it says nothing.
 pub(super) fn said(body: &[u8]) -> Option<Said> {
