@@ -3,9 +3,12 @@
 use std::fs;
 use std::process::Command;
 
+use longshore_tests::layers::assert_layout_empty;
 use longshore_tests::program::{Ran, import, import_from, probe};
 use longshore_tests::registry::{Registry, Setup};
 use longshore_tests::scratch::{Scratch, qcow2, raw, run};
+use longshore_tests::wrapped::piped;
+use probe_disk::samples;
 
 const DISK: usize = 300_000;
 
@@ -169,6 +172,43 @@ fn the_expected_format_is_held_against_the_first_bytes() {
     expecting(&disk, "QCOW2", b"", &[]).failed(2, "usage", &["--format: `QCOW2` is not 1 to 64 characters"]);
     stage.registry.assert_empty();
     expecting(&disk, "raw", b"", &[]).done();
+}
+
+#[test]
+fn another_format_ends_an_import_at_its_head() {
+    /// What is sent, and how much of it may have been read when the import ends: the head, and what stood in a pipe.
+    const LONG: usize = 64 << 20;
+    const READ: u64 = 1 << 20;
+    let scratch = Scratch::new();
+    let to = format!("oci:{}", scratch.text("layout"));
+    let mut broken = vec![0; 8192];
+    broken[0x40..0x44].copy_from_slice(b"\x7f\x10\xda\xbe");
+    let mut overlay = samples::qcow();
+    // Its backing file's name lies far behind.
+    overlay[8..16].copy_from_slice(&(60_u64 << 20).to_be_bytes());
+    overlay[16..20].copy_from_slice(&5_u32.to_be_bytes());
+    for (name, image) in [
+        ("gzip", piped("gzip", b"disk")),
+        ("xz", piped("xz", b"disk")),
+        ("zstd", piped("zstd -q", b"disk")),
+        ("bzip2", piped("bzip2", b"disk")),
+        ("vmdk", samples::vmdk_stream()[..65_536].to_vec()),
+        ("vpc", samples::vpc()),
+        ("vhdx", samples::vhdx(2)),
+        ("qcow", overlay),
+        ("vdi", broken),
+        ("iso9660", samples::iso()),
+    ] {
+        let mut disk = image;
+        disk.resize(LONG, 0xA5);
+        let size = LONG.to_string();
+        let ran = import_from(["-", &*to, "--size", &size, "--format", "raw", "--report", "-"], &disk);
+        let says = format!("the disk is {name}, expected raw as --format says");
+        let report = ran.failed(11, "disk-format", &[&says]).report();
+        let received = report["transfer"]["bytes_received"].as_u64().unwrap();
+        assert!(received <= READ, "{name}: {received} bytes");
+        assert_layout_empty(&scratch.path("layout"));
+    }
 }
 
 #[test]

@@ -10,8 +10,8 @@ use crate::{Malformed, Verdict, View};
 const COOKIE: &[u8] = b"conectix";
 const DYNAMIC_COOKIE: &[u8] = b"cxsparse";
 const FOOTER: u64 = 512;
-/// Up to "Saved State"; what follows is reserved.
-const FOOTER_FIELDS: usize = 85;
+/// Up to the checksum: what a size and a type are read from. What follows may be zeros.
+const FOOTER_FIELDS: usize = 68;
 const DYNAMIC_HEADER: u64 = 1024;
 const NAME: &str = "VHD";
 /// QEMU: `VHD_MAX_SECTORS`, bytes.

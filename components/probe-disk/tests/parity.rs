@@ -213,7 +213,7 @@ fn same_as_qemu_img(path: &Path, what: &str, options: &str, verdict: &Verdict) {
             assert_eq!(verdict.virtual_size, Some(size - bytes), "{what}");
         }
         (Some((.., Other::DoesNotOpen(why), _)), Err(complaint)) => {
-            assert!(complaint.contains(why), "{what}: {complaint}")
+            assert!(complaint.contains(why), "{what}: {complaint}");
         }
         (_, said) => panic!("{what}: {said:?}"),
     }
