@@ -69,11 +69,14 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
         Some(bat) => bat,
         None => bat(view)?,
     };
-    let ends = table::le64(bat).filter(|entry| matches!(entry & BLOCK_STATE, FULLY_PRESENT | PARTIALLY_PRESENT));
-    let ends = ends.map(|entry| (entry & BLOCK_OFFSET).saturating_add(metadata.block));
+    let present = |entry: &u64| matches!(entry & BLOCK_STATE, FULLY_PRESENT | PARTIALLY_PRESENT);
+    let ends = table::le64(bat).zip(0..).filter(|(entry, _)| present(entry));
+    let ends = ends.map(|(entry, number)| (entry & BLOCK_OFFSET).saturating_add(metadata.payload(number)));
     if let Some(end) = table::beyond(view, ends) {
-        let message =
-            format!("the BAT at {} names a block up to {end}, behind the end of the file", regions.bat.offset);
+        let message = format!(
+            "the BAT at {} names a block whose bytes end at {end}, behind the end of the file",
+            regions.bat.offset
+        );
         verdict.refuse("vhdx-truncated", message);
     }
     Ok(verdict)

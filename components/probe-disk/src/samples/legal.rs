@@ -174,6 +174,12 @@ pub fn legal() -> Vec<Legal> {
     }
     add("vhdx: one header", "vhdx", 16 << 20, vhdx(2), &|i| i[0x1_0000] = 0);
     add("vhdx: sectors of 4096", "vhdx", 16 << 20, vhdx(2), &|i| put(i, (2 << 20) + 65_536 + 32, &[0, 16]));
+    add("vhdx: last block in part", "vhdx", (32 << 20) + 4096, vhdx(2), &|i| {
+        put(i, (2 << 20) + 65_536 + 16, &((32_u64 << 20) + 4096).to_le_bytes());
+        // The second block of 32 MiB begins in the last sectors, and has no more than the disk.
+        put(i, (3 << 20) + 8, &((4_u64 << 20) | 6).to_le_bytes());
+        i.resize((4 << 20) + 4096, 0);
+    });
     add("vhdx: fixed", "vhdx", 16 << 20, vhdx(2), &|i| i[(2 << 20) + 65_536 + 4] = 1);
     add("vhdx: BAT that is just long enough", "vhdx", 131_040 << 20, vhdx(2), &|i| {
         le32(i, (2 << 20) + 65_536, 1 << 20);

@@ -53,7 +53,18 @@ impl Metadata {
     /// The entries of the BAT for all payload blocks and, behind each chunk but the last, a sector bitmap block (2.5).
     pub(super) fn bat_entries(&self) -> u64 {
         let blocks = self.size.div_ceil(self.block);
-        blocks + blocks.saturating_sub(1) / (CHUNK_SECTORS * self.sector / self.block)
+        blocks + blocks.saturating_sub(1) / self.chunk()
+    }
+
+    /// Bytes of the disk in the payload block of this entry of the BAT: the last one may have been written in part.
+    pub(super) fn payload(&self, entry: u64) -> u64 {
+        let block = entry - entry / (self.chunk() + 1);
+        self.size.saturating_sub(block.saturating_mul(self.block)).min(self.block)
+    }
+
+    /// "Chunk ratio": payload blocks that share a sector bitmap block (2.4).
+    const fn chunk(&self) -> u64 {
+        CHUNK_SECTORS * self.sector / self.block
     }
 
     /// Where it says that there is a parent.

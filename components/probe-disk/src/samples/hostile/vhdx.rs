@@ -14,7 +14,7 @@ fn regions(image: &mut [u8], at: usize, bytes: &[u8]) {
     }
 }
 
-pub(super) const VHDX: [(&str, Expected, Change); 24] = [
+pub(super) const VHDX: [(&str, Expected, Change); 25] = [
     ("vhdx: metadata in the log", Malformed("or the log"), |i| {
         for at in [0x1_0000, 0x2_0000] {
             le64(i, at + 72, 2 << 20);
@@ -72,5 +72,6 @@ pub(super) const VHDX: [(&str, Expected, Change); 24] = [
         le32(i, VHDX_ITEM, 1 << 20);
         le64(i, VHDX_ITEM + 16, 131_072 << 20);
     }),
+    ("vhdx: block behind the end", Refused("vhdx-truncated"), |i| put(i, 3 << 20, &((4_u64 << 20) | 6).to_le_bytes())),
     ("vhdx: BAT behind the end", Refused("vhdx-truncated"), |i| i.truncate((4 << 20) - 512)),
 ];
