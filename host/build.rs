@@ -13,7 +13,7 @@ mod config;
 
 /// Package and kind of every built-in component, and the schemes that a source declares: a test compares. So SOURCE finds its
 /// component without an instance of each.
-const COMPONENTS: [(&str, &str, &[&str]); 12] = [
+const COMPONENTS: [(&str, &str, &[&str]); 13] = [
     ("source-http", "Source", &["http", "https"]),
     ("source-file", "Source", &["file"]),
     ("source-registry", "Source", &["docker"]),
@@ -21,6 +21,7 @@ const COMPONENTS: [(&str, &str, &[&str]); 12] = [
     ("filter-xz", "Filter", &[]),
     ("filter-zstd", "Filter", &[]),
     ("filter-bzip2", "Filter", &[]),
+    ("filter-snappy", "Filter", &[]),
     ("filter-archive", "Filter", &[]),
     ("probe-disk", "Probe", &[]),
     ("framing-tar", "Framing", &[]),

@@ -2,6 +2,7 @@
 //! real ones do not show on demand, and the program as a user runs it. A missing peer is a failure, never a skip.
 
 pub mod cgroup;
+pub mod chromium;
 pub mod counted;
 pub mod dns;
 pub mod faults;

@@ -106,13 +106,14 @@ fn the_reported_digests_are_those_of_components_built_from_the_sources() {
         ("filter", "filter-xz"),
         ("filter", "filter-zstd"),
         ("filter", "filter-bzip2"),
+        ("filter", "filter-snappy"),
         ("filter", "filter-archive"),
     ] {
         let digest = digest_of(&folder().join("built-in").join(name).with_extension("wasm").display().to_string());
         assert!(listed.lines().any(|line| line.starts_with(&format!("{name} 0.1.0 {kind} {digest} "))), "{listed}");
         assert!(version.contains(&format!("{name} {digest}")), "{version}");
     }
-    assert_eq!(listed.lines().count(), 12);
+    assert_eq!(listed.lines().count(), 13);
 }
 
 #[test]

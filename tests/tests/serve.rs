@@ -296,3 +296,31 @@ fn nobody_listens_unprotected_by_mistake() {
     let ran = serve(&["--without-tls", "--anonymous", "--policy", &scratch.text("policy.toml")]);
     ran.failed(13, "flag-denied", &["--without-tls", "flags.allow"]);
 }
+
+#[test]
+fn a_cloned_block_device_comes_as_snappy_frames() {
+    let scratch = Scratch::new();
+    let registry = registry(&scratch);
+    let spool = scratch.folder("spool").display().to_string();
+    let disk = [noise(3_000_000), vec![0; 1 << 20]].concat();
+    let mut encoder = snap::write::FrameEncoder::new(Vec::new());
+    encoder.write_all(&disk).unwrap();
+    let frames = encoder.into_inner().unwrap();
+    let fields = [("Transfer-Encoding", "chunked"), ("x-cdi-content-type", "blockdevice-clone")];
+    let body = chunked(&frames, 100_000);
+    // Without a spool, the size of the device is named; with one, it is found out.
+    let without = serving(&registry, &[]);
+    let named = format!("/upload?size={}&name=device.raw", disk.len());
+    let one = without.ask(&head("PUT", &named, &fields), &body).is(201).json();
+    assert!(disk_in(&registry, "1", "device.raw") == disk);
+    without.ask(&head("PUT", "/upload", &fields), &body).refused(411, "source-length-unknown");
+    let mut damaged = frames.clone();
+    damaged[2_000_000] ^= 1;
+    without.ask(&head("PUT", &named, &fields), &chunked(&damaged, 100_000)).refused(422, "disk-invalid");
+    let cut = &frames[..frames.len() - 1];
+    without.ask(&head("PUT", &named, &fields), &chunked(cut, 100_000)).refused(422, "disk-invalid");
+    drop(without);
+    let with = serving(&registry, &["--spool", &spool, "--spool-max", "8MiB"]);
+    let two = with.ask(&head("POST", "/upload?name=device.raw", &fields), &body).is(201).json();
+    assert_eq!(one["digest"], two["digest"]);
+}

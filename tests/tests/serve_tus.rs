@@ -205,6 +205,19 @@ fn what_is_no_part_changes_nothing() {
 }
 
 #[test]
+fn a_disk_in_one_body_is_nothing_to_go_on_with() {
+    let bench = Bench::new();
+    let serving = bench.serve(&[]);
+    let put = serving.ask(&head("PUT", "/upload", &[("Content-Length", "5")]), b"12345").is(201).json();
+    let path = format!("/upload/{}", put["id"].as_str().unwrap());
+    for method in ["HEAD", "PATCH", "DELETE"] {
+        let answer = serving.ask(&head(method, &path, &[TUS, PART, ("Upload-Offset", "5")]), b"");
+        assert_eq!(answer.status, 404, "{method}");
+    }
+    assert_eq!(serving.ask(&head("GET", &path, &[]), b"").is(200).json()["reference"], put["reference"]);
+}
+
+#[test]
 fn the_first_part_may_come_with_the_creation() {
     let bench = Bench::new();
     let serving = bench.serve(&[]);

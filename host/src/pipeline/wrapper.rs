@@ -9,6 +9,8 @@ pub(super) const MAX_NESTED: usize = 4;
 const USTAR: (usize, &[u8]) = (257, b"ustar");
 /// What stands behind `BZh` and a digit: a block, or the end of an empty stream.
 const BZIP2: [&[u8]; 2] = [&[0x31, 0x41, 0x59, 0x26, 0x53, 0x59], &[0x17, 0x72, 0x45, 0x38, 0x50, 0x90]];
+/// The identifier that a stream of snappy frames begins with (framing_format.txt §4.1).
+const SNAPPY: &[u8] = b"\xff\x06\0\0sNaPpY";
 
 /// The filter for bytes that begin so, if they are a wrapper.
 pub(super) fn wrapper(beginning: &[u8]) -> Option<&'static str> {
@@ -22,6 +24,8 @@ pub(super) fn wrapper(beginning: &[u8]) -> Option<&'static str> {
         Some("filter-xz")
     } else if starts(&[0x28, 0xb5, 0x2f, 0xfd]) || skippable {
         Some("filter-zstd")
+    } else if starts(SNAPPY) {
+        Some("filter-snappy")
     } else if bzip2 {
         Some("filter-bzip2")
     } else if starts(b"PK\x03\x04") || at(USTAR) {
@@ -48,6 +52,7 @@ mod tests {
             (b"\x5f\x2a\x4d\x18", Some("filter-zstd")),
             (b"BZh9\x31\x41\x59\x26\x53\x59", Some("filter-bzip2")),
             (b"BZh1\x17\x72\x45\x38\x50\x90", Some("filter-bzip2")),
+            (b"\xff\x06\0\0sNaPpY", Some("filter-snappy")),
             (b"PK\x03\x04", Some("filter-archive")),
             (&tar, Some("filter-archive")),
             (&gnu, Some("filter-archive")),

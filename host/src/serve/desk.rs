@@ -2,6 +2,7 @@
 //!
 //! | path | methods |
 //! |---|---|
+//! | `/` | GET: the upload page |
 //! | `/upload` | PUT and POST: a disk as one body; POST with `Tus-Resumable`: an upload in parts; GET: whether one could begin; OPTIONS: what of tus is known |
 //! | `/upload/ID` | HEAD, PATCH, DELETE: tus; GET: what became of it |
 //! | `/healthz`, `/readyz`, `/metrics` | GET |
@@ -12,11 +13,11 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
-use super::access::{Access, same_origin};
+use super::access::Access;
 use super::answer::{Refused, bare, with_body};
 use super::refusal::Refusal;
 use super::uploads::Uploads;
-use super::{metrics, simple, tus};
+use super::{metrics, page, simple, tus};
 use crate::net::{Attendant, Call, Peer, Reply};
 
 /// Answers the requests of one listener.
@@ -58,7 +59,7 @@ impl Attendant for Desk {
 
 impl Desk {
     async fn answered(&self, call: &mut Call) -> Result<Reply, Refused> {
-        same_origin(&call.head.headers)?;
+        self.access.same_origin(&call.head.headers)?;
         let path = call.head.uri.path().to_owned();
         match path.as_str() {
             "/healthz" => {
@@ -78,6 +79,10 @@ impl Desk {
                 Ok(with_body(StatusCode::OK, metrics::MEDIA_TYPE, metrics::text(&self.uploads).into()))
             }
             _ if self.scope == Scope::Health => Err(nothing()),
+            "/" => {
+                get(call)?;
+                Ok(page::page())
+            }
             "/upload" => self.upload(call).await,
             path => match path.strip_prefix("/upload/") {
                 Some(id) => {

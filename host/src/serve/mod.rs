@@ -12,6 +12,7 @@
 //! | `uploads`, `upload` | those that run and those that ended; one of them |
 //! | `worker` | an import in its thread |
 //! | `answer`, `refusal`, `document` | what clients are told |
+//! | `page` | the upload page for browsers |
 //! | `totals`, `metrics` | what Prometheus is told |
 
 mod access;
@@ -20,6 +21,7 @@ mod desk;
 mod document;
 mod metrics;
 mod pace;
+mod page;
 mod refusal;
 mod simple;
 mod totals;
@@ -110,7 +112,7 @@ pub async fn serve(service: Service, mut signals: Signals, told: impl Told) -> R
     };
     told.listens(listener.address(), listener.speaks_tls(), health.as_ref().map(Listener::address));
     let (once, drain) = (service.once, service.drain);
-    let access = Rc::new(Access::new(service.token.as_ref()));
+    let access = Rc::new(Access::new(service.token.as_ref(), service.tls.is_some()));
     let uploads = Rc::new(Uploads::new(service, Box::new(told)));
     let desk = |scope| Rc::new(Desk { uploads: Rc::clone(&uploads), access: Rc::clone(&access), scope });
     let (close, closing) = closing();

@@ -85,7 +85,9 @@ pub(super) async fn resource(uploads: &Rc<Uploads>, id: &str, call: &mut Call) -
     if method != Method::GET {
         speaks(call)?;
     }
-    let upload = uploads.find(id).ok_or_else(|| {
+    // Of a disk that comes as one body there is only to ask what became of it.
+    let found = uploads.find(id).filter(|upload| upload.in_parts || method == Method::GET);
+    let upload = found.ok_or_else(|| {
         Refused::new(Refusal::NotFound, "there is no such upload: it ended long ago, or with the process")
             .hint("begin a new one")
     })?;

@@ -28,7 +28,7 @@ pub(super) struct Upload {
     /// The tags that the image is to get.
     pub(super) tags: Vec<Tag>,
     /// Whether the client may go away and come back.
-    in_parts: bool,
+    pub(super) in_parts: bool,
     bounds: Bounds,
     interrupt: Interrupt,
     /// The import's own.

@@ -5,6 +5,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE as MEDIA_TYPE};
 use http::{HeaderMap, HeaderValue};
 use url::form_urlencoded;
 
@@ -18,6 +19,8 @@ const MAX_CHECKSUMS: usize = 8;
 /// Says that a disk comes as snappy frames: what the cloner of block devices sends (CDI).
 const CONTENT_TYPE: &str = "x-cdi-content-type";
 const CLONE: &str = "blockdevice-clone";
+/// The media types of forms with files.
+const FORM: &str = "multipart/";
 /// What takes them off.
 const SNAPPY: &str = "filter-snappy";
 
@@ -50,9 +53,10 @@ impl Wishes {
             let key = if key == "filename" { "name" } else { &key };
             wishes.wish(key, &value, may_tag)?;
         }
+        as_it_is(fields)?;
         wishes.snappy = match single(fields, CONTENT_TYPE)? {
             None => false,
-            Some(CLONE) => return Err(malformed("snappy frames are not taken in yet".to_owned())),
+            Some(CLONE) => true,
             Some(other) => {
                 return Err(malformed(format!("`{CONTENT_TYPE}` is `{}`, expected `{CLONE}`", cut(other))));
             }
@@ -116,6 +120,23 @@ impl Wishes {
         }
         Ok(true)
     }
+}
+
+/// Refuses a body that is not the disk as it is: what these fields say would be ignored.
+fn as_it_is(fields: &HeaderMap) -> Result<(), Refused> {
+    if single(fields, CONTENT_ENCODING.as_str())?.is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
+        let hint = "send the disk as it is; what it is wrapped in comes off by the operator's --filter";
+        return Err(malformed("the body has a content coding".to_owned()).hint(hint));
+    }
+    if fields.contains_key(CONTENT_RANGE) {
+        // RFC 9110 §14.5.
+        return Err(malformed("a part of a disk is not PUT".to_owned()).hint("uploads in parts: tus 1.0.0"));
+    }
+    let kind = single(fields, MEDIA_TYPE.as_str())?.unwrap_or_default();
+    if kind.get(..FORM.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(FORM)) {
+        return Err(malformed("the body is a form".to_owned()).hint("send the disk alone, as `curl -T FILE` does"));
+    }
+    Ok(())
 }
 
 /// The value of a field that may stand there once.
@@ -201,6 +222,14 @@ mod tests {
             assert_eq!(read("", &[("upload-metadata", fields)], true).unwrap_err(), Refusal::Malformed, "{fields}");
         }
         assert_eq!(read("", &[("x-cdi-content-type", "archive")], true).unwrap_err(), Refusal::Malformed);
-        assert_eq!(read("", &[("x-cdi-content-type", "blockdevice-clone")], true).unwrap_err(), Refusal::Malformed);
+        for (name, value) in [
+            ("content-encoding", "gzip"),
+            ("content-range", "bytes 0-1/2"),
+            ("content-type", "Multipart/form-data; boundary=x"),
+        ] {
+            assert_eq!(read("", &[(name, value)], true).unwrap_err(), Refusal::Malformed, "{name}");
+        }
+        assert!(read("", &[("content-encoding", "identity"), ("content-type", "application/x")], true).is_ok());
+        assert!(read("", &[("x-cdi-content-type", "blockdevice-clone")], true).unwrap().snappy);
     }
 }
