@@ -3,6 +3,7 @@
 #![allow(rustdoc::broken_intra_doc_links, reason = "these are help texts, where brackets mean what may be left out")]
 
 mod export;
+mod gc;
 mod list;
 
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use super::size;
 use crate::pipeline::SourceConnections;
 
 pub(super) use export::Export;
+pub(super) use gc::Gc;
 pub(super) use list::List;
 
 /// Where help has the flags that every command takes.
@@ -83,6 +85,8 @@ pub(super) enum Command {
     Inspect(Box<Inspect>),
     /// Lists the repositories of a registry, or the images of a repository or an OCI image layout.
     List(Box<List>),
+    /// Removes what nothing names any more from an OCI image layout; a dry run without --yes.
+    Gc(Box<Gc>),
     /// Says what this machine and a peer can do: ciphers and their speed, CPU quota, TLS negotiated, registry abilities.
     ///
     /// Nothing is left at the peer. Ends with the exit code that an import would end with there.

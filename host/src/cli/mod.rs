@@ -11,6 +11,7 @@ mod credential_helper;
 mod doctor;
 mod env;
 mod export;
+mod gc;
 mod headings;
 mod image;
 mod import;
@@ -76,6 +77,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::List(list) => {
             messages::start_log(verbosity);
             list::run(&list)
+        }
+        Command::Gc(gc) => {
+            messages::start_log(verbosity);
+            gc::run(&gc)
         }
         Command::Inspect(inspect) => {
             messages::start_log(verbosity);

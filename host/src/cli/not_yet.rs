@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Commands.
-const COMMANDS: &[&str] = &["delete", "gc"];
+const COMMANDS: &[&str] = &["delete"];
 
 /// The name of what a parse error is about, if it is part of the contract.
 pub(super) fn named_in(why: &clap::Error) -> Option<String> {

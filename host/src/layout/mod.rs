@@ -2,9 +2,11 @@
 //! only once all its bytes are verified and on disk, a tag is written last.
 
 mod folder;
+mod gc;
 mod index;
 mod pull;
 mod push;
 
+pub use gc::{Garbage, collect};
 pub use pull::Pull;
 pub use push::Push;

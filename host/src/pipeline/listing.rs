@@ -1,4 +1,4 @@
-//! What `list` found: one JSON document.
+//! What `list` found, and what `gc` did: one JSON document each.
 
 use serde::Serialize;
 
@@ -6,6 +6,37 @@ use super::inspection::{Blob, InspectedImage};
 
 /// The version of the document.
 pub const LISTING_SCHEMA: &str = "longshore.list/v1";
+
+/// The version of the other document.
+pub const COLLECTED_SCHEMA: &str = "longshore.gc/v1";
+
+/// What nothing names in a layout.
+#[derive(Clone, Debug, Serialize)]
+pub struct Collected {
+    /// [`COLLECTED_SCHEMA`].
+    pub schema: &'static str,
+    /// The layout.
+    pub name: String,
+    /// Whether it was removed.
+    pub removed: bool,
+    /// What nothing names and is old enough.
+    pub blobs: Vec<CollectedBlob>,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many that nothing names are too young.
+    pub young: usize,
+    /// How many are named.
+    pub named: usize,
+}
+
+/// A blob that nothing names.
+#[derive(Clone, Debug, Serialize)]
+pub struct CollectedBlob {
+    /// Its digest.
+    pub digest: String,
+    /// Its bytes.
+    pub size: u64,
+}
 
 /// What there is. Absent values are null.
 #[derive(Clone, Debug, Serialize)]

@@ -14,6 +14,7 @@ mod explain;
 mod export;
 mod filtering;
 mod fitting;
+mod gc;
 mod import;
 mod inspect;
 mod inspection;
@@ -51,13 +52,14 @@ pub use export::{
     ExportedTo, Sparse, export, export_unplanned, stored_image,
 };
 pub use fitting::{Fitting, Inspected, check_component, inspect_component};
+pub use gc::{GcPlan, collect};
 pub use import::{Finished, check, import};
 pub use inspect::{ImageAt, InspectPlan, inspect};
 pub use inspection::{Blob, DiskFound, INSPECTION_SCHEMA, InspectedImage, Inspection, PlatformFound};
 pub use interrupt::{Interrupt, Interrupted, interrupt};
 pub use ledger::{error_report, unplanned};
 pub use list::{ListAt, ListPlan, list};
-pub use listing::{LISTING_SCHEMA, ListedImage, Listing};
+pub use listing::{COLLECTED_SCHEMA, Collected, CollectedBlob, LISTING_SCHEMA, ListedImage, Listing};
 pub use location::{Location, MalformedLocation};
 pub use naming::sanitised;
 pub use plan::{Choice, Chosen, Filters, ImageWishes, Input, Plan, REGISTRY_SCHEME, Source, SourceRegistry, Target};

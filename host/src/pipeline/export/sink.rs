@@ -311,6 +311,12 @@ fn device(path: &Path, size: u64) -> Result<File> {
         }
         _ => failed(&shown, "cannot be opened", why),
     })?;
+    // It was one when it was looked at; what stands there now may be another.
+    let still =
+        file.metadata().map_err(|why| failed(&shown, "cannot be looked at", why))?.file_type().is_block_device();
+    if !still {
+        return Err(failed(&shown, "cannot be written to", io::Error::other("it is no block device any more")));
+    }
     let room = file.seek(SeekFrom::End(0)).map_err(|why| failed(&shown, "does not say how large it is", why))?;
     if room < size {
         let message = format!("the device `{shown}` has {room} bytes, the disk {size}");
