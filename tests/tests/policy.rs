@@ -470,6 +470,17 @@ fn policies_are_checked_and_shown() {
     assert_eq!(ran.stdout, "");
     let file = stage.policy("profile = \"modern\"");
     policy(&["check", &file]).failed(13, "policy-invalid", &["policy.toml:4:11: `modern` is no profile"]);
+    // What nobody knows protects nobody, but may be another probe's.
+    let file =
+        stage.policy("[require]\nformats = [\"qcow3\", \"raw\"]\nrefused-hazards = [\"qcow2-dirty\", \"nonsense\"]");
+    let ran = policy(&["check", &file]).done();
+    let warnings: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
+    assert_eq!(warnings.len(), 2, "{}", ran.stderr);
+    assert!(
+        warnings[0].contains("policy.toml:5) names `qcow3`, which the built-in probe does not know"),
+        "{warnings:?}"
+    );
+    assert!(warnings[1].contains("policy.toml:6) names `nonsense`"), "{warnings:?}");
     // A policy that this program cannot meet is none.
     let file = stage.policy("fips = true");
     let says = ["`tls.fips` (", "policy.toml:4)", "is not that of a FIPS module", "--features fips"];

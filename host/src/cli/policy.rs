@@ -18,7 +18,12 @@ const SYSTEM_POLICY: &str = "/etc/longshore/policy.toml";
 pub(super) fn run(command: &PolicyCommand, verbosity: Verbosity) -> Result<()> {
     match command {
         PolicyCommand::Check { file } => {
-            pipeline::check_tls(&read(file)?.tls)?;
+            let policy = read(file)?;
+            pipeline::check_tls(&policy.tls)?;
+            for (rule, name) in policy.require.unknown() {
+                let text = format!("warning: {rule} names `{name}`, which the built-in probe does not know");
+                messages::line(&messages::harmless(&text));
+            }
             if verbosity != Verbosity::Quiet {
                 messages::line(&format!("{}: a valid policy", file.display()));
             }

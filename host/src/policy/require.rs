@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Rule, Site, Sited};
+use super::{FORMATS, HAZARDS, Rule, Site, Sited};
 
 /// Demands. Nothing, if it is empty.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +50,21 @@ pub struct MalformedProbeName(String);
 const MAX_NAME: usize = 64;
 
 impl Require {
+    /// What a key names and the built-in probe does not know.
+    #[must_use]
+    pub fn unknown(&self) -> Vec<(Rule, &str)> {
+        let codes = self.refused_hazards.iter().filter_map(|one| match &one.value {
+            HazardPattern::Any => None,
+            HazardPattern::Code(code) => Some(("require.refused-hazards", HAZARDS, code, &one.site)),
+        });
+        let accepted =
+            self.accepted_hazards.iter().map(|one| ("require.accepted-hazards", HAZARDS, &one.value, &one.site));
+        let formats = self.formats.iter().map(|one| ("require.formats", FORMATS, &one.value, &one.site));
+        let all = formats.chain(codes).chain(accepted);
+        let unknown = all.filter(|(_, known, name, _)| !known.contains(&name.as_str()));
+        unknown.map(|(key, _, name, site)| (Rule { key, site: site.clone() }, name.as_str())).collect()
+    }
+
     /// The rule that a checksum by one of these algorithms would satisfy, if none of them does.
     #[must_use]
     pub fn missing_checksum<'a>(&self, mut demanded: impl Iterator<Item = &'a str>) -> Option<Rule> {
