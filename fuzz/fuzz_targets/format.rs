@@ -12,7 +12,7 @@ pub fn fuzz(name: &str, input: &[u8]) {
         disk.repair();
     }
     let format = FORMATS.iter().find(|format| format.name == name).expect("a format");
-    for access in [Access::Ranged, Access::InOrder, Access::Unknown] {
+    for access in [Access::Ranged, Access::InOrder, Access::Unknown, Access::Beginning(65_536)] {
         within_bounds(&drive_with(&disk, access, |view| inspect_as(format, view)).0);
     }
     let (ranged, in_order) = (drive(&disk, Access::Ranged).0, drive(&disk, Access::InOrder).0);

@@ -11,8 +11,14 @@ use longshore_tests::tls::Authority;
 use serde_json::Value;
 
 /// What the page describes as a whole.
-const WHOLE: [&str; 5] =
-    ["disk.hazards[]", "disk.details[]", "connections[].proxy", "stages[].component", "transfer.upload"];
+const WHOLE: [&str; 6] = [
+    "disk.hazards[]",
+    "disk.details[]",
+    "disk.content",
+    "connections[].proxy",
+    "stages[].component",
+    "transfer.upload",
+];
 
 /// The names in the first column: `.name` stands beside the one in front of it.
 fn on_the_page(page: &str) -> BTreeSet<String> {

@@ -48,6 +48,8 @@ pub(crate) struct Choosing {
     expected: Option<String>,
     disk: Option<String>,
     announced: Option<Announced>,
+    /// Whether sizes are what bounds the entries, and no mere claims.
+    exact: bool,
     /// The first names that were passed over.
     others: Vec<String>,
     entries: u64,
@@ -65,6 +67,11 @@ pub(crate) enum Role {
 }
 
 impl Choosing {
+    /// Of an archive whose entries are as long as it says, since nothing else says where they end.
+    pub(crate) fn by_size() -> Self {
+        Self { exact: true, ..Self::default() }
+    }
+
     /// The next regular file. Its size is announced if it is the disk.
     pub(crate) fn file(&mut self, path: &str, size: Option<u64>) -> Result<Role, Refusal> {
         let path = path.trim_start_matches("./");
@@ -96,7 +103,7 @@ impl Choosing {
             )));
         }
         self.disk = Some(path.to_owned());
-        self.announced = Some(Announced { size, name: Some(base(path).to_owned()) });
+        self.announced = Some(Announced { size, exact: self.exact, name: Some(base(path).to_owned()) });
         Ok(Role::Disk)
     }
 
@@ -160,7 +167,7 @@ mod tests {
         assert_eq!(choosing.announced(), None);
         assert_eq!(choosing.file("./vm/disk.raw", Some(10)), Ok(Role::Disk));
         assert_eq!(choosing.file("vm/disk.raw.SHA256", Some(10)), Ok(Role::Other));
-        let named = Announced { size: Some(10), name: Some("disk.raw".to_owned()) };
+        let named = Announced { size: Some(10), exact: false, name: Some("disk.raw".to_owned()) };
         assert_eq!(choosing.announced(), Some(&named));
         assert_eq!(choosing.over(), Ok(()));
         let refused = choosing.file("other\n.raw", Some(10)).unwrap_err().to_string();

@@ -63,7 +63,7 @@ struct Extended {
 impl Tar {
     /// With what was read of it already.
     pub(crate) fn new(held: Pending) -> Self {
-        Self { part: Part::Header, held, extended: Extended::default(), choosing: Choosing::default(), entries: 0 }
+        Self { part: Part::Header, held, extended: Extended::default(), choosing: Choosing::by_size(), entries: 0 }
     }
 
     pub(crate) const fn announced(&self) -> Option<&Announced> {
@@ -315,7 +315,10 @@ mod tests {
         while tar.announced().is_none() {
             at += tar.step(&archive[at..], false, &mut [0; 10]).unwrap().taken;
         }
-        assert_eq!(tar.announced().unwrap(), &Announced { size: Some(70_001), name: Some("disk.raw".to_owned()) });
+        assert_eq!(
+            tar.announced().unwrap(),
+            &Announced { size: Some(70_001), exact: true, name: Some("disk.raw".to_owned()) }
+        );
     }
 
     #[test]

@@ -430,7 +430,7 @@ mod tests {
             }
             zip.announced().cloned().unwrap()
         };
-        let named = |size| Announced { size, name: Some("disk.raw".to_owned()) };
+        let named = |size| Announced { size, exact: false, name: Some("disk.raw".to_owned()) };
         assert_eq!(announced(DEFLATED), named(Some(70_001)));
         assert_eq!(announced(Way { zip64: true, ..DEFLATED }), named(Some(70_001)));
         assert_eq!(announced(Way { follow: Some((true, false)), ..DEFLATED }), named(None));

@@ -63,6 +63,7 @@ impl Unwrapper for Bzip2 {
                         let name = self.name.take();
                         self.announced.get_or_insert_with(|| Announced {
                             size: None,
+                            exact: false,
                             name: name.map(|name| bare(&name, &[(".bz2", ""), (".tbz2", ".tar"), (".tbz", ".tar")])),
                         });
                         let beginning = std::mem::take(held);
@@ -226,6 +227,9 @@ mod tests {
         let mut bzip2 = Bzip2::new(Some(1), Some("vm.raw.bz2".to_owned()));
         assert_eq!(bzip2.announced(), None);
         bzip2.step(&stream(b"x", 9), false, &mut [0; 10]).unwrap();
-        assert_eq!(bzip2.announced().unwrap(), &Announced { size: None, name: Some("vm.raw".to_owned()) });
+        assert_eq!(
+            bzip2.announced().unwrap(),
+            &Announced { size: None, exact: false, name: Some("vm.raw".to_owned()) }
+        );
     }
 }

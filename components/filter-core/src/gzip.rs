@@ -60,7 +60,7 @@ impl Unwrapper for Gzip {
                     if done {
                         self.part = Part::Body(Box::new(Body { inflate: Inflate::new(), crc: Crc::default() }));
                         let name = self.name.take().map(|name| bare(&name, &[(".gz", ""), (".tgz", ".tar")]));
-                        self.announced.get_or_insert(Announced { size: None, name });
+                        self.announced.get_or_insert(Announced { size: None, exact: false, name });
                     } else if over {
                         return Err(header.cut());
                     }
@@ -251,6 +251,6 @@ mod tests {
         assert_eq!(gzip.announced(), None);
         let step = gzip.step(&plain(b"x"), false, &mut [0; 10]).unwrap();
         assert_eq!(step.given, 1);
-        assert_eq!(gzip.announced().unwrap(), &Announced { size: None, name: Some("vm.raw".to_owned()) });
+        assert_eq!(gzip.announced().unwrap(), &Announced { size: None, exact: false, name: Some("vm.raw".to_owned()) });
     }
 }

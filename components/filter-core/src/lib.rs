@@ -61,6 +61,8 @@ pub struct Step {
 pub struct Announced {
     /// How many bytes it will have, as the wrapper claims.
     pub size: Option<u64>,
+    /// Whether that is no mere claim: whoever unwraps gets as many bytes or fails.
+    pub exact: bool,
     /// What it is called.
     pub name: Option<String>,
 }

@@ -152,7 +152,7 @@ impl Zstd {
         };
         let name = self.name.take();
         let name = name.map(|name| bare(&name, &[(".zst", ""), (".tzst", ".tar"), (".zstd", "")]));
-        self.announced = Some(Announced { size: content.filter(alone), name });
+        self.announced = Some(Announced { size: content.filter(alone), exact: false, name });
     }
 
     fn blocks(&mut self, input: &[u8], last: bool, output: &mut [u8], step: &mut Step) -> Result<(), Refusal> {
@@ -343,7 +343,7 @@ mod tests {
         };
         let whole = frame(&bytes(50_000), true);
         let length = whole.len() as u64;
-        let named = Announced { size: Some(50_000), name: Some("vm.raw".to_owned()) };
+        let named = Announced { size: Some(50_000), exact: false, name: Some("vm.raw".to_owned()) };
         assert_eq!(announced(&whole, Some(length)), named);
         assert_eq!(announced(&whole, None).size, None, "there may be more");
         assert_eq!(announced(&whole, Some(50_100)).size, None, "there is more");

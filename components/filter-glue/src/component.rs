@@ -58,7 +58,7 @@ pub async fn run<U: Unwrapper + 'static>(
             break step;
         }
     };
-    let Announced { size, name } = work.unwrapper.inner().announced().cloned().unwrap_or_default();
+    let Announced { size, exact, name } = work.unwrapper.inner().announced().cloned().unwrap_or_default();
     let (mut writer, stream) = wit_stream::new();
     let (told, ended) = wit_future::new(|| Err(Failure::Other("the filter was given up".to_owned())));
     spawn_local(async move {
@@ -67,7 +67,11 @@ pub async fn run<U: Unwrapper + 'static>(
         // A host that does not want to know is gone.
         let _ = told.write(written).await;
     });
-    let size = size.map_or(OutputSize::Unknown, OutputSize::Claimed);
+    let size = match size {
+        Some(size) if exact => OutputSize::Exact(size),
+        Some(size) => OutputSize::Claimed(size),
+        None => OutputSize::Unknown,
+    };
     Ok(Output { bytes: stream, outcome: ended, name, size })
 }
 

@@ -114,7 +114,7 @@ impl Snappy {
             }
             self.begun = true;
             let name = self.name.take().map(|name| bare(&name, &[(".sz", "")]));
-            self.announced.get_or_insert(Announced { size: None, name });
+            self.announced.get_or_insert(Announced { size: None, exact: false, name });
             return Ok(());
         }
         let Some((checksum, data)) = self.held.split_first_chunk::<CHECKSUM_BYTES>() else {
@@ -314,6 +314,9 @@ mod tests {
         let mut snappy = Snappy::new(Some(1), Some("vm.raw.sz".to_owned()));
         assert_eq!(snappy.announced(), None);
         snappy.step(&framed(b"x"), false, &mut [0; 10]).unwrap();
-        assert_eq!(snappy.announced().unwrap(), &Announced { size: None, name: Some("vm.raw".to_owned()) });
+        assert_eq!(
+            snappy.announced().unwrap(),
+            &Announced { size: None, exact: false, name: Some("vm.raw".to_owned()) }
+        );
     }
 }

@@ -59,7 +59,7 @@ impl Unwrapper for Xz {
             self.beginning = None;
             let name = self.name.take();
             let name = name.map(|name| bare(&name, &[(".xz", ""), (".txz", ".tar")]));
-            self.announced = Some(Announced { size: None, name });
+            self.announced = Some(Announced { size: None, exact: false, name });
         }
         let rest = input.get(step.taken..).unwrap_or_default();
         let action = if last { Action::Finish } else { Action::Run };
@@ -221,6 +221,6 @@ mod tests {
         let mut xz = Xz::new(Some(1), Some("vm.raw.xz".to_owned()));
         assert_eq!(xz.announced(), None);
         xz.step(&stream(b"x", &[]), false, &mut [0; 10]).unwrap();
-        assert_eq!(xz.announced().unwrap(), &Announced { size: None, name: Some("vm.raw".to_owned()) });
+        assert_eq!(xz.announced().unwrap(), &Announced { size: None, exact: false, name: Some("vm.raw".to_owned()) });
     }
 }

@@ -3,7 +3,7 @@
 use crate::detect::Mark;
 use crate::gzip::{SUSPICIOUS_RATIO, claimed, wrapped};
 use crate::view::Stop;
-use crate::{Verdict, View};
+use crate::{ContentSize, Verdict, View};
 
 /// What follows the level: a block, or the end of an empty stream.
 const MAGICS: [&[u8]; 2] = [b"\x31\x41\x59\x26\x53\x59", b"\x17\x72\x45\x38\x50\x90"];
@@ -16,6 +16,6 @@ pub(crate) fn marked(head: &[u8]) -> Option<Mark> {
 
 pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
     let mut verdict = wrapped("bzip2");
-    claimed(&mut verdict, view, None, SUSPICIOUS_RATIO);
+    claimed(&mut verdict, view, ContentSize::Unknown, SUSPICIOUS_RATIO);
     Ok(verdict)
 }

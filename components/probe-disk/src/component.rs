@@ -10,7 +10,7 @@ mod bindings {
 }
 
 use bindings::exports::longshore::stage::describe::{Declaration, Description, Guest as Describe, ProbeDeclaration};
-use bindings::exports::longshore::stage::probe::{Failure, Guest as Probe, Hazard, Severity, Verdict};
+use bindings::exports::longshore::stage::probe::{ContentSize, Failure, Guest as Probe, Hazard, Severity, Verdict};
 use bindings::longshore::stage::log;
 use bindings::longshore::stage::window::Window;
 
@@ -33,6 +33,7 @@ impl Probe for Component {
     async fn detect(disk: &Window) -> Result<Verdict, Failure> {
         let mut view = View::new(disk.size());
         view.expect(disk.expected_format());
+        view.partial(disk.partial());
         // The view bounds the requests, and with them the turns.
         loop {
             let request = match detect(&view).map_err(|malformed| Failure::Invalid(malformed.0))? {
@@ -72,6 +73,11 @@ fn convert(verdict: crate::Verdict) -> Verdict {
     Verdict {
         format: verdict.format.to_owned(),
         virtual_size: verdict.virtual_size,
+        content_size: match verdict.content_size {
+            crate::ContentSize::Unknown => ContentSize::Unknown,
+            crate::ContentSize::Claimed(bytes) => ContentSize::Claimed(bytes),
+            crate::ContentSize::Exact(bytes) => ContentSize::Exact(bytes),
+        },
         hazards: verdict.hazards.into_iter().map(hazard).collect(),
         details: verdict.details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
     }

@@ -40,14 +40,20 @@ pub struct Format {
     inspect: Inspect,
     /// Whether QEMU runs a machine from such a file without unpacking or converting it.
     runs: bool,
+    /// Whether it is a wrapper around a disk.
+    wraps: bool,
 }
 
 const fn disk(name: &'static str, marked: Marked, inspect: Inspect) -> Format {
-    Format { name, marked, inspect, runs: true }
+    Format { name, marked, inspect, runs: true, wraps: false }
 }
 
 const fn other(name: &'static str, marked: Marked, inspect: Inspect) -> Format {
-    Format { name, marked, inspect, runs: false }
+    Format { name, marked, inspect, runs: false, wraps: false }
+}
+
+const fn wrapper(name: &'static str, marked: Marked, inspect: Inspect) -> Format {
+    Format { name, marked, inspect, runs: false, wraps: true }
 }
 
 /// The mark in a disk's first bytes, if it stands there.
@@ -69,17 +75,17 @@ pub const FORMATS: [Format; 26] = [
     other("luks", luks::marked, luks::inspect),
     other("bochs", bochs::marked, bochs::inspect),
     other("cloop", cloop::marked, cloop::inspect),
-    other("gzip", gzip::marked, gzip::inspect),
-    other("xz", xz::marked, xz::inspect),
-    other("zstd", zstd::marked, zstd::inspect),
-    other("bzip2", bzip2::marked, bzip2::inspect),
-    other("lz4", lz4::marked, lz4::inspect),
-    other("zip", zip::marked, zip::inspect),
-    other("7z", seven_zip::marked, seven_zip::inspect),
-    other("lzip", lzip::marked, lzip::inspect),
-    other("lzma", lzma::marked, lzma::inspect),
-    other("ova", ova::marked, ova::inspect),
-    other("tar", tar::marked, tar::inspect),
+    wrapper("gzip", gzip::marked, gzip::inspect),
+    wrapper("xz", xz::marked, xz::inspect),
+    wrapper("zstd", zstd::marked, zstd::inspect),
+    wrapper("bzip2", bzip2::marked, bzip2::inspect),
+    wrapper("lz4", lz4::marked, lz4::inspect),
+    wrapper("zip", zip::marked, zip::inspect),
+    wrapper("7z", seven_zip::marked, seven_zip::inspect),
+    wrapper("lzip", lzip::marked, lzip::inspect),
+    wrapper("lzma", lzma::marked, lzma::inspect),
+    wrapper("ova", ova::marked, ova::inspect),
+    wrapper("tar", tar::marked, tar::inspect),
     disk("iso9660", iso9660::marked, iso9660::inspect),
     disk("udf", udf::marked, udf::inspect),
     // Its mark is at the tail alone.
@@ -87,6 +93,14 @@ pub const FORMATS: [Format; 26] = [
     // A partition table makes a raw disk, and so does nothing at all.
     disk("raw", mbr::marked, raw::inspect),
 ];
+
+impl Format {
+    /// Whether it is a wrapper around a disk, of which what is inside counts.
+    #[must_use]
+    pub const fn is_wrapper(&self) -> bool {
+        self.wraps
+    }
+}
 
 impl Mark {
     /// This mark, if the head has it.
@@ -135,7 +149,8 @@ fn settle(view: &View) -> Result<Verdict, Stop> {
     let Some((format, _)) = candidates.next().filter(|(format, _)| format.name != "raw") else {
         return without_mark(view);
     };
-    let other_expected = view.expects_none_of(&[format.name]);
+    // What is in a wrapper may be what is expected.
+    let other_expected = !format.wraps && view.expects_none_of(&[format.name]);
     if view.flows_in_order() && other_expected {
         return Ok(unread(format.name, None));
     }
@@ -151,8 +166,8 @@ fn settle(view: &View) -> Result<Verdict, Stop> {
         tail(view, &mut verdict)?;
     } else {
         // What is refused anyway is not carried to its end for the sake of its tail; nor is anything said of the tail.
-        let message = format!("the disk is refused before its last {TAIL} bytes, which were not waited for");
-        verdict.refuse("tail-not-inspected", message);
+        let why = format!("the disk is refused before its last {TAIL} bytes, which were not waited for");
+        tail_unknown(view, &mut verdict, &why);
     }
     Ok(finished(verdict, format.runs))
 }
@@ -198,10 +213,8 @@ fn legal_together(first: &str, second: &str) -> bool {
 /// often holds, and says nothing.
 fn tail(view: &View, verdict: &mut Verdict) -> Result<(), Stop> {
     let Some(end) = view.tail(TAIL)? else {
-        verdict.refuse(
-            "tail-not-inspected",
-            "the source does not say where the disk ends, so that its last 4096 bytes are unknown",
-        );
+        let why = "the source does not say where the disk ends, so that its last 4096 bytes are unknown";
+        tail_unknown(view, verdict, why);
         return Ok(());
     };
     for (mark, format) in [(vpc::marked_at_tail(end), "vpc"), (dmg::marked(end), "dmg")] {
@@ -215,6 +228,16 @@ fn tail(view: &View, verdict: &mut Verdict) -> Result<(), Stop> {
         }
     }
     Ok(())
+}
+
+/// Says that nobody has looked at the tail. Of what is in a wrapper nobody could: who unwraps it sees to that.
+fn tail_unknown(view: &View, verdict: &mut Verdict, why: &str) {
+    if view.is_partial() {
+        verdict
+            .note("tail-not-shown", "only the beginning of the disk is shown, so that its last 4096 bytes are unknown");
+    } else {
+        verdict.refuse("tail-not-inspected", why);
+    }
 }
 
 fn ambiguous(verdict: &mut Verdict, mark: &Mark) {

@@ -2,7 +2,7 @@
 
 use crate::detect::Mark;
 use crate::view::Stop;
-use crate::{Verdict, View};
+use crate::{ContentSize, Verdict, View};
 
 /// ID1, ID2 and CM = 8, deflate (§2.3.1).
 const MAGIC: &[u8] = b"\x1f\x8b\x08";
@@ -20,38 +20,26 @@ pub(crate) fn marked(head: &[u8]) -> Option<Mark> {
 pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
     let mut verdict = wrapped("gzip");
     let end = if view.waits_for_tail(&verdict) { view.tail(SIZE)? } else { None };
-    let claim = end.and_then(<[u8]>::first_chunk).map(|bytes| Size::Claimed(u32::from_le_bytes(*bytes).into()));
-    claimed(&mut verdict, view, claim, MAX_RATIO);
+    let claim = end.and_then(<[u8]>::first_chunk).map(|bytes| u64::from(u32::from_le_bytes(*bytes)));
+    claimed(&mut verdict, view, claim.map_or(ContentSize::Unknown, ContentSize::Claimed), MAX_RATIO);
     Ok(verdict)
-}
-
-/// What a wrapper says of the size of what is in it.
-#[derive(Clone, Copy)]
-pub(crate) enum Size {
-    /// Bytes, as a checksum over all parts of the wrapper holds it.
-    Exact(u64),
-    /// Bytes of one part, or modulo something, or without a check.
-    Claimed(u64),
 }
 
 /// A wrapper, whose contents are not looked at here.
 pub(crate) fn wrapped(format: &'static str) -> Verdict {
     let mut verdict = Verdict::new(format, None);
-    verdict.detail("content-inspected", "no");
-    verdict.refuse(
-        "wrapped",
-        format!("the mark of {format} at 0: no hypervisor reads it as it is, and what is in it was not inspected"),
-    );
+    verdict.refuse("wrapped", format!("the mark of {format} at 0: no hypervisor reads it as it is"));
     verdict
 }
 
 /// Tells of the size of what is inside, and whether it is more than `most` times the file.
-pub(crate) fn claimed(verdict: &mut Verdict, view: &View, size: Option<Size>, most: u64) {
+pub(crate) fn claimed(verdict: &mut Verdict, view: &View, size: ContentSize, most: u64) {
     let (bytes, exact) = match size {
-        Some(Size::Exact(bytes)) => (bytes, "yes"),
-        Some(Size::Claimed(bytes)) => (bytes, "no"),
-        None => return verdict.detail("content-size", "unknown"),
+        ContentSize::Exact(bytes) => (bytes, "yes"),
+        ContentSize::Claimed(bytes) => (bytes, "no"),
+        ContentSize::Unknown => return verdict.detail("content-size", "unknown"),
     };
+    verdict.content_size = size;
     verdict.detail("content-size", bytes);
     verdict.detail("content-size-exact", exact);
     if let Some(size) = view.size().filter(|size| bytes > size.saturating_mul(most)) {

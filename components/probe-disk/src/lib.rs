@@ -38,5 +38,5 @@ mod xz;
 mod zstd;
 
 pub use detect::{Answer, FORMATS, Format, TAIL, detect, inspect_as};
-pub use verdict::{Hazard, MAX_HAZARDS, Malformed, Severity, Verdict};
+pub use verdict::{ContentSize, Hazard, MAX_HAZARDS, Malformed, Severity, Verdict};
 pub use view::{MAX_BYTES, MAX_MEMORY, MAX_REQUESTS, Request, View};

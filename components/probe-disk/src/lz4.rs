@@ -2,9 +2,9 @@
 
 use crate::detect::Mark;
 use crate::fields::Fields;
-use crate::gzip::{SUSPICIOUS_RATIO, Size, claimed, wrapped};
+use crate::gzip::{SUSPICIOUS_RATIO, claimed, wrapped};
 use crate::view::Stop;
-use crate::{Verdict, View};
+use crate::{ContentSize, Verdict, View};
 
 const FRAME: &[u8] = b"\x04\x22\x4d\x18";
 const LEGACY: &[u8] = b"\x02\x21\x4c\x18";
@@ -24,11 +24,11 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
         // "Version Number: must be 01".
         fields.check("the version", 4, u64::from(flags >> 6), 1, 1)?;
         match flags & HAS_SIZE {
-            0 => None,
-            _ => Some(Size::Claimed(fields.le64(6)?)),
+            0 => ContentSize::Unknown,
+            _ => ContentSize::Claimed(fields.le64(6)?),
         }
     } else {
-        None
+        ContentSize::Unknown
     };
     claimed(&mut verdict, view, size, SUSPICIOUS_RATIO);
     Ok(verdict)

@@ -33,6 +33,8 @@ pub enum Access {
     InOrder,
     /// In order, its size unknown, as standard input is.
     Unknown,
+    /// In order, its size unknown, and no more than so many bytes of it, as what is in a wrapper is shown.
+    Beginning(u64),
 }
 
 /// A disk that can be asked for its bytes.
@@ -130,7 +132,9 @@ pub fn drive_expecting(
     expected: Option<&str>,
     detect: impl Fn(&View) -> Result<Answer, Malformed>,
 ) -> (Result<Verdict, Malformed>, Cost) {
-    let mut view = View::new((access != Access::Unknown).then(|| disk.size()));
+    let mut view = View::new(matches!(access, Access::Ranged | Access::InOrder).then(|| disk.size()));
+    let shown = if let Access::Beginning(shown) = access { shown } else { u64::MAX };
+    view.partial(shown != u64::MAX);
     view.expect(expected.map(str::to_owned));
     let (mut cost, mut position) = (Cost::default(), 0);
     loop {
@@ -144,6 +148,14 @@ pub fn drive_expecting(
         let bytes = match request {
             Request::At { offset, .. } if access != Access::Ranged && offset < position => {
                 view.refuse(request);
+                continue;
+            }
+            Request::At { offset, len } if offset.saturating_add(u64::from(len)) > shown && disk.size() > shown => {
+                (position, _) = (shown, view.refuse(request));
+                continue;
+            }
+            Request::Tail { .. } if disk.size() > shown => {
+                (position, _) = (shown, view.refuse(request));
                 continue;
             }
             Request::At { offset, len } => {

@@ -22,6 +22,18 @@ pub struct Hazard {
     pub message: String,
 }
 
+/// What a wrapper says of the size of what is in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ContentSize {
+    /// Nothing, or the disk is no wrapper.
+    #[default]
+    Unknown,
+    /// Bytes of one part, or modulo something, or without a check.
+    Claimed(u64),
+    /// Bytes, as a checksum over all parts of the wrapper holds it.
+    Exact(u64),
+}
+
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -29,6 +41,8 @@ pub struct Verdict {
     pub format: &'static str,
     /// Bytes as a guest machine would see them.
     pub virtual_size: Option<u64>,
+    /// What a wrapper says of the size of what is in it.
+    pub content_size: ContentSize,
     /// Hazards in the order found, at most [`MAX_HAZARDS`].
     pub hazards: Vec<Hazard>,
     /// Name and value.
@@ -47,7 +61,7 @@ const MAX_SHOWN: usize = 80;
 
 impl Verdict {
     pub(crate) const fn new(format: &'static str, virtual_size: Option<u64>) -> Self {
-        Self { format, virtual_size, hazards: Vec::new(), details: Vec::new() }
+        Self { format, virtual_size, content_size: ContentSize::Unknown, hazards: Vec::new(), details: Vec::new() }
     }
 
     pub(crate) fn refuse(&mut self, code: &'static str, message: impl Into<String>) {

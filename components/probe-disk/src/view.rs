@@ -62,9 +62,10 @@ pub struct View {
     /// Offset and bytes, none of them empty.
     pieces: Vec<(u64, Vec<u8>)>,
     tail: Option<Tail>,
-    /// Offsets that a disk that is read in order has passed.
+    /// Offsets that a disk that is read in order has passed, or that lie behind what is shown of it.
     gone: Vec<u64>,
     in_order: bool,
+    partial: bool,
     expected: Option<String>,
     requests: usize,
     counted: u64,
@@ -114,6 +115,16 @@ impl View {
         self.in_order = true;
     }
 
+    /// Takes note that no more than the beginning of the disk may be shown: what cannot be read is then not known, and says
+    /// nothing of where the disk ends.
+    pub const fn partial(&mut self, partial: bool) {
+        self.partial = partial;
+    }
+
+    pub(crate) const fn is_partial(&self) -> bool {
+        self.partial
+    }
+
     /// Takes note of the format that the user says the disk has.
     pub fn expect(&mut self, format: Option<String>) {
         self.expected = format;
@@ -150,13 +161,16 @@ impl View {
     pub(crate) fn at(&self, offset: u64, len: u64) -> Result<&[u8], Stop> {
         match self.ahead(offset, len)? {
             Some(bytes) => Ok(bytes),
+            None if self.partial => Err(Stop::Malformed(Malformed(format!(
+                "what must be known of the disk stands at {offset}, which is not shown of it"
+            )))),
             None => Err(Stop::Malformed(Malformed(format!(
                 "the disk has parts in an order in which a source without ranges cannot be read: {offset} comes too late"
             )))),
         }
     }
 
-    /// As [`Self::at`], and none if the disk has flowed past it.
+    /// As [`Self::at`], and none if the disk has flowed past it, or is not shown so far.
     pub(crate) fn ahead(&self, offset: u64, len: u64) -> Result<Option<&[u8]>, Stop> {
         let mut end = offset.saturating_add(len);
         if let Some(last) = self.size.or(self.nothing_from) {
@@ -366,5 +380,18 @@ mod tests {
         view.refuse(at(4096, 4096));
         assert_eq!(view.ahead(4096, 10), Ok(None));
         assert!(matches!(view.at(4096, 10), Err(Stop::Malformed(_))));
+    }
+
+    #[test]
+    fn what_is_not_shown_is_no_end() {
+        let mut view = View::new(None);
+        view.partial(true);
+        view.answer(at(0, 4096), vec![1; 4096]);
+        view.refuse(at(4096, 4096));
+        view.refuse(Request::Tail { len: 4096 });
+        assert_eq!((view.ahead(4096, 10), view.tail(10), view.size()), (Ok(None), Ok(None), None));
+        assert!(!view.ends_before(u64::MAX));
+        let Err(Stop::Malformed(why)) = view.at(4000, 200) else { panic!("it was not read") };
+        assert!(why.0.contains("stands at 4000, which is not shown of it"), "{}", why.0);
     }
 }

@@ -3,9 +3,9 @@
 use crate::crc::crc32;
 use crate::detect::Mark;
 use crate::fields::Fields;
-use crate::gzip::{SUSPICIOUS_RATIO, Size, claimed, wrapped};
+use crate::gzip::{SUSPICIOUS_RATIO, claimed, wrapped};
 use crate::view::Stop;
-use crate::{Malformed, Verdict, View};
+use crate::{ContentSize, Malformed, Verdict, View};
 
 const MAGIC: &[u8] = b"\xfd7zXZ\0";
 const FOOTER_MAGIC: &[u8] = b"YZ";
@@ -27,11 +27,11 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
     let mut verdict = wrapped("xz");
     let found = if view.waits_for_tail(&verdict) { content(view) } else { Ok(None) };
     let size = match found {
-        Ok(size) => size.map(Size::Exact),
+        Ok(size) => size.map_or(ContentSize::Unknown, ContentSize::Exact),
         Err(Stop::Malformed(why)) => {
             let end = view.size().unwrap_or_default();
             verdict.warn("xz-index", format!("the sizes before the end at {end} do not hold: {}", why.0));
-            None
+            ContentSize::Unknown
         }
         Err(need) => return Err(need),
     };
@@ -42,7 +42,7 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
 /// The bytes of all streams together, walked from the last one to the first; none if they cannot be seen.
 fn content(view: &View) -> Result<Option<u64>, Stop> {
     let Some(mut end) = view.size() else { return Ok(None) };
-    // The tail, for a source that has no ranges has nothing else of the end.
+    // One request for what is usually all of it.
     let Some(tail) = view.tail(end.min(MAX_PADDING))? else { return Ok(None) };
     let mut sum = 0_u64;
     for _ in 0..MAX_STREAMS {

@@ -2,9 +2,9 @@
 
 use crate::detect::Mark;
 use crate::fields::Fields;
-use crate::gzip::{SUSPICIOUS_RATIO, Size, claimed, wrapped};
+use crate::gzip::{SUSPICIOUS_RATIO, claimed, wrapped};
 use crate::view::Stop;
-use crate::{Malformed, Verdict, View};
+use crate::{ContentSize, Malformed, Verdict, View};
 
 const FRAME: &[u8] = b"\x28\xb5\x2f\xfd";
 /// The most skippable frames that are skipped at the start; parallel compressors write one.
@@ -43,10 +43,11 @@ pub(crate) fn inspect(view: &View) -> Result<Verdict, Stop> {
         if let Some(window) = frame.window.filter(|window| *window > USUAL_WINDOW) {
             verdict.warn("decompression-memory", format!("the frame at {at} needs a window of {window} bytes"));
         }
-        claimed(&mut verdict, view, frame.content.map(Size::Claimed), SUSPICIOUS_RATIO);
+        let content = frame.content.map_or(ContentSize::Unknown, ContentSize::Claimed);
+        claimed(&mut verdict, view, content, SUSPICIOUS_RATIO);
         return Ok(verdict);
     }
-    claimed(&mut verdict, view, None, SUSPICIOUS_RATIO);
+    claimed(&mut verdict, view, ContentSize::Unknown, SUSPICIOUS_RATIO);
     Ok(verdict)
 }
 

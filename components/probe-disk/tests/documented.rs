@@ -79,7 +79,9 @@ fn every_hazard_comes_of_some_sample() {
     codes(&root().join("src"), &mut found);
     let images = legal().into_iter().map(|disk| disk.image).chain(hostile().into_iter().map(|disk| disk.image));
     let told: BTreeSet<String> = images
-        .flat_map(|image| [Access::Ranged, Access::Unknown].map(|access| drive(&image[..], access).0))
+        .flat_map(|image| {
+            [Access::Ranged, Access::Unknown, Access::Beginning(65_536)].map(|access| drive(&image[..], access).0)
+        })
         .flatten()
         .flat_map(|verdict| verdict.hazards.into_iter().map(|hazard| hazard.code.to_owned()))
         .collect();

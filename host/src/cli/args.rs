@@ -215,7 +215,8 @@ pub(super) struct Making {
     /// ALGO is md5, sha1, sha256, sha512, streebog256 or streebog512. Every one must match before anything is committed.
     #[arg(long, value_name = "[disk:]ALGO:HEX")]
     pub(super) checksum: Vec<String>,
-    /// Format that the disk must have, as the probe names it; another ends the run before the disk is sent.
+    /// Format that the disk must have, as the probe names it; another ends the run before the disk is sent. Of a wrapper that is
+    /// stored as it is, the format inside counts.
     #[arg(long, value_name = "EXPECTED")]
     pub(super) format: Option<String>,
     /// Bytes per second that the transfer does not exceed, on either side: a number, or one with KiB, MiB or GiB.

@@ -8,7 +8,7 @@ use super::args::Probe;
 use super::signals::signals;
 use super::{messages, plan};
 use crate::error::{Error, Result, Stage};
-use crate::pipeline::{self, ProbePlan, ProbeReport, Probed};
+use crate::pipeline::{self, ContentReport, ProbePlan, ProbeReport, Probed};
 
 /// Looks at a disk.
 pub(super) fn run(probe: &Probe) -> Result<()> {
@@ -54,9 +54,27 @@ fn table(report: &ProbeReport) -> String {
         ("size", bytes(source.size)),
     ];
     rows.extend(disk.details.iter().flatten().map(|(name, value)| (name.as_str(), value.clone())));
+    if let Some(content) = &disk.content {
+        rows.push(("content", content_of(content)));
+        if content.inspected {
+            rows.push(("content virtual size", bytes(content.virtual_size)));
+        }
+        rows.extend(content.details.iter().map(|(name, value)| (name.as_str(), value.clone())));
+    }
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
     let mut lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:width$}  {value}")).collect();
-    let hazards = disk.hazards.iter().flatten();
+    let inside = disk.content.iter().flat_map(|content| &content.hazards);
+    let hazards = disk.hazards.iter().flatten().chain(inside);
     lines.extend(hazards.map(|hazard| format!("{}: {} ({})", hazard.severity, hazard.message, hazard.code)));
     lines.join("\n")
+}
+
+/// What is in a wrapper, and what it is in: innermost first.
+fn content_of(content: &ContentReport) -> String {
+    let within: Vec<&str> = content.wrappers.iter().rev().map(String::as_str).collect();
+    let within = within.join(" in ");
+    match &content.format {
+        Some(format) => format!("{format} in {within}"),
+        None => format!("not inspected, in {within}"),
+    }
 }

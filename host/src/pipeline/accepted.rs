@@ -1,10 +1,11 @@
 //! Whether the disk is one that is wanted: what the probe found against what the user expects and the policy accepts.
 
 use super::Checksum;
+use super::content::Content;
 use crate::engine::{Component, Engine};
 use crate::error::{Code, Error, Result, Stage};
 use crate::policy::{ProbeName, Require};
-use crate::stages::{self, Severity, Verdict};
+use crate::stages::{self, Hazard, Severity, Verdict};
 
 /// What a disk must be like.
 #[derive(Clone, Copy)]
@@ -41,38 +42,50 @@ impl Wanted<'_> {
         Err(Error::new(Code::DiskTooLarge, Stage::Source, message))
     }
 
-    /// What the probe found, the moment it has found it. All that is wrong is said; the first decides the code.
+    /// What the probe found, the moment it has found it, and what is within it. All that is wrong is said; the first decides the
+    /// code. Of a wrapper that was looked into, format and virtual size of what is inside count, and hazards of both.
     ///
     /// # Errors
     /// `disk-format`, `disk-too-large`, `disk-refused`.
-    pub(super) fn verdict(&self, verdict: Verdict) -> Result<Verdict> {
-        let mut wrong = self.format(&verdict);
-        wrong.extend(self.virtual_size(&verdict));
-        wrong.extend(self.hazards(&verdict));
-        wrong.extend(self.refused_hazards(&verdict));
-        let mut wrong = wrong.into_iter();
-        let Some((code, message)) = wrong.next() else { return Ok(verdict) };
-        let error = Error::new(code, Stage::Probe, message);
-        Err(wrong.fold(error, |error, (_, message)| error.context(message)))
+    pub(super) fn found(&self, verdict: &Verdict, content: Option<&Content>) -> Result<()> {
+        let inside = content.and_then(|content| content.verdict.as_ref().ok());
+        let innermost = inside.unwrap_or(verdict);
+        let within = content.filter(|_| inside.is_some()).map(Content::within);
+        let name = named(&innermost.format, within.as_deref());
+        let mut wrong = self.format(&innermost.format, &name);
+        wrong.extend(self.virtual_size(innermost.virtual_size));
+        wrong.extend(self.all_hazards(verdict, content));
+        first_of(wrong)
     }
 
-    fn format(&self, verdict: &Verdict) -> Vec<(Code, String)> {
-        let got = &verdict.format;
+    /// A wrapper that has yet to be looked into: nothing in it makes up for its own hazards, and one that is refused for them is
+    /// all there is.
+    ///
+    /// # Errors
+    /// As for [`Self::found`].
+    pub(super) fn wrapper(&self, verdict: &Verdict) -> Result<()> {
+        match self.all_hazards(verdict, None).is_empty() {
+            true => Ok(()),
+            false => self.found(verdict, None),
+        }
+    }
+
+    fn format(&self, got: &str, name: &str) -> Vec<(Code, String)> {
         let mut wrong = Vec::new();
         if let Some(expected) = self.format.filter(|expected| expected.as_str() != got) {
-            wrong.push((Code::DiskFormat, format!("the disk is {got}, expected {expected} as --format says")));
+            wrong.push((Code::DiskFormat, format!("the disk is {name}, expected {expected} as --format says")));
         }
         if let Some(rule) = self.require.refuses_format(got) {
             let accepted: Vec<&str> = self.require.formats.iter().map(|format| format.value.as_str()).collect();
             let accepted = accepted.join(", ");
-            wrong.push((Code::DiskFormat, format!("the disk is {got}, the policy's {rule} accepts {accepted}")));
+            wrong.push((Code::DiskFormat, format!("the disk is {name}, the policy's {rule} accepts {accepted}")));
         }
         wrong
     }
 
-    fn virtual_size(&self, verdict: &Verdict) -> Option<(Code, String)> {
-        let (most, rule) = self.require.refuses_virtual_size(verdict.virtual_size)?;
-        let message = match verdict.virtual_size {
+    fn virtual_size(&self, size: Option<u64>) -> Option<(Code, String)> {
+        let (most, rule) = self.require.refuses_virtual_size(size)?;
+        let message = match size {
             Some(size) => {
                 format!("the disk has a virtual size of {size} bytes, the policy's {rule} accepts at most {most}")
             }
@@ -83,29 +96,54 @@ impl Wanted<'_> {
         Some((Code::DiskTooLarge, message))
     }
 
+    fn all_hazards(&self, verdict: &Verdict, content: Option<&Content>) -> Vec<(Code, String)> {
+        let mut of = vec![(verdict.format.clone(), &verdict.hazards)];
+        if let Some(content) = content {
+            let within = content.within();
+            let name = content.verdict.as_ref().map_or_else(|_| within.clone(), |it| named(&it.format, Some(&within)));
+            of.push((name, &content.hazards));
+        }
+        let mut wrong: Vec<(Code, String)> =
+            of.iter().flat_map(|(name, hazards)| self.hazards(name, hazards)).collect();
+        wrong.extend(of.iter().flat_map(|(name, hazards)| self.refused_hazards(name, hazards)));
+        wrong
+    }
+
     /// What a probe wants refused is refused, unless the policy accepts it by name.
-    fn hazards(&self, verdict: &Verdict) -> Vec<(Code, String)> {
-        let grave = verdict.hazards.iter().filter(|hazard| hazard.severity == Severity::Refuse);
+    fn hazards(&self, name: &str, hazards: &[Hazard]) -> Vec<(Code, String)> {
+        let grave = hazards.iter().filter(|hazard| hazard.severity == Severity::Refuse);
         let refused = grave.filter(|hazard| !self.require.accepts_hazard(&hazard.code));
         let worded = refused.enumerate().map(|(at, hazard)| {
             let words = format!("{} ({})", hazard.message, hazard.code);
-            let message = if at == 0 { format!("the {} disk is refused: {words}", verdict.format) } else { words };
+            let message = if at == 0 { format!("the {name} disk is refused: {words}") } else { words };
             (Code::DiskRefused, message)
         });
         worded.collect()
     }
 
-    fn refused_hazards(&self, verdict: &Verdict) -> Vec<(Code, String)> {
-        let lighter = verdict.hazards.iter().filter(|hazard| hazard.severity != Severity::Refuse);
+    fn refused_hazards(&self, name: &str, hazards: &[Hazard]) -> Vec<(Code, String)> {
+        let lighter = hazards.iter().filter(|hazard| hazard.severity != Severity::Refuse);
         let refused = lighter.filter_map(|hazard| {
             let rule = self.require.refuses_hazard(&hazard.code)?;
             let (message, code) = (&hazard.message, &hazard.code);
-            let format = &verdict.format;
-            let message = format!("the {format} disk is refused by the policy's {rule}: {message} ({code})");
+            let message = format!("the {name} disk is refused by the policy's {rule}: {message} ({code})");
             Some((Code::DiskRefused, message))
         });
         refused.collect()
     }
+}
+
+/// A format, and what it is in, innermost first.
+fn named(format: &str, within: Option<&str>) -> String {
+    within.map_or_else(|| format.to_owned(), |within| format!("{format} in {within}"))
+}
+
+/// All that is wrong as one error.
+fn first_of(wrong: Vec<(Code, String)>) -> Result<()> {
+    let mut wrong = wrong.into_iter();
+    let Some((code, message)) = wrong.next() else { return Ok(()) };
+    let error = Error::new(code, Stage::Probe, message);
+    Err(wrong.fold(error, |error, (_, message)| error.context(message)))
 }
 
 /// Whether a checksum that the policy demands is among those that were named.
@@ -125,7 +163,7 @@ pub(super) fn checksum_named(require: &Require, named: &[Checksum]) -> Result<()
 mod tests {
     use super::*;
     use crate::policy::{ChecksumName, Site, Sited};
-    use crate::stages::{Described, Hazard};
+    use crate::stages::{ContentSize, Described};
     use crate::stream::Algorithm;
 
     fn verdict(hazards: &[(&str, Severity)]) -> Verdict {
@@ -136,6 +174,7 @@ mod tests {
         Verdict {
             format: "raw".to_owned(),
             virtual_size: Some(10),
+            content_size: ContentSize::Unknown,
             hazards: hazards.iter().map(hazard).collect(),
             details: Vec::new(),
             described: Described { name: "p".to_owned(), version: "1".to_owned(), declares: "raw".to_owned() },
@@ -158,7 +197,7 @@ mod tests {
         };
         let wanted = Wanted { require: &require, format: Some(&expected) };
         let found = verdict(&[("r", Severity::Refuse), ("w", Severity::Warning), ("n", Severity::Note)]);
-        let error = wanted.verdict(found.clone()).unwrap_err();
+        let error = wanted.found(&found, None).unwrap_err();
         assert_eq!(
             (error.code(), error.to_string().as_str()),
             (Code::DiskFormat, "the disk is raw, expected qcow2 as --format says")
@@ -170,8 +209,8 @@ mod tests {
         assert!(causes[2].contains("`require.refused-hazards` (built-in): about w (w)"), "{causes:?}");
         let none = Require::default();
         let usual = Wanted { require: &none, format: None };
-        assert_eq!(usual.verdict(found).unwrap_err().code(), Code::DiskRefused);
-        assert!(usual.verdict(verdict(&[("w", Severity::Warning)])).is_ok());
+        assert_eq!(usual.found(&found, None).unwrap_err().code(), Code::DiskRefused);
+        assert!(usual.found(&verdict(&[("w", Severity::Warning)]), None).is_ok());
     }
 
     #[test]
@@ -179,8 +218,8 @@ mod tests {
         let require =
             Require { accepted_hazards: vec![Sited::new("r".parse().unwrap(), Site::BuiltIn)], ..Require::default() };
         let wanted = Wanted { require: &require, format: None };
-        assert!(wanted.verdict(verdict(&[("r", Severity::Refuse), ("w", Severity::Warning)])).is_ok());
-        let error = wanted.verdict(verdict(&[("r", Severity::Refuse), ("s", Severity::Refuse)])).unwrap_err();
+        assert!(wanted.found(&verdict(&[("r", Severity::Refuse), ("w", Severity::Warning)]), None).is_ok());
+        let error = wanted.found(&verdict(&[("r", Severity::Refuse), ("s", Severity::Refuse)]), None).unwrap_err();
         assert_eq!(error.to_string(), "the raw disk is refused: about s (s)");
         assert!(error.causes().is_empty());
     }

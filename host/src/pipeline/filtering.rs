@@ -11,7 +11,7 @@ use crate::engine::{Component, Kind};
 use crate::error::{Code, Error, Result, Stage};
 use crate::observe::Meter;
 use crate::stages;
-use crate::stream::{Flow, beginning, exactly, metered};
+use crate::stream::{Failing, Flow, beginning, exactly, metered};
 
 /// What has passed the filters.
 pub(super) struct Filtered {
@@ -79,7 +79,7 @@ async fn unwrapped(run: &Run<'_>, mut now: Filtered) -> Result<Filtered> {
 }
 
 async fn passed(run: &Run<'_>, at: usize, filter: &Component, now: Filtered) -> Result<Filtered> {
-    let filtered = stages::filter(run.engine, filter, now.flow, now.size, now.name).await?;
+    let filtered = stages::filter(run.engine, filter, now.flow, now.size, now.name, Failing::AtOnce).await?;
     let meter = Arc::new(Meter::default());
     let place = Run::passing(filter, &meter);
     run.ledger.filtering(at, &filtered.described, &place);

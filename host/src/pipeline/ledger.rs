@@ -3,10 +3,11 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::content::Content;
 use super::process::Process;
 use super::report::{
-    ChecksumsReport, ComponentReport, ConnectionReport, DiskReport, ErrorReport, HazardReport, ImageReport,
-    PreflightReport, ProxyReport, Report, SCHEMA, SourceReport, TlsReport, TransferReport,
+    ChecksumsReport, ComponentReport, ConnectionReport, ContentReport, DiskReport, ErrorReport, HazardReport,
+    ImageReport, PreflightReport, ProxyReport, Report, SCHEMA, SourceReport, TlsReport, TransferReport,
 };
 use super::spent::{bottleneck, waits, work};
 use super::{Checksum, Components, Place, Plan};
@@ -29,6 +30,7 @@ pub(super) struct Known {
     facts: Option<Facts>,
     entry: Option<Entry>,
     verdict: Option<Verdict>,
+    content: Option<ContentReport>,
     demanded: Option<Vec<Checksum>>,
     spools: bool,
     continued_from: Option<u64>,
@@ -108,6 +110,10 @@ impl Ledger {
         let mut known = self.lock();
         ran(&mut known.probe.component, &verdict.described);
         known.verdict = Some(verdict.clone());
+    }
+
+    pub(super) fn content(&self, found: &Content) {
+        self.lock().content = Some(content(found));
     }
 
     pub(super) fn probed(&self, bytes: u64) {
@@ -213,8 +219,9 @@ impl Known {
             checksums: self.checksums(plan, Place::Disk),
             format: verdict.map(|verdict| verdict.format.clone()),
             virtual_size: verdict.and_then(|verdict| verdict.virtual_size),
-            hazards: verdict.map(hazards),
+            hazards: verdict.map(|verdict| hazards(&verdict.hazards)),
             details: verdict.map(|verdict| verdict.details.clone()),
+            content: self.content.clone(),
         }
     }
 
@@ -294,7 +301,7 @@ pub(super) const fn access(access: Access) -> &'static str {
     }
 }
 
-pub(super) fn hazards(verdict: &Verdict) -> Vec<HazardReport> {
+pub(super) fn hazards(hazards: &[Hazard]) -> Vec<HazardReport> {
     let hazard = |hazard: &Hazard| HazardReport {
         code: hazard.code.clone(),
         severity: match hazard.severity {
@@ -304,7 +311,21 @@ pub(super) fn hazards(verdict: &Verdict) -> Vec<HazardReport> {
         },
         message: hazard.message.clone(),
     };
-    verdict.hazards.iter().map(hazard).collect()
+    hazards.iter().map(hazard).collect()
+}
+
+pub(super) fn content(content: &Content) -> ContentReport {
+    let verdict = content.verdict.as_ref().ok();
+    ContentReport {
+        inspected: verdict.is_some(),
+        reason: content.verdict.as_ref().err().cloned(),
+        wrappers: content.wrappers.clone(),
+        format: verdict.map(|verdict| verdict.format.clone()),
+        virtual_size: verdict.and_then(|verdict| verdict.virtual_size),
+        hazards: hazards(&content.hazards),
+        details: verdict.map(|verdict| verdict.details.clone()).unwrap_or_default(),
+        filters: content.filters.clone(),
+    }
 }
 
 pub(super) fn ran(component: &mut Option<ComponentReport>, described: &Described) {

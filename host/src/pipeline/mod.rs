@@ -7,6 +7,7 @@ mod checkpoint;
 mod checksum;
 mod checksum_file;
 mod components;
+mod content;
 mod destination;
 mod disk;
 mod disk_entry;
@@ -65,7 +66,7 @@ pub use naming::sanitised;
 pub use plan::{Choice, Chosen, Filters, ImageWishes, Input, Plan, REGISTRY_SCHEME, Source, SourceRegistry, Target};
 pub use probe::{ProbePlan, Probed, probe};
 pub use probed::{PROBE_SCHEMA, ProbeReport, ProbedDisk, ProbedSource, Readers};
-pub use report::{BottleneckReport, ConnectionReport, ErrorReport, Report, SCHEMA};
+pub use report::{BottleneckReport, ConnectionReport, ContentReport, ErrorReport, Report, SCHEMA};
 pub use run::Imported;
 
 pub use crate::engine::{CachePlace, Compiler};

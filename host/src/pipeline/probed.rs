@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::report::{ComponentReport, ConnectionReport, ErrorReport, HazardReport};
+use super::report::{ComponentReport, ConnectionReport, ContentReport, ErrorReport, HazardReport};
 
 /// The version of the document.
 pub const PROBE_SCHEMA: &str = "longshore.probe/v1";
@@ -54,6 +54,8 @@ pub struct ProbedDisk {
     pub hazards: Option<Vec<HazardReport>>,
     /// Details, as name and value.
     pub details: Option<Vec<(String, String)>>,
+    /// What is in it, if it is a wrapper.
+    pub content: Option<ContentReport>,
 }
 
 /// The components that read the disk.

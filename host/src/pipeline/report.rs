@@ -108,6 +108,29 @@ pub struct DiskReport {
     pub hazards: Option<Vec<HazardReport>>,
     /// Details, as name and value.
     pub details: Option<Vec<(String, String)>>,
+    /// What is in it, if it is a wrapper; null if it is none.
+    pub content: Option<ContentReport>,
+}
+
+/// What is in a wrapper.
+#[derive(Clone, Debug, Serialize)]
+pub struct ContentReport {
+    /// Whether a probe has seen it.
+    pub inspected: bool,
+    /// Why not; null if one has.
+    pub reason: Option<String>,
+    /// The formats of the wrappers around it, outermost first.
+    pub wrappers: Vec<String>,
+    /// Its format.
+    pub format: Option<String>,
+    /// Bytes as a guest machine would see them; null if nothing proves them.
+    pub virtual_size: Option<u64>,
+    /// What is dangerous about it, and about wrappers within the outermost.
+    pub hazards: Vec<HazardReport>,
+    /// Details, as name and value.
+    pub details: Vec<(String, String)>,
+    /// The filters that looked into the wrappers, outermost first.
+    pub filters: Vec<ComponentReport>,
 }
 
 /// A hazard.

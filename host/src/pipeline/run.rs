@@ -9,20 +9,24 @@ use super::accepted::{Wanted, checksum_named};
 use super::checkpoint::{Course, Lock, course, saved};
 use super::checksum::verify;
 use super::checksum_file;
+use super::content::{self, Beginning, Content, Looking, MAX_SHOWN};
 use super::destination::Destination;
 use super::disk::{Disk, is_announced, open_disk, open_source};
 use super::import::Run;
 use super::layer::{SentLayer, media_type, send};
+use super::loader::Loader;
 use super::naming::created;
 use super::probe::looked;
+use super::wrapper::is_wrapper;
 use super::{Checksum, Plan, Source, Target};
+use crate::engine::Component;
 use crate::error::{Error, Result, Stage};
 use crate::net::redacted;
 use crate::observe::{Phase, Task};
 use crate::oci::{Digest, Image, ImageFacts, image, label};
 use crate::policy::ProbeName;
 use crate::stages::{self, Compressor, Entry, Facts, FramedLayer, Hazard, Severity, Verdict};
-use crate::stream::{Seek, Window, windowed};
+use crate::stream::{Seek, Tapped, Window, tapped, upto, windowed};
 
 /// An image that stands at its destination, verified and tagged.
 #[derive(Clone, Debug)]
@@ -99,26 +103,50 @@ async fn carry(
         _ => windowed(flow, Some(entry.size), seek.clone()),
     };
     let expected = run.plan.format.as_ref().map(ProbeName::as_str);
-    let probe = stages::detect(run.engine, &run.components.probe, &window, expected);
+    let detect = Box::pin(stages::detect(run.engine, &run.components.probe, &window, expected));
+    // Whoever looks into a wrapper sees what is pushed, unless that was pushed by an earlier run.
+    let (flow, second, tapped) = tapped(flow);
+    let second = match (course.disk_from, &seek) {
+        (from, Seek::Ranged(ranges)) if from > 0 => {
+            // The flow must not wait for it.
+            drop(second);
+            ranges.read(0, entry.size).await?
+        }
+        _ => second,
+    };
+    let (second, cut) = upto(second, MAX_SHOWN);
+    let (may_end, held) = (entry.size <= MAX_SHOWN, matches!(seek, Seek::Ranged(_)));
+    let disk = Beginning { flow: second, cut, size: Some(entry.size), may_end, held };
+    let watch = |filter: &Component| run.watch(filter);
+    let loader = Loader { engine: run.engine, compiler: &run.plan.compiler, policy: &run.plan.policy, net: run.net };
+    let looking = Looking { loader, probe: &run.components.probe, expected, watch: &watch };
+    let probe = Box::pin(async {
+        let (verdict, content) = content::probed(&looking, disk, detect, |verdict| found(run, verdict)).await?;
+        if let Some(content) = &content {
+            found_inside(run, &verdict, content)?;
+        }
+        Ok((verdict, content))
+    });
 
-    let (layer, verdict) = if let Some(layer) = &course.there {
-        (layer.clone(), found(run, looked(flow, probe, &window).await?)?)
+    let (layer, (verdict, content)) = if let Some(layer) = &course.there {
+        (layer.clone(), looked(flow, probe, (&window, &tapped)).await?)
     } else {
         // What the upload needs again is in the spool, however the source can be read.
         let again = spooled.map_or(seek, |spooled| Seek::Ranged(Arc::new(spooled)));
         let send =
             send(run, (flow, course.disk_from, again, rewound), marks, frame, compressor, media_type, destination);
-        let together = together(send, probe, &window, run).await;
+        let together = together(send, probe, (&window, &tapped)).await;
         run.ledger.probed(window.answered());
         run.ledger.checksums(received.computed(), of_disk.computed());
-        let (layer, verdict) = together?;
+        let (layer, found) = together?;
         verify(&[&received, &of_disk])?;
         run.progress.enter(Phase::Committing);
         destination.commit(&layer).await?;
-        (layer, verdict)
+        (layer, found)
     };
     run.progress.enter(Phase::Publishing);
-    let image = describe(run.plan, facts, &entry, &verdict, &layer)?;
+    let innermost = content.as_ref().and_then(|content| content.verdict.as_ref().ok()).unwrap_or(&verdict);
+    let image = describe(run.plan, facts, &entry, innermost, &layer)?;
     run.ledger.image(&layer.blob, &image);
     destination.publish(&image, &run.plan.tags).await?;
     destination.finish()?;
@@ -149,27 +177,22 @@ pub(super) async fn compressor(run: &Run<'_>) -> Result<Option<Compressor>> {
 }
 
 /// Sends and probes at the same time: the flow advances as the probe asks, and freely once it has its verdict.
-async fn together<T>(
+async fn together<T, V>(
     send: impl Future<Output = Result<T>>,
-    probe: impl Future<Output = Result<Verdict>>,
-    window: &Window,
-    run: &Run<'_>,
-) -> Result<(T, Verdict)> {
+    probe: impl Future<Output = Result<V>>,
+    (window, tapped): (&Window, &Tapped),
+) -> Result<(T, V)> {
     pin!(send, probe);
     tokio::select! {
         biased;
         sent = &mut send => {
             let sent = sent?;
-            let verdict = probe.await?;
-            Ok((sent, found(run, verdict)?))
+            Ok((sent, probe.await?))
         }
         verdict = &mut probe => match verdict {
-            Ok(verdict) => {
-                let verdict = found(run, verdict)?;
-                Ok((send.await?, verdict))
-            }
+            Ok(verdict) => Ok((send.await?, verdict)),
             // The probe failed because the disk did: what the disk's flow says is the cause.
-            Err(error) if window.failed() => match send.await {
+            Err(error) if window.failed() || tapped.failed() => match send.await {
                 Err(cause) => Err(cause.most_upstream(error)),
                 Ok(_) => Err(error),
             },
@@ -178,9 +201,25 @@ async fn together<T>(
     }
 }
 
-/// Notes what the probe found, says at once what is dangerous about it, and refuses what is not wanted.
-fn found(run: &Run<'_>, verdict: Verdict) -> Result<Verdict> {
-    run.ledger.verdict(&verdict);
+/// Notes what the probe found, says at once what is dangerous about it, and refuses what is not wanted: of a wrapper what is
+/// wrong with it whatever is inside.
+fn found(run: &Run<'_>, verdict: &Verdict) -> Result<()> {
+    run.ledger.verdict(verdict);
+    tell(run, &verdict.hazards);
+    match is_wrapper(&verdict.format) {
+        true => run.wanted().wrapper(verdict),
+        false => run.wanted().found(verdict, None),
+    }
+}
+
+/// The same for what is in a wrapper.
+fn found_inside(run: &Run<'_>, verdict: &Verdict, content: &Content) -> Result<()> {
+    run.ledger.content(content);
+    tell(run, &content.hazards);
+    run.wanted().found(verdict, Some(content))
+}
+
+fn tell(run: &Run<'_>, hazards: &[Hazard]) {
     let wanted = run.wanted();
     let told = |hazard: &&Hazard| match hazard.severity {
         Severity::Note => false,
@@ -188,10 +227,9 @@ fn found(run: &Run<'_>, verdict: Verdict) -> Result<Verdict> {
         // Nobody is to learn it from the guest machine.
         Severity::Refuse => wanted.require.accepts_hazard(&hazard.code),
     };
-    for hazard in verdict.hazards.iter().filter(told) {
+    for hazard in hazards.iter().filter(told) {
         run.progress.warn(&hazard.code, &hazard.message);
     }
-    wanted.verdict(verdict)
 }
 
 impl Run<'_> {

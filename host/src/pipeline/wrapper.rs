@@ -12,6 +12,32 @@ const BZIP2: [&[u8]; 2] = [&[0x31, 0x41, 0x59, 0x26, 0x53, 0x59], &[0x17, 0x72, 
 /// The identifier that a stream of snappy frames begins with (framing_format.txt §4.1).
 const SNAPPY: &[u8] = b"\xff\x06\0\0sNaPpY";
 
+/// What a probe calls wrappers, and the filter that takes each off, if there is one.
+const FORMATS: [(&str, Option<&str>); 12] = [
+    ("gzip", Some("filter-gzip")),
+    ("xz", Some("filter-xz")),
+    ("zstd", Some("filter-zstd")),
+    ("bzip2", Some("filter-bzip2")),
+    ("snappy", Some("filter-snappy")),
+    ("tar", Some("filter-archive")),
+    ("ova", Some("filter-archive")),
+    ("zip", Some("filter-archive")),
+    ("lz4", None),
+    ("lzip", None),
+    ("lzma", None),
+    ("7z", None),
+];
+
+/// Whether a format is a wrapper around a disk.
+pub(super) fn is_wrapper(format: &str) -> bool {
+    FORMATS.iter().any(|(name, _)| *name == format)
+}
+
+/// The filter for a wrapper of that format.
+pub(super) fn filter_for(format: &str) -> Option<&'static str> {
+    FORMATS.iter().find(|(name, _)| *name == format).and_then(|(_, filter)| *filter)
+}
+
 /// The filter for bytes that begin so, if they are a wrapper.
 pub(super) fn wrapper(beginning: &[u8]) -> Option<&'static str> {
     let starts = |magic: &[u8]| beginning.starts_with(magic);
@@ -64,6 +90,7 @@ mod tests {
             (b"\x60\x2a\x4d\x18", None),
         ] {
             assert_eq!(wrapper(beginning), filter, "{beginning:x?}");
+            assert!(filter.is_none() || FORMATS.iter().any(|(_, known)| *known == filter), "{filter:?}");
             let built_in = |name| built_in().iter().any(|one| one.name == name && one.kind == Kind::Filter);
             assert!(filter.is_none_or(built_in), "{filter:?}");
         }

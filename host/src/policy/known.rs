@@ -34,6 +34,8 @@ pub const FORMATS: &[&str] = &[
 /// Hazards.
 pub const HAZARDS: &[&str] = &[
     "archive",
+    "content-invalid",
+    "content-not-inspected",
     "decompression-bomb",
     "decompression-memory",
     "format-ambiguous",
@@ -76,6 +78,7 @@ pub const HAZARDS: &[&str] = &[
     "raw-truncated",
     "table-overlap",
     "tail-not-inspected",
+    "tail-not-shown",
     "udf-anchor",
     "vdi-parent",
     "vdi-truncated",

@@ -8,7 +8,7 @@ use super::through::Through;
 use crate::bindings::{compressor, describe};
 use crate::engine::{Component, Engine, Guest, Kind};
 use crate::error::{Code, Error, Result, Stage};
-use crate::stream::{Flow, Pulse, beginning_with, counted, in_pieces, no_more_than};
+use crate::stream::{Failing, Flow, Pulse, beginning_with, counted, in_pieces, no_more_than};
 
 /// The formats a layer's readers know (OCI image-spec, layer.md), and what every stream of theirs begins with: RFC 1952
 /// §2.3.1, RFC 8878 §3.1.1.
@@ -108,7 +108,7 @@ impl Instance {
         let format = Format::declared(guest.description(), &name)?;
         let interface =
             guest.load(compressor::GuestIndices::new, |indices, store, instance| indices.load(store, instance))?;
-        let through = Through { kind: Kind::Compressor, name, pulse };
+        let through = Through { kind: Kind::Compressor, name, pulse, failing: Failing::AtOnce };
         Ok(Self { guest, interface, through, format })
     }
 

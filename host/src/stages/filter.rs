@@ -5,7 +5,7 @@ use super::through::Through;
 use crate::bindings::filter::{self, OutputSize};
 use crate::engine::{Component, Engine, Guest, Kind, cleaned};
 use crate::error::{Code, Error, Result, Stage};
-use crate::stream::{Flow, Pulse, exactly};
+use crate::stream::{Failing, Flow, Pulse, exactly};
 
 /// What comes out of a filter.
 pub struct Filtered {
@@ -13,6 +13,8 @@ pub struct Filtered {
     pub flow: Flow,
     /// How many there are, if the filter knows.
     pub size: Option<u64>,
+    /// Whether that follows from the format, and is no mere claim.
+    pub exact: bool,
     /// The name of what comes out, as the filter gives it.
     pub name: Option<String>,
     /// What the component says of itself.
@@ -29,7 +31,8 @@ pub(super) async fn instantiate(engine: &Engine, component: &Component) -> Resul
     Ok((guest, described, pulse))
 }
 
-/// Lets `input`, whose length and name are given as far as they are known, flow through `component`.
+/// Lets `input`, whose length and name are given as far as they are known, flow through `component`. `failing` says when it
+/// counts that the component fails.
 ///
 /// # Errors
 /// The component's, until it has an output; later ones are the flow's, as are those of `input`, which go before.
@@ -39,16 +42,18 @@ pub async fn filter(
     input: Flow,
     size: Option<u64>,
     name: Option<String>,
+    failing: Failing,
 ) -> Result<Filtered> {
     let (mut guest, described, pulse) = instantiate(engine, component).await?;
     let interface = guest.load(filter::GuestIndices::new, |indices, store, instance| indices.load(store, instance))?;
-    let through = Through { kind: Kind::Filter, name: component.name().to_owned(), pulse };
+    let through = Through { kind: Kind::Filter, name: component.name().to_owned(), pulse, failing };
     let (flow, (name, size)) = through
         .carry(guest, input, async move |accessor, (bytes, outcome)| {
             let output = interface.call_run(accessor, bytes, outcome, size, name).await?;
             Ok(output.map(|output| ((output.bytes, output.outcome), (output.name, output.size))))
         })
         .await?;
+    let exact = matches!(size, OutputSize::Exact(_));
     let size = match size {
         OutputSize::Unknown => None,
         OutputSize::Claimed(size) | OutputSize::Exact(size) => Some(size),
@@ -63,5 +68,5 @@ pub async fn filter(
         }
         None => flow,
     };
-    Ok(Filtered { flow, size, name: name.map(|name| cleaned(&name, MAX_NAME)), described })
+    Ok(Filtered { flow, size, exact, name: name.map(|name| cleaned(&name, MAX_NAME)), described })
 }

@@ -21,7 +21,7 @@ pub use compressor::{Compressor, MAX_INSTANCES};
 pub use filter::{Filtered, filter};
 pub use framing::{Entry, FramedLayer, frame};
 pub use local::LocalGrant;
-pub use probe::{Hazard, Severity, Verdict, detect};
+pub use probe::{ContentSize, Hazard, Severity, Verdict, detect};
 pub use request::FetchGrant;
 pub use source::{Access, Disk, Facts, SourceGrant, open};
 pub use stored::StoredImages;

@@ -31,6 +31,18 @@ pub struct Hazard {
     pub message: String,
 }
 
+/// What a wrapper says of the size of what is in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ContentSize {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// Bytes, as a claim.
+    Claimed(u64),
+    /// Bytes: whoever unwraps all of it gets as many or fails.
+    Exact(u64),
+}
+
 /// What a probe found.
 #[derive(Clone, Debug)]
 pub struct Verdict {
@@ -38,6 +50,8 @@ pub struct Verdict {
     pub format: String,
     /// Bytes as a guest machine would see them.
     pub virtual_size: Option<u64>,
+    /// What a wrapper says of what is in it.
+    pub content_size: ContentSize,
     /// Hazards.
     pub hazards: Vec<Hazard>,
     /// Name and value.
@@ -130,6 +144,10 @@ impl window::HostWindow for StoreState<ProbeState> {
         Ok(self.stage.window(&disk)?.size())
     }
 
+    fn partial(&mut self, disk: Resource<Window>) -> wasmtime::Result<bool> {
+        Ok(self.stage.window(&disk)?.is_partial())
+    }
+
     fn expected_format(&mut self, _: Resource<Window>) -> wasmtime::Result<Option<String>> {
         Ok(self.stage.expected_format.clone())
     }
@@ -194,6 +212,11 @@ fn convert(verdict: probe::Verdict, described: Described) -> Result<Verdict, Str
     Ok(Verdict {
         format: name(verdict.format, "a format")?,
         virtual_size: verdict.virtual_size,
+        content_size: match verdict.content_size {
+            probe::ContentSize::Unknown => ContentSize::Unknown,
+            probe::ContentSize::Claimed(bytes) => ContentSize::Claimed(bytes),
+            probe::ContentSize::Exact(bytes) => ContentSize::Exact(bytes),
+        },
         hazards: verdict.hazards.into_iter().map(hazard).collect::<Result<_, String>>()?,
         details: verdict.details.into_iter().map(|(key, value)| (sentence(key), sentence(value))).collect(),
         described,

@@ -16,7 +16,7 @@ use super::failure;
 use crate::bindings::Failure;
 use crate::engine::{Guest, HostStream, Kind, LINGER, StoreState, bytes_into, host_future, outcome_into};
 use crate::error::{Code, Error, Result};
-use crate::stream::{Chunks, Flow, Helping, PipeReader, Pulse, outcome, pipe};
+use crate::stream::{Chunks, Failing, Flow, Helping, PipeReader, Pulse, outcome, pipe};
 
 /// How often a component whose stream has ended is reminded that it still owes the outcome.
 const REMIND_EVERY: Duration = Duration::from_millis(250);
@@ -34,6 +34,8 @@ pub(super) struct Through {
     pub(super) kind: Kind,
     pub(super) name: String,
     pub(super) pulse: Pulse,
+    /// When it counts that the component fails.
+    pub(super) failing: Failing,
 }
 
 impl Through {
@@ -52,6 +54,7 @@ impl Through {
         let who = self.who();
         let ended = Error::internal(self.kind.stage(), format!("the task of {who} ended before it had an output"));
         let (setter, settled) = outcome(self.kind.stage(), &who);
+        let failing = self.failing;
         let (reply, started) = oneshot::channel();
         let task = async move {
             let reply = RefCell::new(Some(reply));
@@ -66,7 +69,7 @@ impl Through {
         let (output, said) = started.await.map_err(|_| ended)??;
         // What the host takes back has ended when the guest may not have noticed yet.
         let grace = matches!(output, Output::Input(_)).then_some(LINGER);
-        Ok((Flow::new(Kept { output, _live: live }, settled, grace), said))
+        Ok((Flow::failing(Kept { output, _live: live }, settled, grace, failing), said))
     }
 
     async fn live<T>(

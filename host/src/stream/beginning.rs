@@ -21,7 +21,13 @@ pub async fn beginning(mut flow: Flow, most: usize) -> Result<(Vec<u8>, Flow)> {
         seen.extend_from_slice(chunk.get(..missing).unwrap_or(&chunk));
         again.push_back(chunk);
     }
-    Ok((seen, Flow::through(Again { again, flow })))
+    Ok((seen, preceded(flow, again)))
+}
+
+/// `flow` behind what was taken from its front.
+#[must_use]
+pub fn preceded(flow: Flow, again: VecDeque<Bytes>) -> Flow {
+    Flow::through(Again { again, flow })
 }
 
 struct Again {

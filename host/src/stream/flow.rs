@@ -19,6 +19,15 @@ pub trait Chunks: Send + 'static {
     fn left_over(&mut self, _: Bytes) {}
 }
 
+/// When a failure counts that is known before all bytes were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failing {
+    /// At once.
+    AtOnce,
+    /// Behind the bytes in front of it: what is seen of them does not depend on when it became known.
+    InPlace,
+}
+
 /// A stream of bytes whose end is success: it ends only after its outcome resolved to ok, and fails otherwise.
 pub struct Flow {
     steps: Box<dyn Chunks>,
@@ -36,7 +45,12 @@ impl Flow {
     /// Pairs bytes with their outcome. With `grace`, an outcome that is still open that long after the last byte is the
     /// fault of whoever owes it.
     pub fn new(chunks: impl Chunks, outcome: Outcome, grace: Option<Duration>) -> Self {
-        Self::through(Paired { chunks, outcome, outcome_ok: false, bytes_ended: false, grace, timer: None })
+        Self::failing(chunks, outcome, grace, Failing::AtOnce)
+    }
+
+    /// The same, whose failure counts when `failing` says.
+    pub fn failing(chunks: impl Chunks, outcome: Outcome, grace: Option<Duration>, failing: Failing) -> Self {
+        Self::through(Paired { chunks, outcome, failing, outcome_ok: false, bytes_ended: false, grace, timer: None })
     }
 
     /// No bytes, and that is well.
@@ -90,6 +104,7 @@ fn polled_after_failure() -> Error {
 struct Paired<C> {
     chunks: C,
     outcome: Outcome,
+    failing: Failing,
     outcome_ok: bool,
     bytes_ended: bool,
     grace: Option<Duration>,
@@ -99,7 +114,7 @@ struct Paired<C> {
 impl<C: Chunks> Chunks for Paired<C> {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         // An early failure ends the run at once, an early ok is kept.
-        if !self.outcome_ok {
+        if !self.outcome_ok && (self.failing == Failing::AtOnce || self.bytes_ended) {
             match self.outcome.poll(cx) {
                 Poll::Ready(Ok(())) => self.outcome_ok = true,
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
@@ -188,6 +203,16 @@ pub(super) mod tests {
         let mut flow = listed(outcome, None);
         assert_eq!(flow.next().await.unwrap_err().code(), Code::SourceFailed);
         assert!(flow.next().await.is_err(), "a failed flow never ends well");
+    }
+
+    #[tokio::test]
+    async fn a_failure_in_its_place_comes_behind_the_bytes() {
+        let (setter, outcome) = outcome(Stage::Source, "test");
+        setter.set(Err(Error::new(Code::SourceFailed, Stage::Source, "no")));
+        let chunks = Listed([Bytes::from_static(b"abc")].into());
+        let mut flow = Flow::failing(chunks, outcome, None, Failing::InPlace);
+        assert_eq!(flow.next().await.unwrap().unwrap(), b"abc"[..]);
+        assert_eq!(flow.next().await.unwrap_err().code(), Code::SourceFailed);
     }
 
     #[tokio::test]

@@ -7,13 +7,14 @@
 
 mod in_order;
 mod kept;
+mod pieces;
 mod ranged;
 mod tail;
 
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::{Flow, Helping};
+use super::{Cut, Flow, Helping};
 use crate::error::{Error, Result};
 use in_order::InOrder;
 use ranged::Ranged;
@@ -68,20 +69,29 @@ pub enum WindowError {
 pub fn windowed(flow: Flow, size: Option<u64>, seek: Seek) -> (Flow, Window) {
     match seek {
         Seek::InOrder => {
-            let (flow, view) = in_order::gated(flow);
-            (flow, Window { size, view: View::InOrder(view) })
+            let (flow, view) = in_order::gated(flow, true);
+            (flow, Window { size, partial: false, view: View::InOrder(view) })
         }
         Seek::Ranged(ranges) => {
             let view = Ranged::new(ranges, size);
-            (ranged::compared(flow, Arc::clone(&view)), Window { size, view: View::Ranged(view) })
+            (ranged::compared(flow, Arc::clone(&view)), Window { size, partial: false, view: View::Ranged(view) })
         }
     }
+}
+
+/// Holds `flow`, of which no more than the beginning may be shown, back for a probe. Whoever reads it says with
+/// [`Window::cut_off`] that nothing more of it will come. `tail` says whether it may come to its end at all.
+#[must_use]
+pub fn beginning_windowed(flow: Flow, size: Option<u64>, tail: bool) -> (Flow, Window) {
+    let (flow, view) = in_order::gated(flow, tail);
+    (flow, Window { size, partial: true, view: View::InOrder(view) })
 }
 
 /// The probe's end.
 #[derive(Clone)]
 pub struct Window {
     size: Option<u64>,
+    partial: bool,
     view: View,
 }
 
@@ -95,13 +105,43 @@ impl Window {
     /// A window over a disk that does not flow.
     #[must_use]
     pub fn over(ranges: Arc<dyn Ranges>, size: Option<u64>) -> Self {
-        Self { size, view: View::Ranged(Ranged::new(ranges, size)) }
+        Self { size, partial: false, view: View::Ranged(Ranged::new(ranges, size)) }
     }
 
     /// The size of the disk, if known.
     #[must_use]
     pub const fn size(&self) -> Option<u64> {
         self.size
+    }
+
+    /// Whether no more than the beginning of the disk may be shown.
+    #[must_use]
+    pub const fn is_partial(&self) -> bool {
+        self.partial
+    }
+
+    /// Says that nothing more of the disk will be shown. What was asked for behind that is refused, and so is what will be.
+    pub fn cut_off(&self) {
+        if let View::InOrder(view) = &self.view {
+            view.cut_off();
+        }
+    }
+
+    /// Whether something was asked for that is not shown.
+    #[must_use]
+    pub fn was_too_short(&self) -> bool {
+        match &self.view {
+            View::InOrder(view) => view.was_too_short(),
+            View::Ranged(_) => false,
+        }
+    }
+
+    /// The disk behind a window that is answered by range, from its first byte on, as far as the limits of the window and
+    /// `requests` ranges in all, those of the past included, let it come; behind that it is cut. What was answered before is not
+    /// asked for again. Says how much of it will flow at least, if it is that long.
+    #[must_use]
+    pub fn pieces(&self, requests: usize) -> (Flow, Cut, u64) {
+        pieces::pieces(self.clone(), requests)
     }
 
     /// Bytes answered so far.

@@ -10,7 +10,7 @@ use longshore::engine::{CachePlace, Compiler, Engine, Kind, Origin, Unchecked};
 use longshore::error::{Error, Stage};
 use longshore::policy::Limits;
 use longshore::stages;
-use longshore::stream::{Chunks, Flow, Layer, Pulse, Segment, framed, hashed, outcome, pipe};
+use longshore::stream::{Chunks, Failing, Flow, Layer, Pulse, Segment, framed, hashed, outcome, pipe};
 use longshore_bench::peers::beside;
 use longshore_tests::fixtures::Fixture;
 
@@ -132,5 +132,6 @@ async fn guest(chunks: usize) -> Result<usize> {
     let named = ("filter", Origin::File(path.into()));
     let component = Unchecked::compiled(&engine, &compiler, named, &wasm).await?.fit(&engine, Kind::Filter)?;
     let size = Some((chunks * CHUNK_BYTES) as u64);
-    drained(stages::filter(&engine, &component, flow(CHUNK_BYTES, chunks), size, None).await?.flow).await
+    let flow = flow(CHUNK_BYTES, chunks);
+    drained(stages::filter(&engine, &component, flow, size, None, Failing::AtOnce).await?.flow).await
 }

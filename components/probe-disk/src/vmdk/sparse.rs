@@ -73,6 +73,9 @@ pub(super) fn inspect(view: &View) -> Result<Verdict, Stop> {
         footer(&mut verdict, view, &header)?;
     } else if header.directory != AT_END {
         tables::directories(&mut verdict, view, &header);
+    } else if view.is_partial() {
+        // The footer's capacity is the one that counts.
+        verdict.virtual_size = None;
     }
     if header.directory != AT_END {
         tables::allocated(&mut verdict, view, &header)?;
@@ -179,7 +182,16 @@ fn footer(verdict: &mut Verdict, view: &View, header: &Header) -> Result<(), Sto
     }
     let tail = match view.tail(FOOTER)? {
         Some(tail) if tail.len() as u64 == FOOTER => tail,
-        _ => {
+        // Its capacity is the one that counts.
+        None => {
+            verdict.virtual_size = None;
+            verdict.refuse(
+                "tail-not-inspected",
+                "the header has its footer at the end, at 56, which is not shown, and the footer is what counts",
+            );
+            return Ok(());
+        }
+        Some(_) => {
             verdict.refuse(
                 "vmdk-footer-missing",
                 "the header has its footer at the end, at 56, and the file is too short",

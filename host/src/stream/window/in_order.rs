@@ -11,9 +11,13 @@ use super::{Answer, OUTSTANDING, WindowError};
 use crate::error::Result;
 use crate::stream::{Chunks, Flow, Helping};
 
-/// Holds `flow` back.
-pub(super) fn gated(flow: Flow) -> (Flow, Arc<InOrder>) {
-    let view = Arc::new(InOrder(Mutex::new(State { tail: Some(Tail::default()), ..State::default() })));
+/// Why nothing is said of what is not shown.
+const NOT_SHOWN: WindowError = WindowError::Unsupported("only the beginning of the disk is shown");
+
+/// Holds `flow` back. Without `tail`, its end is not waited for.
+pub(super) fn gated(flow: Flow, tail: bool) -> (Flow, Arc<InOrder>) {
+    let state = State { tail: Some(Tail::default()), tailless: !tail, ..State::default() };
+    let view = Arc::new(InOrder(Mutex::new(state)));
     (Flow::through(Gate { flow, held: Bytes::new(), view: Arc::clone(&view) }), view)
 }
 
@@ -29,6 +33,11 @@ struct State {
     ended: bool,
     broken: bool,
     released: bool,
+    /// Whether nothing more is shown, and whether its end is known to lie behind that.
+    cut: bool,
+    tailless: bool,
+    /// Whether something else than the tail was asked for that is not shown.
+    too_short: bool,
     /// Whether there is a request whose answer was not taken yet.
     outstanding: bool,
     request: Option<Request>,
@@ -66,11 +75,12 @@ impl InOrder {
 
     pub(super) fn read_at(self: &Arc<Self>, offset: u64, end: u64, helping: Helping) -> Result<Answer, WindowError> {
         let mut state = self.lock();
-        let reached = state.ended || state.position >= state.owed;
+        let reached = state.ended || state.cut || state.position >= state.owed;
         let settled = match reached {
             _ if state.broken => Some(Err(WindowError::Io)),
             true if offset < state.position => Some(Err(WindowError::Gone)),
             true if state.ended => Some(Ok(Vec::new())),
+            true if state.cut => Some(Err(NOT_SHOWN)),
             _ => None,
         };
         let wanted = match offset < state.owed && !reached {
@@ -85,6 +95,7 @@ impl InOrder {
         let settled = match &state.tail {
             _ if state.broken => Some(Err(WindowError::Io)),
             Some(tail) if state.ended => Some(Ok(tail.last(len))),
+            _ if state.cut || state.tailless => Some(Err(NOT_SHOWN)),
             _ => None,
         };
         self.begin(&mut state, Wanted::Tail(len), settled, helping)
@@ -94,6 +105,16 @@ impl InOrder {
         let mut state = self.lock();
         (state.released, state.request, state.tail) = (true, None, None);
         state.wake();
+    }
+
+    pub(super) fn cut_off(&self) {
+        let mut state = self.lock();
+        state.cut = true;
+        state.settle();
+    }
+
+    pub(super) fn was_too_short(&self) -> bool {
+        self.lock().too_short
     }
 
     /// Takes a request on, or answers it at once.
@@ -188,12 +209,16 @@ impl State {
 
     /// Answers the request if the flow has come far enough.
     fn settle(&mut self) {
-        let reached = |end: u64| self.ended || self.position >= end;
+        let reached = |end: u64| self.ended || self.cut || self.position >= end;
         let settled = self.request.as_ref().is_some_and(|request| reached(request.wanted.end()));
         let Some(mut request) = self.request.take_if(|_| settled) else { return };
         let answer = match request.wanted {
+            // An answer that is short, or none, would be the disk's end.
+            Wanted::Ahead { end, .. } if !self.ended && self.position < end => Err(NOT_SHOWN),
+            Wanted::Tail(_) if !self.ended => Err(NOT_SHOWN),
             Wanted::Ahead { .. } => Ok(std::mem::take(&mut request.bytes)),
             Wanted::Behind { offset, .. } if offset < self.position => Err(WindowError::Gone),
+            Wanted::Behind { .. } if !self.ended => Err(NOT_SHOWN),
             Wanted::Behind { .. } => Ok(Vec::new()),
             Wanted::Tail(len) => Ok(self.tail.as_ref().map(|tail| tail.last(len)).unwrap_or_default()),
         };
@@ -202,6 +227,7 @@ impl State {
 
     fn reply(&mut self, request: Request, answer: Result<Vec<u8>, WindowError>) {
         let bytes = answer.as_ref().map_or(0, Vec::len);
+        self.too_short |= answer == Err(NOT_SHOWN) && !matches!(request.wanted, Wanted::Tail(_));
         self.answered = self.answered.saturating_add(bytes as u64);
         // Nobody waits any more: the probe has given the request up.
         let _ = request.reply.send(answer);
@@ -247,7 +273,7 @@ impl Chunks for Gate {
 impl Drop for Gate {
     fn drop(&mut self) {
         let mut state = self.view.lock();
-        state.broken = !state.ended;
+        state.broken = !state.ended && !state.cut;
         state.request = None;
     }
 }
@@ -315,6 +341,54 @@ mod tests {
         window.release();
         let Poll::Ready(Some(Ok(chunk))) = flow.poll_next(&mut cx) else { panic!() };
         assert_eq!(chunk.len(), 2990);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_shown_is_refused_and_never_an_end() {
+        // Shown are the first 1000 bytes of 3000.
+        for chunk in [1, 7, 999, 1000] {
+            let disk = disk();
+            let chunks: Vec<&[u8]> = disk[..1000].chunks(chunk).collect();
+            let (mut flow, window) = super::super::beginning_windowed(flow(&chunks), None, true);
+            let cut = window.clone();
+            let pulled = tokio::spawn(async move {
+                let mut left = 1000_usize;
+                while left > 0 {
+                    left -= flow.next().await.unwrap().unwrap().len();
+                }
+                cut.cut_off();
+                std::future::pending::<()>().await;
+                drop(flow);
+            });
+            let read = |offset, len| window.read_at(offset, len, helping());
+            assert!(window.is_partial() && !window.was_too_short());
+            assert_eq!(read(0, 600).await.unwrap(), disk[..600]);
+            assert_eq!(read(990, 20).await, Err(NOT_SHOWN));
+            assert_eq!(read(1000, 1).await, Err(NOT_SHOWN));
+            assert_eq!(read(5000, 1).await, Err(NOT_SHOWN));
+            assert_eq!(read(999, 1).await, Err(WindowError::Gone));
+            assert_eq!(window.read_tail(1, helping()).await, Err(NOT_SHOWN));
+            assert!(window.was_too_short() && !window.failed());
+            pulled.abort();
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_that_is_shown_is_one() {
+        let (flow, window) = super::super::beginning_windowed(flow(&[&disk()]), None, true);
+        let pulled = tokio::spawn(collect(flow));
+        assert_eq!(window.read_at(2990, 100, helping()).await.unwrap(), disk()[2990..]);
+        assert_eq!(window.read_tail(7, helping()).await.unwrap(), disk()[2993..]);
+        assert_eq!(pulled.await.unwrap().unwrap(), disk());
+        assert!(!window.was_too_short());
+    }
+
+    #[tokio::test]
+    async fn an_end_that_cannot_come_is_not_waited_for() {
+        let (mut flow, window) = super::super::beginning_windowed(flow(&[&disk()]), None, false);
+        assert_eq!(window.read_tail(7, helping()).await, Err(NOT_SHOWN));
+        assert!(flow.poll_next(&mut Context::from_waker(Waker::noop())).is_pending(), "nothing has flowed for it");
+        assert!(!window.was_too_short());
     }
 
     #[tokio::test]

@@ -32,8 +32,9 @@ pub(super) struct Ranged {
 #[derive(Default)]
 struct State {
     kept: Kept,
-    /// What counts against the limit so far.
+    /// What counts against the limit so far, and how many ranges were asked for.
     counted: u64,
+    requests: usize,
     /// Whether there is a request whose answer was not taken yet.
     outstanding: bool,
     released: bool,
@@ -76,6 +77,7 @@ impl Ranged {
             return Err(WindowError::Limit);
         }
         state.counted += counts;
+        state.requests += missing.len();
         state.outstanding = true;
         drop(state);
         // It goes on whether the probe looks or not: only so can be told who keeps whom waiting.
@@ -92,6 +94,25 @@ impl Ranged {
             let read = pieces.await.unwrap_or_else(|_| Err(Error::internal(Stage::Source, "a read by range was lost")));
             outstanding.view.take(read, range)
         }))
+    }
+
+    /// How many ranges were asked for.
+    pub(super) fn requests(&self) -> usize {
+        self.lock().requests
+    }
+
+    /// How many bytes may still be asked for.
+    pub(super) fn left(&self) -> u64 {
+        MAX_RANGED_BYTES.saturating_sub(self.lock().counted)
+    }
+
+    /// How much of a range, from its start on, is here already; or how much is not.
+    pub(super) fn held(&self, range: Range<u64>) -> (bool, u64) {
+        match self.lock().kept.gaps(range.clone()).first() {
+            Some(gap) if gap.start == range.start => (false, gap.end - gap.start),
+            Some(gap) => (true, gap.start - range.start),
+            None => (true, range.end.saturating_sub(range.start)),
+        }
     }
 
     pub(super) fn release(&self) {

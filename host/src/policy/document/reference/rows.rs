@@ -413,7 +413,7 @@ pub(super) const ROWS: &[Row] = &[
         "list of strings",
         "every format",
         Bounds::Said("names as the probe gives them"),
-        "Formats that are accepted, and no others.",
+        "Formats that are accepted, and no others. Of a wrapper that was looked into, the format inside counts.",
     ),
     row(
         "require.refused-hazards",
