@@ -428,8 +428,8 @@ fn a_disk_that_a_hypervisor_would_read_elsewhere() {
 #[test]
 fn what_is_not_built_yet_is_refused_and_never_ignored() {
     let stage = Stage::new();
-    let export = finish(&mut longshore(["export", &stage.to(), "disk.raw"]), b"");
-    export.failed(2, "unsupported", &["`export`"]).golden("command-not-supported-yet");
+    let delete = finish(&mut longshore(["delete", &*stage.to()]), b"");
+    delete.failed(2, "unsupported", &["`delete`"]).golden("command-not-supported-yet");
     let mut named = longshore(["import", &stage.disk(), &stage.to()]);
     finish(named.env("LONGSHORE_POLICY", "/etc/passwd"), b"").failed(13, "policy-invalid", &["/etc/passwd"]);
     stage.assert_clean();
