@@ -155,7 +155,7 @@ fn the_image_has_all_that_the_program_needs_and_nothing_else() {
     fs::write(root.join("etc/longshore/policy.toml"), policy).unwrap();
     run(Command::new("chmod").arg("-R").arg("a+rX").arg(&root));
     fs::create_dir(root.join("proc")).unwrap();
-    let script = "mount --bind \"$1\" \"$1\" && mount -t proc proc \"$1/proc\" && mount -o remount,bind,ro \"$1\" && root=$1 && shift && \
+    let script = "mount --bind \"$1\" \"$1\" && mount --rbind /proc \"$1/proc\" && mount -o remount,bind,ro \"$1\" && root=$1 && shift && \
                   exec chroot --userspec=65532:65532 \"$root\" /usr/bin/longshore \"$@\"";
     let inside = |arguments: &[&str]| {
         let mut command = Command::new("unshare");
