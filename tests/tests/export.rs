@@ -119,14 +119,20 @@ fn what_is_there_stays_unless_it_may_be_written_over() {
     assert_eq!((fs::read(&file).unwrap(), names(&out)), (b"mine".to_vec(), vec!["vm".to_owned()]));
     export(&[&*layout, &*file, "--force"]).done();
     assert!(fs::read(&file).unwrap() == disk && names(&out) == ["vm"]);
-    // A link: it is replaced, what it leads to stays.
+    // What only its owner could read stays so.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    export(&[&*layout, &*file, "--force"]).done();
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let folder = format!("{}/", out.join("new").display());
+    export(&[&*layout, &*folder]).failed(2, "usage", &["is not the name of a file"]);
+    // A link is no file: neither is it replaced, nor is what it leads to.
     fs::write(scratch.path("other"), "other").unwrap();
     fs::remove_file(&file).unwrap();
     for target in ["other", "nothing"] {
         symlink(scratch.path(target), &file).unwrap();
-        export(&[&*layout, &*file]).failed(20, "local-file", &["is there already"]);
-        export(&[&*layout, &*file, "--force"]).done();
-        assert!(fs::symlink_metadata(&file).unwrap().is_file() && fs::read(&file).unwrap() == disk);
+        export(&[&*layout, &*file]).failed(2, "usage", &["is a link"]);
+        export(&[&*layout, &*file, "--force"]).failed(2, "usage", &["is a link"]);
+        assert!(fs::symlink_metadata(&file).unwrap().is_symlink());
         fs::remove_file(&file).unwrap();
     }
     assert_eq!(fs::read(scratch.path("other")).unwrap(), b"other");

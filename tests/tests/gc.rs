@@ -74,7 +74,24 @@ fn what_is_not_understood_is_not_cleared() {
     fs::write(&manifest, "{}").unwrap();
     gc(&[&*at, "--grace", "0s", "--yes"]).failed(20, "local-file", &["has other bytes"]);
     assert!(blobs(&layout).contains(&stray));
-    fs::write(&manifest, good).unwrap();
+    // Neither is what cannot be read, or what says nothing.
+    fs::remove_file(&manifest).unwrap();
+    gc(&[&*at, "--grace", "0s", "--yes"]).failed(20, "local-file", &["is not there, or cannot be read"]);
+    fs::write(&manifest, &good).unwrap();
+    for (index_says, says) in [
+        ("{\"manifests\": {}}".to_owned(), "`manifests` is not a list"),
+        (
+            format!("{{\"manifests\": [{{\"digest\": \"sha256:{stray}\", \"size\": 1}}]}}"),
+            "is not there, or cannot be read",
+        ),
+    ] {
+        fs::write(layout.join("index.json"), index_says).unwrap();
+        gc(&[&*at, "--grace", "0s", "--yes"]).failed(20, "local-file", &[says]);
+    }
+    fs::remove_file(layout.join("index.json")).unwrap();
+    gc(&[&*at, "--grace", "0s", "--yes"]).failed(20, "local-file", &["there is no `index.json`"]);
+    assert_eq!(blobs(&layout).len(), 4);
+    fs::write(layout.join("index.json"), index.to_string()).unwrap();
     let policy = scratch.text("policy.toml");
     fs::write(&policy, "schema = \"longshore.policy/v1\"\n[destinations]\nlayouts = false\n").unwrap();
     gc(&[&*at, "--grace", "0s", "--yes", "--policy", &*policy]).failed(

@@ -14,7 +14,7 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Digest;
 
 /// The most bytes of a document in which other blobs are named.
-const MAX_DOCUMENT: u64 = 4 << 20;
+const MAX_DOCUMENT: u64 = 16 << 20;
 /// The most blobs that a layout may name.
 const MAX_NAMED: usize = 1_000_000;
 
@@ -92,22 +92,46 @@ fn found(layout: &Path, grace: Duration) -> io::Result<Garbage> {
 /// in a document counts, as the subject of a signature does.
 fn named(layout: &Path) -> io::Result<BTreeSet<String>> {
     let mut named = BTreeSet::new();
-    // Without `index.json` nothing is named, and what is there may be about to be.
+    // An index that is not there says nothing: not that nothing is named.
+    if !layout.join("index.json").is_file() {
+        return Err(io::Error::other("there is no `index.json` that would say what is named"));
+    }
     let listed = index::listed(layout)?;
-    let mut open: Vec<Digest> = listed.into_iter().map(|(manifest, _)| manifest.digest).collect();
-    while let Some(digest) = open.pop() {
-        if !named.insert(digest.hex()) {
+    // What is named as a manifest has to be read, whatever else may be one.
+    let mut open: Vec<(Digest, bool)> = listed.into_iter().map(|(manifest, _)| (manifest.digest, true)).collect();
+    let mut read = BTreeSet::new();
+    while let Some((digest, manifest)) = open.pop() {
+        let first = named.insert(digest.hex());
+        if !(first || manifest && !read.contains(&digest.hex())) {
             continue;
+        }
+        if manifest {
+            read.insert(digest.hex());
         }
         if named.len() > MAX_NAMED {
             return Err(io::Error::other(format!("it names more than {MAX_NAMED} blobs")));
         }
-        let Some(bytes) = document(&path(layout, &digest))? else { continue };
+        let Some(bytes) = document(&path(layout, &digest))? else {
+            if manifest {
+                let why = format!("the manifest {digest} is not there, or cannot be read: what it names is not known");
+                return Err(io::Error::other(why));
+            }
+            continue;
+        };
         if Digest::of(&bytes) != digest {
             return Err(io::Error::other(format!("the document {digest} has other bytes: what it named is not known")));
         }
-        if let Ok(document) = serde_json::from_slice::<Value>(&bytes) {
-            digests(&document, &mut open);
+        match serde_json::from_slice::<Value>(&bytes) {
+            Ok(document) => {
+                manifests(&document, &mut open)?;
+                let mut all = Vec::new();
+                digests(&document, &mut all);
+                open.extend(all.into_iter().map(|digest| (digest, false)));
+            }
+            Err(why) if manifest => {
+                return Err(io::Error::other(format!("the manifest {digest} cannot be read: {why}")));
+            }
+            Err(_) => {}
         }
     }
     Ok(named)
@@ -127,6 +151,19 @@ fn document(path: &Path) -> io::Result<Option<Vec<u8>>> {
     file.take(MAX_DOCUMENT).read_to_end(&mut bytes)?;
     let begins = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     Ok(begins.then_some(bytes))
+}
+
+/// The manifests that an index lists (OCI Image Index). One by another algorithm's digest names what is not known here.
+fn manifests(document: &Value, found: &mut Vec<(Digest, bool)>) -> io::Result<()> {
+    let listed = document.get("manifests").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for entry in listed {
+        let digest = entry.get("digest").and_then(Value::as_str).unwrap_or_default();
+        let digest = digest
+            .parse()
+            .map_err(|_| io::Error::other(format!("an index names `{digest}`, which is no sha256 digest")))?;
+        found.push((digest, true));
+    }
+    Ok(())
 }
 
 /// Every digest in a document. JSON that is read is no deeper than 128 (serde_json).

@@ -34,7 +34,11 @@ pub(super) fn add(folder: &Locked, layout: &Path, manifest: &Descriptor, tag: &T
 /// The manifests that are listed, with their tags.
 pub(super) fn listed(layout: &Path) -> io::Result<Vec<(Descriptor, Option<Tag>)>> {
     let document = read(&layout.join("index.json"))?;
-    let manifests = document.get("manifests").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let manifests = match document.get("manifests") {
+        Some(Value::Array(manifests)) => manifests.as_slice(),
+        None => &[],
+        Some(_) => return Err(malformed("`manifests` is not a list")),
+    };
     manifests
         .iter()
         .map(|entry| {

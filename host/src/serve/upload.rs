@@ -253,11 +253,12 @@ impl Upload {
                     state.bringer = Some(bringer);
                     return Some(Err(Came::Refused(refused)));
                 }
-                state.away_since = None;
-                Some(Ok(bringer))
+                let since = state.away_since.take();
+                Some(Ok((bringer, since)))
             }
         });
-        Ok(Turn { upload: self, bringer: Some(bringer.await?), number, spoiled: false })
+        let (bringer, since) = bringer.await?;
+        Ok(Turn { upload: self, bringer: Some(bringer), number, spoiled: false, from, since })
     }
 
     /// Resolves when the turn `number` is over for its request.
@@ -345,6 +346,9 @@ struct Turn<'a> {
     number: u64,
     /// More came than all of it: what came is not to be finished.
     spoiled: bool,
+    /// Where the upload stood as it began, and since when nobody had been there.
+    from: u64,
+    since: Option<Instant>,
 }
 
 impl Turn<'_> {
@@ -372,7 +376,9 @@ impl Drop for Turn<'_> {
                 return;
             }
             state.bringer = Some(bringer);
-            state.away_since = upload.in_parts.then(Instant::now);
+            // Who came back and brought nothing was never here.
+            let since = self.since.filter(|_| state.accepted <= self.from);
+            state.away_since = upload.in_parts.then(|| since.unwrap_or_else(Instant::now));
         }
         // A client that is gone without a word; of whatever was said before, the first counts.
         if !upload.in_parts {

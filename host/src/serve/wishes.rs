@@ -49,9 +49,16 @@ impl Wishes {
                     .hint("known are name, checksum, size and tag"));
             }
         }
-        for (key, value) in metadata(fields)? {
-            let key = if key == "filename" { "name" } else { &key };
-            wishes.wish(key, &value, may_tag)?;
+        let metadata = metadata(fields)?;
+        let has_name = metadata.iter().any(|(key, _)| key == "name");
+        for (key, value) in &metadata {
+            // Some clients send both, and mean the same.
+            let key = match key.as_str() {
+                "filename" if has_name => continue,
+                "filename" => "name",
+                key => key,
+            };
+            wishes.wish(key, value, may_tag)?;
         }
         as_it_is(fields)?;
         wishes.snappy = match single(fields, CONTENT_TYPE)? {

@@ -41,6 +41,15 @@ impl Part {
             }
             Err(TryLockError::Error(why)) => return Err(failed(&shown, "cannot be locked", why)),
         }
+        // Who had the lock until now may have given the file its name: it is the disk then, and nobody's part.
+        if !is_at(&file, &path).map_err(|why| failed(&shown, "cannot be looked at", why))? {
+            let message = format!("`{shown}` was written by another export, which has just ended");
+            return Err(Error::new(Code::LocalFile, Stage::Upload, message).hint("look what is there, and try again"));
+        }
+        if force && let Ok(replaced) = fs::metadata(wanted) {
+            // Nobody is to read it who could not read what it replaces.
+            file.set_permissions(replaced.permissions()).map_err(|why| failed(&shown, "cannot be made", why))?;
+        }
         let length = file.metadata().map_err(|why| failed(&shown, "cannot be looked at", why))?.len();
         let already = if continues && length <= size { length } else { 0 };
         if length != already {
@@ -58,6 +67,9 @@ impl Part {
     pub(super) fn commit(&self, size: u64) -> io::Result<()> {
         self.file.set_len(size)?;
         self.file.sync_all()?;
+        if !is_at(&self.file, &self.path)? {
+            return Err(io::Error::other(format!("somebody took `{}` away", self.path.display())));
+        }
         if self.force {
             fs::rename(&self.path, &self.wanted)?;
         } else {
@@ -76,11 +88,24 @@ impl Part {
 
     /// Removes it. Says what is left if that fails.
     pub(super) fn remove(&self) -> Option<String> {
+        if matches!(is_at(&self.file, &self.path), Ok(false)) {
+            return None;
+        }
         match fs::remove_file(&self.path) {
             Ok(()) => None,
             Err(why) if why.kind() == io::ErrorKind::NotFound => None,
             Err(why) => Some(format!("`{}`, which cannot be removed: {why}", self.path.display())),
         }
+    }
+}
+
+/// Whether that file is the one at that place, under that name alone.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (own.dev(), own.ino()) && own.nlink() == 1),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(why) => Err(why),
     }
 }
 

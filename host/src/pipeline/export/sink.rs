@@ -54,13 +54,24 @@ type Job = JoinHandle<io::Result<u64>>;
 /// `local-file` if something is there that may not be written over, `usage` for what no disk can be written to.
 pub(super) fn possible(target: &ExportTarget) -> Result<()> {
     let ExportTarget::File { path, force } = target else { return Ok(()) };
+    if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        let message = format!("`{}` is not the name of a file", path.display());
+        return Err(Error::new(Code::Usage, Stage::Plan, message).hint("name the file in it"));
+    }
     if !there(path) {
         return Ok(());
+    }
+    let linked = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    if linked && !fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device()) {
+        // What is renamed to it would stand in the link's place, not where it leads.
+        let message = format!("`{}` is a link, which a file cannot be written over", path.display());
+        return Err(Error::new(Code::Usage, Stage::Plan, message)
+            .hint("name the file that it leads to, or - for standard output"));
     }
     // Of a link that leads nowhere only the link is there.
     let kind = fs::metadata(path).or_else(|_| fs::symlink_metadata(path));
     let kind = kind.map_err(|why| failed(&path.display().to_string(), "cannot be looked at", why))?.file_type();
-    if !kind.is_file() && !kind.is_block_device() && !kind.is_symlink() {
+    if !kind.is_file() && !kind.is_block_device() {
         let hint = if kind.is_dir() {
             "name the file in it"
         } else {
