@@ -97,7 +97,7 @@ fn messages_of_a_document_that_is_none() {
         said.push_str(&ran.stderr);
         said.push('\n');
     };
-    ["", "schema = 1", "schema = \"longshore.policy/v2\""].map(&mut check);
+    ["", "schema = 1", "schema = \"longshore.policy/v2\""].into_iter().for_each(&mut check);
     for document in wrong() {
         // `extends` is a key of the root, and so is whatever stands in front of the first table.
         check(&format!("schema = \"longshore.policy/v1\"\n{document}"));
