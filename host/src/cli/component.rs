@@ -1,12 +1,11 @@
 //! `component list`, `inspect` and `check`, and the components in `--version`.
 
 use serde_json::{Value, json};
-use tokio::runtime::Builder;
-use tokio::task::LocalSet;
 
+use super::alone::alone;
 use super::args::{ComponentCommand, Which};
 use super::{messages, plan, policy};
-use crate::error::{Error, Result, Stage};
+use crate::error::Result;
 use crate::pipeline::{self, Choice, Compiler, Fitting, Inspected, Listed};
 use crate::policy::{Grant, Limits, Policy};
 
@@ -19,12 +18,12 @@ pub(super) fn run(command: &ComponentCommand) -> Result<()> {
         ComponentCommand::List { json } => list(*json),
         ComponentCommand::Inspect { which, json } => {
             let (choice, policy, compiler) = looked_at(which)?;
-            let inspected = alone(pipeline::inspect_component(&choice, &policy, &compiler))?;
-            if *json { document(&shown(&inspected)) } else { lines(&inspected) }
+            let inspected = alone(pipeline::inspect_component(&choice, &policy, &compiler))??;
+            if *json { messages::document(serde_json::to_string_pretty(&shown(&inspected))) } else { lines(&inspected) }
         }
         ComponentCommand::Check { which, kind } => {
             let (choice, policy, compiler) = looked_at(which)?;
-            check(alone(pipeline::check_component(&choice, kind.as_deref(), &policy, &compiler))?)
+            check(alone(pipeline::check_component(&choice, kind.as_deref(), &policy, &compiler))??)
         }
     }
 }
@@ -44,28 +43,17 @@ pub(super) fn long_version() -> String {
 }
 
 fn list(json: bool) -> Result<()> {
-    let listed = alone(pipeline::list_built_in(&Limits::default()))?;
+    let listed = alone(pipeline::list_built_in(&Limits::default()))??;
     if json {
         let components: Vec<Value> = listed.iter().map(described).collect();
-        return document(&json!({ "schema": SCHEMA, "components": components }));
+        return messages::document(serde_json::to_string_pretty(
+            &json!({ "schema": SCHEMA, "components": components }),
+        ));
     }
     for Listed { name, version, kind, digest, declares } in &listed {
         messages::data(&format!("{name} {version} {kind} {digest} {declares}"))?;
     }
     Ok(())
-}
-
-/// Runs where guests can: they are bound to one thread.
-fn alone<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|why| Error::internal(Stage::Plan, format!("there is no runtime: {why}")))?;
-    LocalSet::new().block_on(&runtime, work)
-}
-
-fn document(value: &Value) -> Result<()> {
-    messages::data(&format!("{value:#}"))
 }
 
 fn described(listed: &Listed) -> Value {

@@ -1,7 +1,6 @@
 //! `doctor`: what this machine and a peer can do, for people or as JSON. Both are data and go to standard output.
 
-use tokio::runtime::Builder;
-
+use super::alone::alone;
 use super::args::Doctor;
 use super::locate::{self, Destination};
 use super::{auth, messages, policy};
@@ -17,15 +16,9 @@ pub(super) fn run(doctor: &Doctor) -> Result<()> {
         Some(Peer::Source(_)) | None => None,
     };
     let policy = policy::effective(&doctor.policy, registry)?;
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|why| Error::internal(Stage::Plan, format!("there is no runtime: {why}")))?;
-    let Examined { findings, outcome } = runtime.block_on(examine(peer.as_ref(), policy));
+    let Examined { findings, outcome } = alone(examine(peer.as_ref(), policy))?;
     if doctor.json {
-        let text = serde_json::to_string_pretty(&findings)
-            .map_err(|why| Error::internal(Stage::Report, format!("what was found cannot be written: {why}")))?;
-        messages::data(&text)?;
+        messages::document(serde_json::to_string_pretty(&findings))?;
     } else {
         messages::data(&shown(&findings))?;
     }

@@ -1,8 +1,8 @@
 //! `gc`: what nothing names in a layout, for people or as JSON, and removed if that is wanted.
 
 use indicatif::HumanBytes;
-use tokio::runtime::Builder;
 
+use super::alone::alone;
 use super::args::Gc;
 use super::locate::{self, Destination};
 use super::{messages, policy};
@@ -23,15 +23,9 @@ pub(super) fn run(gc: &Gc) -> Result<()> {
     };
     let policy = policy::effective(&gc.policy, None)?;
     let plan = GcPlan { layout, grace: gc.grace, remove: gc.yes, policy };
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|why| Error::internal(Stage::Plan, format!("there is no runtime: {why}")))?;
-    let collected = runtime.block_on(pipeline::collect(&plan))?;
+    let collected = alone(pipeline::collect(&plan))??;
     if gc.json {
-        let text = serde_json::to_string_pretty(&collected)
-            .map_err(|why| Error::internal(Stage::Report, format!("what was found cannot be written: {why}")))?;
-        return messages::data(&text);
+        return messages::document(serde_json::to_string_pretty(&collected));
     }
     for blob in &collected.blobs {
         messages::data(&format!("{}  {}", blob.digest, HumanBytes(blob.size)))?;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use indicatif::HumanBytes;
-use tokio::runtime::Builder;
 
+use super::alone::alone;
 use super::args::Inspect;
 use super::{messages, plan};
-use crate::error::{Error, Result, Stage};
+use crate::error::Result;
 use crate::pipeline::{self, Blob, InspectedImage, Inspection};
 
 /// The most characters of a label's or an annotation's value that are shown to people.
@@ -17,15 +17,9 @@ const MAX_VALUE: usize = 200;
 /// Looks and tells.
 pub(super) fn run(inspect: &Inspect) -> Result<()> {
     let plan = plan::inspect(inspect)?;
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|why| Error::internal(Stage::Plan, format!("there is no runtime: {why}")))?;
-    let inspection = runtime.block_on(pipeline::inspect(&plan))?;
+    let inspection = alone(pipeline::inspect(&plan))??;
     if inspect.json {
-        let text = serde_json::to_string_pretty(&inspection)
-            .map_err(|why| Error::internal(Stage::Report, format!("what was found cannot be written: {why}")))?;
-        return messages::data(&text);
+        return messages::document(serde_json::to_string_pretty(&inspection));
     }
     messages::data(shown(&inspection).trim_end())
 }

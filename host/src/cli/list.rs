@@ -1,8 +1,8 @@
 //! `list`: what there is, one line each for people, or as JSON.
 
 use indicatif::HumanBytes;
-use tokio::runtime::Builder;
 
+use super::alone::alone;
 use super::args::List;
 use super::locate::{self, Destination};
 use super::{auth, messages, policy};
@@ -16,15 +16,9 @@ const DIGITS: usize = 12;
 /// Looks and tells.
 pub(super) fn run(list: &List) -> Result<()> {
     let plan = planned(list)?;
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|why| Error::internal(Stage::Plan, format!("there is no runtime: {why}")))?;
-    let listing = runtime.block_on(pipeline::list(&plan))?;
+    let listing = alone(pipeline::list(&plan))??;
     if list.json {
-        let text = serde_json::to_string_pretty(&listing)
-            .map_err(|why| Error::internal(Stage::Report, format!("what was found cannot be written: {why}")))?;
-        return messages::data(&text);
+        return messages::document(serde_json::to_string_pretty(&listing));
     }
     shown(&listing).iter().try_for_each(|line| messages::data(&messages::harmless(line)))
 }

@@ -16,6 +16,16 @@ pub(super) fn data(line: &str) -> Result<()> {
     bytes(format!("{line}\n").as_bytes())
 }
 
+/// The same for a document that was made of what was found.
+///
+/// # Errors
+/// As for a line.
+pub(super) fn document(made: serde_json::Result<String>) -> Result<()> {
+    let text =
+        made.map_err(|why| Error::internal(Stage::Report, format!("what was found cannot be written: {why}")))?;
+    data(&text)
+}
+
 /// The same for bytes as they are.
 pub(super) fn bytes(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();

@@ -2,6 +2,7 @@
 //!
 //! Standard output carries data only; progress and messages go to standard error.
 
+mod alone;
 mod args;
 mod auth;
 mod certificates;

@@ -101,12 +101,10 @@ fn named(layout: &Path) -> io::Result<BTreeSet<String>> {
     let mut open: Vec<(Digest, bool)> = listed.into_iter().map(|(manifest, _)| (manifest.digest, true)).collect();
     let mut read = BTreeSet::new();
     while let Some((digest, manifest)) = open.pop() {
-        let first = named.insert(digest.hex());
-        if !(first || manifest && !read.contains(&digest.hex())) {
+        let fresh = named.insert(digest.hex());
+        let unread = manifest && read.insert(digest.hex());
+        if !fresh && !unread {
             continue;
-        }
-        if manifest {
-            read.insert(digest.hex());
         }
         if named.len() > MAX_NAMED {
             return Err(io::Error::other(format!("it names more than {MAX_NAMED} blobs")));
@@ -123,10 +121,11 @@ fn named(layout: &Path) -> io::Result<BTreeSet<String>> {
         }
         match serde_json::from_slice::<Value>(&bytes) {
             Ok(document) => {
-                manifests(&document, &mut open)?;
                 let mut all = Vec::new();
                 digests(&document, &mut all);
                 open.extend(all.into_iter().map(|digest| (digest, false)));
+                // Last, so that they come first: what has been read as a manifest is not read again.
+                manifests(&document, &mut open)?;
             }
             Err(why) if manifest => {
                 return Err(io::Error::other(format!("the manifest {digest} cannot be read: {why}")));
