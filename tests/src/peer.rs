@@ -1,9 +1,12 @@
 //! A server that a test starts and stops.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use crate::tls::Pair;
 
 /// A running server, stopped by its pid.
 pub struct Peer {
@@ -29,6 +32,19 @@ impl Peer {
             sleep(Duration::from_millis(20));
         }
         peer
+    }
+
+    /// OpenSSL's server with the files of a folder, under that certificate, and its configuration if it is to have another
+    /// than none.
+    pub fn openssl(folder: &Path, pair: &Pair, arguments: &[&str], configuration: Option<&str>) -> Self {
+        let port = free_port();
+        let mut server = Command::new("openssl");
+        server.args(["s_server", "-accept", &format!("127.0.0.1:{port}"), "-WWW", "-quiet"]).args(arguments);
+        server.arg("-cert").arg(&pair.certificate).arg("-key").arg(&pair.key);
+        if let Some(configuration) = configuration {
+            server.env("OPENSSL_CONF", configuration);
+        }
+        Self::start(server.current_dir(folder), port)
     }
 
     /// Its process.

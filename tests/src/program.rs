@@ -16,6 +16,14 @@ pub fn hasty(scratch: &crate::scratch::Scratch) -> String {
     path.display().to_string()
 }
 
+/// A policy under which a source that breaks is asked again at once, and not often.
+pub fn quick(scratch: &crate::scratch::Scratch) -> String {
+    let text = "schema = \"longshore.policy/v1\"\n[limits]\nsource-attempts = 5\nsource-back-off = \"1ms\"\n\
+                [flags]\nallow = [\"--plain-http\"]\n";
+    std::fs::write(scratch.path("quick.toml"), text).expect("a policy");
+    scratch.text("quick.toml")
+}
+
 /// What a run of the program gave.
 pub struct Ran {
     pub code: Option<i32>,

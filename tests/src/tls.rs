@@ -70,6 +70,11 @@ impl Authority {
         authority
     }
 
+    /// The good certificate and its key.
+    pub fn good(&self) -> Pair {
+        Pair { certificate: self.certificate.clone(), key: self.key.clone() }
+    }
+
     /// The CA's file, for `--ca`.
     pub fn ca(&self) -> String {
         self.ca.display().to_string()

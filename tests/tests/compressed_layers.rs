@@ -6,7 +6,7 @@ use std::process::Command;
 
 use longshore_tests::images::{LAYER, digest, image, skopeo};
 use longshore_tests::layers::{assert_layout_empty, pull};
-use longshore_tests::program::{MOST_OF_ITS_OWN, Ran, import, longshore, probe, ran, watched};
+use longshore_tests::program::{MOST_OF_ITS_OWN, Ran, import, longshore, probe, quick, ran, watched};
 use longshore_tests::registry::{Registry, Setup, VERSIONS, Version, built};
 use longshore_tests::scratch::{Scratch, qcow2, raw, run};
 use longshore_tests::wrapped::piped;
@@ -31,14 +31,6 @@ fn tar_of(scratch: &Scratch, name: &str, disk: &[u8]) -> Vec<u8> {
     let mut tar = Command::new("tar");
     run(tar.arg("-C").arg(scratch.path("root")).arg("-cf").arg(scratch.path("tar")).arg(format!("disk/{name}")));
     fs::read(scratch.path("tar")).unwrap()
-}
-
-/// A policy under which a source that breaks is asked again at once, and not often.
-fn quick(scratch: &Scratch) -> String {
-    let text = "schema = \"longshore.policy/v1\"\n[limits]\nsource-attempts = 5\nsource-back-off = \"1ms\"\n\
-                [flags]\nallow = [\"--plain-http\"]\n";
-    fs::write(scratch.path("quick.toml"), text).unwrap();
-    scratch.text("quick.toml")
 }
 
 #[test]

@@ -1,9 +1,7 @@
 //! `doctor`: what it finds of peers that are known, under the policy and behind its back, and that it leaves nothing.
 
-use std::process::Command;
-
 use longshore_tests::nginx::Nginx;
-use longshore_tests::peer::{Peer, free_port};
+use longshore_tests::peer::Peer;
 use longshore_tests::program::{Ran, finish, longshore};
 use longshore_tests::registry::{Registry, Setup, VERSIONS};
 use longshore_tests::scratch::Scratch;
@@ -54,12 +52,8 @@ fn a_peer_that_speaks_only_chacha20_is_seen_to() {
             ["-tls1_2", "-cipher", "ECDHE-ECDSA-CHACHA20-POLY1305"],
         ),
     ] {
-        let port = free_port();
-        let mut server = Command::new("openssl");
-        server.args(["s_server", "-accept", &format!("127.0.0.1:{port}"), "-WWW", "-quiet"]).args(protocol);
-        server.arg("-cert").arg(&authority.certificate).arg("-key").arg(&authority.key);
-        let _peer = Peer::start(&mut server, port);
-        let url = format!("https://127.0.0.1:{port}/");
+        let peer = Peer::openssl(&scratch.path(""), &authority.good(), &protocol, None);
+        let url = format!("https://127.0.0.1:{}/", peer.port);
         let found = doctor(&[&url, "--ca", &authority.ca(), "--json"]).failed(15, "tls-handshake", &[]).report();
         let everything = &found["peer"]["of_everything"];
         assert_eq!((&everything["version"], &everything["cipher_suite"]), (&version.into(), &suite.into()));

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use longshore_tests::images::{LAYER, Made, digest, image};
 use longshore_tests::loop_device::Loop;
-use longshore_tests::program::{MOST_OF_ITS_OWN, Ran, finish, import, longshore, ran, watched};
+use longshore_tests::program::{MOST_OF_ITS_OWN, Ran, finish, import, longshore, quick, ran, watched};
 use longshore_tests::registry::{Registry, Setup, VERSIONS, Version};
 use longshore_tests::scratch::{Scratch, noise, qcow2, raw, run};
 use longshore_tests::wrapped::piped;
@@ -34,14 +34,6 @@ fn names(folder: &Path) -> Vec<String> {
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
-}
-
-/// A policy under which a source that breaks is asked again at once, and not often.
-fn quick(scratch: &Scratch) -> String {
-    let text = "schema = \"longshore.policy/v1\"\n[limits]\nsource-attempts = 5\nsource-back-off = \"1ms\"\n\
-                [flags]\nallow = [\"--plain-http\"]\n";
-    fs::write(scratch.path("quick.toml"), text).unwrap();
-    scratch.text("quick.toml")
 }
 
 #[test]

@@ -131,11 +131,7 @@ fn a_peer_that_speaks_only_chacha20() {
         &["-tls1_3", "-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"],
         &["-tls1_2", "-cipher", "ECDHE-ECDSA-CHACHA20-POLY1305"],
     ] {
-        let port = free_port();
-        let mut server = Command::new("openssl");
-        server.args(["s_server", "-accept", &format!("127.0.0.1:{port}"), "-WWW", "-quiet"]).args(protocol);
-        server.arg("-cert").arg(&stage.authority.certificate).arg("-key").arg(&stage.authority.key);
-        let peer = Peer::start(server.current_dir(stage.scratch.path("www")), port);
+        let peer = Peer::openssl(&stage.scratch.path("www"), &stage.authority.good(), protocol, None);
         let says = ["within the policy", "HandshakeFailure", "AES_128_GCM"];
         let url = format!("https://127.0.0.1:{}/disk.raw", peer.port);
         stage.import(&url, &[]).failed(15, "tls-handshake", &says);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use longshore_tests::peer::{Peer, free_port};
+use longshore_tests::peer::Peer;
 use longshore_tests::program::{Ran, finish, import, longshore};
 use longshore_tests::scratch::{Scratch, raw, run};
 use longshore_tests::tls::{Authority, Flaw, Pair};
@@ -39,11 +39,7 @@ impl Stage {
 
     /// OpenSSL's server with the folder `www`.
     fn server(&self, pair: &Pair, arguments: &[&str]) -> Peer {
-        let port = free_port();
-        let mut server = Command::new("openssl");
-        server.args(["s_server", "-accept", &format!("127.0.0.1:{port}"), "-WWW", "-quiet"]).args(arguments);
-        server.arg("-cert").arg(&pair.certificate).arg("-key").arg(&pair.key);
-        Peer::start(server.current_dir(self.scratch.path("www")), port)
+        Peer::openssl(&self.scratch.path("www"), pair, arguments, None)
     }
 
     /// A document that trusts the CA, with more in `[tls]`.

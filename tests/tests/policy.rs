@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use longshore_tests::nginx::Nginx;
-use longshore_tests::peer::{Peer, free_port};
+use longshore_tests::peer::Peer;
 use longshore_tests::program::{Ran, finish, import, longshore};
 use longshore_tests::registry::{Registry, Setup};
 use longshore_tests::scratch::{Scratch, raw, run};
@@ -54,15 +54,11 @@ impl Stage {
 
     /// OpenSSL's server with the folder `www`.
     fn openssl(&self, pair: &Pair, arguments: &[&str]) -> Peer {
-        let port = free_port();
-        let mut server = Command::new("openssl");
-        server.args(["s_server", "-accept", &format!("127.0.0.1:{port}"), "-WWW", "-quiet"]).args(arguments);
-        server.arg("-cert").arg(&pair.certificate).arg("-key").arg(&pair.key);
-        Peer::start(server.current_dir(self.scratch.path("www")), port)
+        Peer::openssl(&self.scratch.path("www"), pair, arguments, None)
     }
 
     fn good(&self) -> Pair {
-        Pair { certificate: self.authority.certificate.clone(), key: self.authority.key.clone() }
+        self.authority.good()
     }
 }
 

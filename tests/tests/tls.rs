@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use longshore_tests::hello::{FAILURE, Greeter, Offered, server_hello};
-use longshore_tests::peer::{Peer, free_port};
+use longshore_tests::peer::Peer;
 use longshore_tests::program::{Ran, finish, import, longshore};
 use longshore_tests::scratch::{Scratch, raw, run};
 use longshore_tests::script::{Handler, Script, with};
@@ -67,19 +67,12 @@ impl Stage {
     }
 
     fn good(&self) -> Pair {
-        Pair { certificate: self.authority.certificate.clone(), key: self.authority.key.clone() }
+        self.authority.good()
     }
 
     /// OpenSSL's server with the folder `www`, and its configuration if it is to have another than none.
     fn openssl(&self, pair: &Pair, arguments: &[&str], configuration: Option<&str>) -> Peer {
-        let port = free_port();
-        let mut server = Command::new("openssl");
-        server.args(["s_server", "-accept", &format!("127.0.0.1:{port}"), "-WWW", "-quiet"]).args(arguments);
-        server.arg("-cert").arg(&pair.certificate).arg("-key").arg(&pair.key);
-        if let Some(configuration) = configuration {
-            server.env("OPENSSL_CONF", configuration);
-        }
-        Peer::start(server.current_dir(self.scratch.path("www")), port)
+        Peer::openssl(&self.scratch.path("www"), pair, arguments, configuration)
     }
 
     /// Imports the disk of such a server.
