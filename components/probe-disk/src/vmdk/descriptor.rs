@@ -53,6 +53,9 @@ const WORDS: [(&[u8], Word); 6] = [
     (b"digestFilename", Word::File),
 ];
 
+/// The small letters with which they begin.
+const BEGINNINGS: [u8; 4] = *b"cpnd";
+
 #[derive(Clone, Copy)]
 enum Word {
     CreateType,
@@ -125,7 +128,8 @@ pub(super) fn parse<'a>(text: &'a [u8], area: &'a [u8]) -> Result<Descriptor<'a>
         }
         descriptor.extents.extend(extent(line)?);
     }
-    for at in 0..area.len() {
+    // An area may have a MiB, of which few bytes begin a word.
+    for (at, _) in area.iter().enumerate().filter(|(_, byte)| BEGINNINGS.contains(&byte.to_ascii_lowercase())) {
         let rest = area.get(at..).unwrap_or_default();
         let stands = |word: &[u8]| rest.get(..word.len()).is_some_and(|found| found.eq_ignore_ascii_case(word));
         if let Some((word, kind)) = WORDS.iter().find(|(word, _)| stands(word)) {
@@ -215,6 +219,11 @@ mod tests {
         assert_eq!(found.others, [&b"changeTrackPath=\"ctk\""[..]]);
         let extents: Vec<_> = found.extents.iter().map(|extent| (extent.sectors, extent.kind, extent.file)).collect();
         assert_eq!(extents, [(100, &b"FLAT"[..], &b"/etc/passwd"[..]), (20, b"ZERO", b""), (1, b"SPARSE", b"a b")]);
+    }
+
+    #[test]
+    fn no_word_begins_otherwise() {
+        assert!(WORDS.iter().all(|(word, _)| BEGINNINGS.contains(&word[0].to_ascii_lowercase())));
     }
 
     #[test]
