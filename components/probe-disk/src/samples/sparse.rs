@@ -69,7 +69,8 @@ impl Sparse {
         self.repair_luks();
         for sector in [512, 4096] {
             if self.starts(sector, b"EFI PART") {
-                let fields = self.read(sector, 92);
+                let mut fields = self.read(sector, 92);
+                fields.resize(92, 0);
                 let number = |at: usize| u32::from_le_bytes(fields[at..at + 4].try_into().unwrap_or_default());
                 let entries = u64::from(number(72)).saturating_mul(sector);
                 let length = u64::from(number(80)).saturating_mul(u64::from(number(84))).min(1 << 20);
@@ -161,6 +162,17 @@ mod tests {
             repaired.repair();
             if !disk.name.contains("damaged") {
                 assert_eq!(drive(&repaired, Access::Ranged).0, settled(&disk.image), "{} repaired", disk.name);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_cut_is_repaired_too() {
+        for disk in legal() {
+            for size in [0, 10, 512, 520, 528, 4096, 4104, 0x1_0006, 0x3_0005] {
+                let mut cut = Sparse { size, ..Sparse::of(&disk.image) };
+                cut.repair();
+                assert_eq!(cut.size(), size, "{}", disk.name);
             }
         }
     }
