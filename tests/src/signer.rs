@@ -50,8 +50,8 @@ impl Signer {
                 return Box::pin(async { empty(401) });
             }
             let query = request.uri().query().unwrap_or_default().to_owned();
-            let scope = query.split('&').find_map(|pair| pair.strip_prefix("scope=")).unwrap_or_default();
-            let scope = scope.replace("%3A", ":").replace("%2C", ",").replace("%2F", "/");
+            let scopes: Vec<&str> = query.split('&').filter_map(|pair| pair.strip_prefix("scope=")).collect();
+            let scope = scopes.join(" ").replace("%3A", ":").replace("%2C", ",").replace("%2F", "/");
             asked.lock().unwrap().push(scope.clone());
             let token = sign(&folder, &chain, &scope, seconds);
             Box::pin(async move { full(200, json!({"token": token, "expires_in": LIFE}).to_string()) })
@@ -69,16 +69,20 @@ impl Signer {
     }
 }
 
-/// A JSON web token for the scope, as distribution's specification of them has it.
+/// A JSON web token for the scopes, as distribution's specification of them has it.
 fn sign(folder: &std::path::Path, chain: &str, scope: &str, seconds: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
-    let (name, actions) = scope.strip_prefix("repository:").and_then(|rest| rest.rsplit_once(':')).unwrap_or_default();
-    let actions: Vec<&str> = actions.split(',').collect();
+    let access = scope.split(' ').map(|scope| {
+        let named = scope.strip_prefix("repository:").and_then(|rest| rest.rsplit_once(':'));
+        let (name, actions) = named.unwrap_or_default();
+        json!({"type": "repository", "name": name, "actions": actions.split(',').collect::<Vec<_>>()})
+    });
+    let access: Vec<_> = access.collect();
     let header = json!({"typ": "JWT", "alg": "RS256", "x5c": [chain]});
     let claims = json!({
         "iss": "signer", "sub": "porter", "aud": "registry", "jti": "1",
         "iat": now - LEEWAY, "nbf": now - LEEWAY, "exp": now + seconds - LEEWAY,
-        "access": [{"type": "repository", "name": name, "actions": actions}],
+        "access": access,
     });
     let encoded = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", encoded(&header), encoded(&claims));

@@ -15,7 +15,7 @@ use serde_json::json;
 fn from(scratch: &Scratch, source: &str, more: &[&str]) -> Ran {
     let host = source.trim_start_matches("docker://").split('/').next().unwrap();
     let to = format!("oci:{}:1", scratch.text("layout"));
-    import([&[source, &*to, "--plain-http", host, "--report", "-"], more].concat())
+    import([&[source, &*to, "--plain-http", host, "--copy", "never", "--report", "-"], more].concat())
 }
 
 /// The disk in the layout.

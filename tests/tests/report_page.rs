@@ -70,15 +70,18 @@ fn the_page_has_every_field_and_no_other() {
     let registry = Registry::start(&scratch, "registry", Setup { tls: Some(&authority), ..Setup::default() });
     let (url, to, ca) = (nginx.url("vm.qcow2"), registry.reference("vm:1"), authority.ca());
     let run = |more: &[&str]| import([&[&*url, &*to, "--ca", &*ca, "--report", "-"], more].concat());
-    let runs: [Ran; 2] = [
+    let copied = registry.reference("copied:1");
+    let copy = || import([&*to, &*copied, "--ca", &*ca, "--report", "-"]);
+    let runs: [Ran; 3] = [
         run(&["--limit-rate", "2MiB"]).done(),
         run(&["--checksum", "md5:00000000000000000000000000000000"]).failed(11, "checksum-mismatch", &[]),
+        copy().done(),
     ];
     let mut found = BTreeSet::new();
     runs.iter().for_each(|ran| fields(&ran.report(), "", &mut found));
     // Said in words beside what they belong to.
     let in_words = ["waits[].for", "waits[].seconds", "source", "disk", "source.checksums", "disk.checksums"];
-    let in_words = in_words.iter().chain(&["preflight", "image", "transfer", "process"]);
+    let in_words = in_words.iter().chain(&["preflight", "image", "copy", "transfer", "process"]);
     in_words.for_each(|name| assert!(found.remove(*name), "{name} is not in a report"));
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/report.md")).unwrap();
     let page = on_the_page(&page);

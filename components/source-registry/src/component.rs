@@ -70,7 +70,7 @@ impl Source for Component {
                     stated.as_deref().and_then(|stated| stated.get(at).copied()).flatten()
                 }
             };
-            let layer = Layer { blob: *blob, diff_id, expansion: options.expansion };
+            let layer = Layer { blob: *blob, diff_id, expansion: options.expansion, sole: options.sole };
             if let Some(found) = layer::find(&asking, &layer).await? {
                 return Ok(Disk::new(RegistryDisk { asking, layer, found }));
             }
@@ -90,6 +90,7 @@ impl Source for Component {
 struct Options {
     platform: Option<Platform>,
     expansion: Option<u64>,
+    sole: bool,
 }
 
 impl Options {
@@ -107,6 +108,7 @@ impl Options {
                     let expansion = expansion.ok_or_else(|| invalid(&format!("a number from 1 to {MAX_EXPANSION}")))?;
                     parsed.expansion = Some(expansion);
                 }
+                "sole" => parsed.sole = value.parse().map_err(|_| invalid("true or false"))?,
                 _ => return Err(Failure::Unsupported(format!("this source has no option `{option}`"))),
             }
         }

@@ -27,6 +27,18 @@ pub struct Walk {
     global: Pax,
     entries: u32,
     zeros: bool,
+    sole: Sole,
+}
+
+/// Whether the disk must be all there is.
+#[derive(Default)]
+enum Sole {
+    #[default]
+    No,
+    /// Nothing but folders so far.
+    Wanted,
+    /// The disk was seen: nothing may follow.
+    Seen,
 }
 
 #[derive(Default)]
@@ -68,10 +80,16 @@ pub struct Disk {
 }
 
 impl Walk {
+    /// A walk through a tar that must have nothing but its disk, and folders. It is to be led to the tar's end.
+    #[must_use]
+    pub fn of_sole() -> Self {
+        Self { sole: Sole::Wanted, ..Self::default() }
+    }
+
     /// Takes bytes, up to where something is seen.
     ///
     /// # Errors
-    /// `Invalid` if it is no tar, `Unsupported` for a disk without its holes, `Limit` for too many entries.
+    /// `Invalid` if it is no tar or has more than it may, `Unsupported` for a disk without its holes, `Limit` for too many entries.
     pub fn take(&mut self, bytes: &mut &[u8]) -> Result<Seen, Refusal> {
         loop {
             match &mut self.state {
@@ -156,6 +174,7 @@ impl Walk {
         }
         let path = pax.path.or(long_name).unwrap_or_else(|| header.path());
         let name = disk_name(&path).filter(|_| matches!(kind, b'0' | 0 | b'7' | b'S'));
+        self.sole.sees(&path, kind, name.is_some())?;
         let Some(name) = name else {
             // Links, folders and devices have no bytes, whatever their size says.
             let content = if matches!(kind, b'1'..=b'6') { 0 } else { size };
@@ -181,6 +200,24 @@ impl Walk {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Sole {
+    /// An entry of a tar. What readers of container disks would make of a second one differs from reader to reader.
+    fn sees(&mut self, path: &[u8], kind: u8, is_disk: bool) -> Result<(), Refusal> {
+        let is_folder = kind == b'5' || matches!(kind, b'0' | 0) && path.ends_with(b"/");
+        match self {
+            Self::No => {}
+            Self::Wanted if is_disk => *self = Self::Seen,
+            Self::Wanted | Self::Seen if is_folder => {}
+            Self::Wanted | Self::Seen => {
+                let path: String =
+                    String::from_utf8_lossy(path).chars().filter(|c| !c.is_control()).take(100).collect();
+                return Err(Refusal::Invalid(format!("the layer has `{path}` besides one disk")));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -339,6 +376,38 @@ mod tests {
         let long = "x".repeat(200);
         assert_eq!(found(&[(Regular, &format!("disk/{long}"), 5)]), named(&long, 5));
         assert_eq!(found(&[]), None);
+    }
+
+    #[test]
+    fn a_sole_disk_has_nothing_but_folders_around_it() {
+        use EntryType::{Directory, Link, Regular, Symlink};
+        let sole = |entries: &[(EntryType, &str, usize)]| {
+            let tar = layer(entries);
+            let (mut walk, mut bytes, mut disks) = (Walk::of_sole(), &tar[..], 0);
+            loop {
+                match walk.take(&mut bytes)? {
+                    Seen::Disk(_) => disks += 1,
+                    Seen::End => return Ok(disks),
+                    Seen::More | Seen::Skip(_) => panic!("the tar is whole"),
+                }
+            }
+        };
+        let (folder, disk) = ((Directory, "disk/", 0), (Regular, "disk/vm.raw", 513));
+        assert_eq!(sole(&[folder, disk, (Directory, "etc/", 0)]), Ok(1));
+        assert_eq!(sole(&[(Directory, "a/", 0)]), Ok(0));
+        for other in [
+            (Regular, "disk/other", 1),
+            (Regular, "disk/vm.raw", 513),
+            (Regular, "etc/x", 1),
+            (Regular, "disk/.wh.vm.raw", 0),
+            (Symlink, "disk/link", 0),
+            (Link, "disk/link", 0),
+            (Symlink, "disks", 0),
+        ] {
+            for entries in [[folder, other, disk], [folder, disk, other]] {
+                assert!(matches!(sole(&entries), Err(Refusal::Invalid(_))), "{other:?}");
+            }
+        }
     }
 
     fn pax(path: &str, size: u64, keys: &[(&str, &str)]) -> Vec<u8> {

@@ -177,6 +177,12 @@ pub(super) struct Import {
     pub(super) destination: String,
     #[command(flatten)]
     pub(super) making: Making,
+    /// Whether an image as SOURCE is copied as it is, byte for byte, or its disk taken out for an image of our own.
+    ///
+    /// auto copies it unless something is asked for that only an image of our own has, as --name or --label; always refuses
+    /// that. What is demanded of a disk is demanded either way. docs/registry-source.md has the flags.
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub(super) copy: CopyWhen,
     /// Checksum file that has an entry for the last segment of SOURCE: a URL, a path or file://…. May be repeated.
     ///
     /// In the format of sha256sum or of BSD (ALGO (name) = HEX), at most 1 MiB. Exactly one entry must be for that name.
@@ -242,13 +248,13 @@ pub(super) struct Making {
     /// Annotation of the manifest; wins over the one that longshore would set. May be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(super) annotation: Vec<String>,
-    /// Whose media types the image has: oci or docker.
-    #[arg(long, value_name = "FAMILY", default_value = "oci")]
-    pub(super) media_types: String,
+    /// Whose media types the image has: oci or docker [default: oci].
+    #[arg(long, value_name = "FAMILY")]
+    pub(super) media_types: Option<String>,
     /// Owner of the disk in the image, in numbers [default: 107:107, qemu in container disks].
     #[arg(long, value_name = "UID:GID")]
     pub(super) owner: Option<String>,
-    /// What the image is for [default: linux/amd64].
+    /// What the image is for [default: linux/amd64]; of an index that is copied, the only image that is [default: all].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(super) platform: Option<String>,
     /// Filter between the source and the disk: a built-in name, a file or docker://host/repository@sha256:…; auto takes off
@@ -369,8 +375,8 @@ pub(super) struct Doctor {
 /// SOURCE and how it is read and looked at: the same for every command that does.
 #[derive(Debug, ClapArgs)]
 pub(super) struct From {
-    /// https://… or http://…, a path or file://… (a regular file or a block device), - for standard input, or docker://… (the
-    /// disk of a container disk).
+    /// https://… or http://…, a path or file://… (a regular file or a block device), - for standard input, docker://… or
+    /// oci:DIR[:tag] (a container disk in a registry or an image layout).
     #[arg(value_name = "SOURCE")]
     pub(super) location: String,
     /// Size of the disk, behind the filters, if nobody says it; a source or filter that says otherwise is refused.
@@ -416,6 +422,18 @@ pub(super) struct PolicyFlags {
     /// The key of a client certificate. May be repeated.
     #[arg(long, value_name = "[HOST[:PORT]=]FILE")]
     pub(super) key: Vec<String>,
+}
+
+/// Whether an image is copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum CopyWhen {
+    /// Where nothing speaks against it.
+    #[default]
+    Auto,
+    /// Or the import is refused.
+    Always,
+    /// The disk is taken out.
+    Never,
 }
 
 /// How progress is shown.

@@ -14,7 +14,8 @@ const MAX_BYTES: usize = 1 << 20;
 
 /// Reads the flags.
 pub(super) fn wishes(making: &Making) -> Result<ImageWishes> {
-    let media_types: MediaTypes = making.media_types.parse().map_err(|why| usage(format!("--media-types: {why}")))?;
+    let media_types = making.media_types.as_deref().map_or_else(|| Ok(MediaTypes::default()), str::parse);
+    let media_types = media_types.map_err(|why| usage(format!("--media-types: {why}")))?;
     let labels = pairs("--label", &making.label)?;
     if let Some(ours) = label::ALL.iter().find(|ours| labels.contains_key(**ours)) {
         return Err(usage(format!("--label: `{ours}` says what the disk is, and longshore sets it")));
@@ -65,7 +66,7 @@ fn owner(text: &str) -> Result<(u32, u32)> {
 }
 
 /// `os/arch[/variant]` as Go names them.
-fn platform(text: &str) -> Result<Platform> {
+pub(super) fn platform(text: &str) -> Result<Platform> {
     let parts: Vec<&str> = text.split('/').collect();
     let fits = |part: &&str| {
         !part.is_empty()

@@ -12,7 +12,9 @@ use super::signals::signals;
 use super::{messages, plan};
 use crate::error::{Code, Error, Result, Stage};
 use crate::observe::{Culprit, Progress};
-use crate::pipeline::{self, BottleneckReport, ConnectionReport, Finished, Imported, Interrupted, Plan, Report};
+use crate::pipeline::{
+    self, BottleneckReport, ConnectionReport, CopyReport, Finished, Imported, Interrupted, Plan, Report,
+};
 
 /// The file name that means standard output.
 const STANDARD_OUTPUT: &str = "-";
@@ -96,7 +98,7 @@ fn finished<T>(
     shown: &Shown,
     flow: impl AsyncFn(&Plan, &Progress, Interrupted) -> Finished<T>,
 ) -> Result<Finished<T>> {
-    let (source, destination) = (plan.input.source.shown(), plan.target.shown());
+    let (source, destination) = (plan.input.shown(), plan.target.shown());
     shown.begin(&source, &destination, progress);
     let left = format!("perhaps an unfinished upload in {destination}");
     carried_out(progress, shown, &left, async |interrupted| flow(plan, progress, interrupted).await)
@@ -152,9 +154,13 @@ pub(super) fn limited(bottleneck: Option<&BottleneckReport>) {
 fn summary(report: &Report, progress: &Progress) {
     let disk = &report.disk;
     let received = report.transfer.bytes_received;
+    if let Some(copy) = &report.copy {
+        copied(copy);
+    }
     let virtual_size = disk.virtual_size.map_or_else(String::new, |size| format!(", {} virtual", HumanBytes(size)));
     messages::line(&format!(
-        "imported {} ({}{virtual_size}): {} in {:.1} s, {}",
+        "{} {} ({}{virtual_size}): {} in {:.1} s, {}",
+        if report.copy.is_some() { "read" } else { "imported" },
         disk.name.as_deref().unwrap_or("-"),
         disk.format.as_deref().unwrap_or("-"),
         HumanBytes(received),
@@ -173,6 +179,22 @@ fn summary(report: &Report, progress: &Progress) {
     }
     warned(report, progress);
     connected(&report.connections);
+}
+
+/// What was copied as it is.
+fn copied(copy: &CopyReport) {
+    for image in &copy.images {
+        let platform = image.platform.as_ref().map_or_else(String::new, |platform| format!(" for {platform}"));
+        let layer = match image.layer {
+            "mounted" => "its layer mounted from another repository",
+            "there" => "its layer was there already",
+            _ => "its layer sent",
+        };
+        messages::line(&messages::harmless(&format!(
+            "copied {} ({}{platform}) as it is, {layer}: {}",
+            image.disk, image.format, image.digest
+        )));
+    }
 }
 
 /// What a check found, for people.

@@ -164,7 +164,7 @@ fn reference(text: &str, expected: &str) -> Result<Reference> {
 }
 
 /// `oci:DIR[:tag]`; none if it is something else.
-fn layout(text: &str) -> Result<Option<(PathBuf, Option<Tag>)>> {
+pub(super) fn layout(text: &str) -> Result<Option<(PathBuf, Option<Tag>)>> {
     let Some(layout) = text.strip_prefix("oci:") else { return Ok(None) };
     let (folder, tag) = match layout.rsplit_once(':') {
         Some((folder, tag)) if !tag.contains('/') => {

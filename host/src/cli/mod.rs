@@ -8,6 +8,7 @@ mod auth;
 mod certificates;
 mod color;
 mod component;
+mod copying;
 mod credential_helper;
 mod doctor;
 mod env;

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use super::args::{From, Import, Inspect, Making, Probe, Serve};
 use super::locate::{self, Destination};
 use super::source_fields::{source_fields, source_options};
-use super::{auth, env, image, policy};
+use super::{auth, copying, env, image, policy};
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Tag;
 use crate::pipeline::{
     Artifact, Choice, Chosen, Compiler, Credentials, Filters, ImageAt, Input, InspectPlan, Plan, ProbePlan, Source,
-    SourceConnections, SourceRegistry, Target, built_in_schemes, source_for,
+    SourceConnections, SourceRegistry, Target, built_in_schemes, source_for, stored_image,
 };
 use crate::policy::ProbeName;
 
@@ -35,7 +35,9 @@ fn checkpoint(import: &Import, target: &Target) -> Result<Option<PathBuf>> {
 /// Resolves everything.
 pub(super) fn plan(import: &Import) -> Result<Plan> {
     let plan = made(&import.from, &import.destination, &import.making)?;
+    let copy = copying::copy(import, &plan)?;
     Ok(Plan {
+        copy,
         connections: import.source_connections,
         checkpoint: checkpoint(import, &plan.target)?,
         checksum_files: import.checksum_file.iter().map(|text| locate::checksum_file(text)).collect::<Result<_>>()?,
@@ -103,6 +105,7 @@ fn made(from: &From, destination: &str, making: &Making) -> Result<Plan> {
         checksum_files: Vec::new(),
         format: making.format.as_deref().map(format).transpose()?,
         image: image::wishes(making)?,
+        copy: None,
         epoch: env::source_date_epoch().transpose().map_err(usage)?,
         policy,
         compiler: compiler()?,
@@ -126,6 +129,14 @@ fn usage(message: String) -> Error {
 }
 
 fn input(from: &From, auth_file: Option<&Path>) -> Result<Input> {
+    if let Some((folder, tag)) = locate::layout(&from.location)? {
+        if from.source_credentials.is_some() || from.source_header_file.is_some() {
+            let words = "--source-credentials and --source-header-file are for a SOURCE that is reached over a network";
+            return Err(usage(words.to_owned()));
+        }
+        let image = stored_image(folder, tag.as_ref(), source_options(&from.source_option)?)?;
+        return Ok(Input { size: from.size, ..image });
+    }
     let (source, in_url) = locate::source(&from.location)?;
     let (fields, given) = source_fields(from, &source, in_url)?;
     let registry = match (locate::source_repository(&from.location)?, given) {

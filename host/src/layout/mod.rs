@@ -6,7 +6,9 @@ mod gc;
 mod index;
 mod pull;
 mod push;
+mod stored_blob;
 
 pub use gc::{Garbage, collect};
 pub use pull::Pull;
 pub use push::Push;
+pub use stored_blob::StoredBlob;

@@ -43,6 +43,8 @@ pub struct IndexEntry {
     pub manifest: Descriptor,
     /// What it is for, if the index says so.
     pub platform: Option<Platform>,
+    /// Whether the index says that it is for no platform (`unknown`), as it does of attestations.
+    pub attached: bool,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
 }
@@ -157,7 +159,9 @@ fn malformed(why: serde_json::Error) -> MalformedDocument {
 
 fn entry(wire: WireDescriptor) -> Result<IndexEntry, MalformedDocument> {
     let mut wire = wire;
+    let os = wire.platform.as_ref().and_then(|platform| platform.os.as_deref());
     Ok(IndexEntry {
+        attached: os == Some("unknown"),
         platform: wire.platform.take().and_then(platform),
         annotations: wire.annotations.take().unwrap_or_default(),
         manifest: descriptor(wire)?,
@@ -217,6 +221,8 @@ mod tests {
         let platforms: Vec<_> = index.entries.iter().map(|entry| entry.platform.clone()).collect();
         let arm = Platform { os: "linux".to_owned(), architecture: "arm".to_owned(), variant: Some("v7".to_owned()) };
         assert_eq!(platforms, [Some(arm), None, None]);
+        let attached: Vec<_> = index.entries.iter().map(|entry| entry.attached).collect();
+        assert_eq!(attached, [false, true, false]);
         assert_eq!(index.entries[2].annotations["a"], "b");
     }
 

@@ -21,7 +21,7 @@ pub(super) struct Destination {
     place: Place,
     /// Blobs that stand there for good.
     committed: Vec<Descriptor>,
-    manifest: Option<Descriptor>,
+    manifests: Vec<Descriptor>,
     tagged: Vec<Tag>,
     /// What was asked for last, as long as nobody knows whether it was done.
     in_doubt: Option<String>,
@@ -32,6 +32,17 @@ pub(super) struct Destination {
     /// Whether the open upload is that of a checkpoint that is not kept by this run yet.
     resumed: bool,
     shown: String,
+}
+
+/// What became of an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offered {
+    /// It has it.
+    There,
+    /// It took it over from another repository.
+    Mounted,
+    /// It wants the bytes.
+    Wanted,
 }
 
 enum Place {
@@ -54,7 +65,7 @@ impl Destination {
         Ok(Self {
             place,
             committed: Vec::new(),
-            manifest: None,
+            manifests: Vec::new(),
             tagged: Vec::new(),
             in_doubt: None,
             keeps_tags: match target {
@@ -73,6 +84,35 @@ impl Destination {
         match &mut self.place {
             Place::Registry(push) => push.open().await,
             Place::Layout(push) => push.open().await,
+        }
+    }
+
+    /// Whether an image of that digest may get these tags.
+    pub(super) async fn may_tag(&mut self, tags: &[Tag], digest: &Digest) -> Result<()> {
+        self.free(tags, Some(digest), Stage::Upload).await
+    }
+
+    /// Asks it to have a layer without its bytes: it has it already, or in the repository `from`. Else an upload session is open
+    /// for it. An image layout is given everything anew: of what others wrote there nobody knows that it is whole.
+    pub(super) async fn offer(&mut self, blob: &Descriptor, from: Option<&Repository>) -> Result<Offered> {
+        match &mut self.place {
+            Place::Layout(push) => push.open().await.map(|()| Offered::Wanted),
+            Place::Registry(push) => {
+                let offered = if push.has(blob).await? {
+                    Offered::There
+                } else {
+                    match from {
+                        Some(from) if push.mount(blob, from).await? => Offered::Mounted,
+                        _ => Offered::Wanted,
+                    }
+                };
+                match offered {
+                    Offered::Wanted if push.is_open() => {}
+                    Offered::Wanted => push.open().await?,
+                    Offered::There | Offered::Mounted => self.committed.push(blob.clone()),
+                }
+                Ok(offered)
+            }
         }
     }
 
@@ -174,26 +214,43 @@ impl Destination {
 
     /// Puts config, manifest by digest, and each tag, in this order.
     pub(super) async fn publish(&mut self, image: &Image, tags: &[Tag]) -> Result<()> {
-        self.in_doubt = Some(self.blob_shown(&image.config));
+        self.put_blob(&image.config, &image.config_bytes).await?;
+        self.put_manifest(&image.manifest, &image.manifest_bytes).await?;
+        self.tag(&image.manifest, &image.manifest_bytes, tags).await
+    }
+
+    /// Puts a small blob, which is read back.
+    pub(super) async fn put_blob(&mut self, blob: &Descriptor, bytes: &[u8]) -> Result<()> {
+        self.in_doubt = Some(self.blob_shown(blob));
         let put = match &mut self.place {
-            Place::Registry(push) => push.put_blob(&image.config, &image.config_bytes).await,
-            Place::Layout(push) => push.put_blob(&image.config, &image.config_bytes).await,
+            Place::Registry(push) => push.put_blob(blob, bytes).await,
+            Place::Layout(push) => push.put_blob(blob, bytes).await,
         };
         self.answered(put)?;
-        self.committed.push(image.config.clone());
-        self.in_doubt = Some(self.manifest_shown(&image.manifest));
+        self.committed.push(blob.clone());
+        Ok(())
+    }
+
+    /// Puts a manifest or an index by its digest, which is read back.
+    pub(super) async fn put_manifest(&mut self, manifest: &Descriptor, bytes: &[u8]) -> Result<()> {
+        self.in_doubt = Some(self.manifest_shown(manifest));
         let put = match &mut self.place {
-            Place::Registry(push) => push.put_manifest(&image.manifest, &image.manifest_bytes).await,
-            Place::Layout(push) => push.put_blob(&image.manifest, &image.manifest_bytes).await,
+            Place::Registry(push) => push.put_manifest(manifest, bytes).await,
+            Place::Layout(push) => push.put_blob(manifest, bytes).await,
         };
         self.answered(put)?;
-        self.manifest = Some(image.manifest.clone());
-        self.free(tags, Some(&image.manifest.digest), Stage::Publish).await?;
+        self.manifests.push(manifest.clone());
+        Ok(())
+    }
+
+    /// Puts a manifest that stands there under each tag.
+    pub(super) async fn tag(&mut self, manifest: &Descriptor, bytes: &[u8], tags: &[Tag]) -> Result<()> {
+        self.free(tags, Some(&manifest.digest), Stage::Publish).await?;
         for tag in tags {
             self.in_doubt = Some(self.tag_shown(tag));
             let tagged = match &mut self.place {
-                Place::Registry(push) => push.tag(tag, &image.manifest, &image.manifest_bytes).await,
-                Place::Layout(push) => match push.tag(tag, &image.manifest, self.keeps_tags.is_some()).await {
+                Place::Registry(push) => push.tag(tag, manifest, bytes).await,
+                Place::Layout(push) => match push.tag(tag, manifest, self.keeps_tags.is_some()).await {
                     Ok(None) => Ok(()),
                     Ok(Some(other)) => Err(self.taken(tag, &other, Stage::Publish)),
                     Err(error) => Err(error),
@@ -232,7 +289,7 @@ impl Destination {
         let mut left: Vec<String> = unfinished.into_iter().collect();
         left.extend(dropped.and_then(|checkpoint| checkpoint.done().err()).map(|error| error.to_string()));
         left.extend(self.committed.iter().map(|blob| self.blob_shown(blob)));
-        left.extend(self.manifest.iter().map(|manifest| self.manifest_shown(manifest)));
+        left.extend(self.manifests.iter().map(|manifest| self.manifest_shown(manifest)));
         left.extend(self.tagged.iter().map(|tag| self.tag_shown(tag)));
         left.extend(self.in_doubt.iter().map(|what| format!("perhaps {what}")));
         if left.is_empty() {

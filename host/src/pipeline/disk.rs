@@ -19,7 +19,7 @@ use crate::net::{GrantedClient, Net};
 use crate::observe::Repeats;
 use crate::policy::Side;
 use crate::registry::Reader;
-use crate::stages::{self, Access, Entry, Facts, FetchGrant, LocalGrant, SourceGrant, StoredImages};
+use crate::stages::{self, Access, Alongside, Entry, Facts, FetchGrant, LocalGrant, SourceGrant, StoredImages};
 use crate::stream::{Attempts, Flow, Ranges, Resumable, Seek, Spool, Spooled, no_more_than};
 
 /// The largest disk: it still has to fit into a layer, whose length has 63 bits. Nobody has one of an exbibyte.
@@ -63,6 +63,18 @@ pub(super) async fn open_with(
     engine: &Engine,
     component: &Component,
     net: &Net,
+    told: (&Interrupted, &Repeats),
+) -> Result<stages::Disk> {
+    open_along(input, (own, &Alongside::default()), engine, component, net, told).await
+}
+
+/// The same, where it reads along what the host reads itself.
+pub(super) async fn open_along(
+    input: &Input,
+    (own, alongside): (&[(&str, &str)], &Alongside),
+    engine: &Engine,
+    component: &Component,
+    net: &Net,
     (interrupted, repeats): (&Interrupted, &Repeats),
 ) -> Result<stages::Disk> {
     for (key, _) in &input.options {
@@ -73,7 +85,7 @@ pub(super) async fn open_with(
     let grant = match (&input.source, &input.layout) {
         (_, Some(layout)) => {
             let images = StoredImages::new(layout.clone());
-            SourceGrant { fetch: Some(FetchGrant::stored(images)), local: None }
+            SourceGrant { fetch: Some(FetchGrant::stored(images).reading(alongside.clone())), local: None }
         }
         (Source::Http(_) | Source::Other(_), None) => {
             let origin = input.source.origin(&net.policy().egress)?;
@@ -87,7 +99,7 @@ pub(super) async fn open_with(
                 None => granted,
             };
             let granted = granted.within(Arc::clone(component.grant()));
-            SourceGrant { fetch: Some(FetchGrant::new(granted)), local: None }
+            SourceGrant { fetch: Some(FetchGrant::new(granted).reading(alongside.clone())), local: None }
         }
         (Source::File(path), None) => SourceGrant { fetch: None, local: Some(LocalGrant::file(path)?) },
         (Source::StandardInput, None) => {
@@ -138,13 +150,36 @@ pub(super) async fn open_disk(
     checksums: &[Checksum],
     course: &Course,
 ) -> Result<Disk> {
+    open_disk_in(run, source, checksums, course, InItsLayer::Verified).await
+}
+
+/// Who looks whether what a disk stands in has its digest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum InItsLayer {
+    /// The flow, at its end.
+    Verified,
+    /// Whoever sends all of that.
+    AsItIsSent,
+}
+
+/// The same, where the layer that it stands in may be what is sent.
+pub(super) async fn open_disk_in(
+    run: &Run<'_>,
+    source: &stages::Disk,
+    checksums: &[Checksum],
+    course: &Course,
+    layer: InItsLayer,
+) -> Result<Disk> {
     let (plan, facts) = (run.plan, source.facts());
     let name = named(plan, facts);
     let reading = run.reading();
     let resumable = reading.resumable(source);
     let received = async || {
         let flow = reading.received(source, course.disk_from).await?;
-        let flow = reading.within_its_layer(flow, source.facts());
+        let flow = match layer {
+            InItsLayer::Verified => reading.within_its_layer(flow, source.facts()),
+            InItsLayer::AsItIsSent => flow,
+        };
         demanded(flow, checksums, Place::Received, &course.received, &run.progress.checksums)
     };
     let mut rewound = None;
@@ -231,7 +266,7 @@ pub(super) fn within_output(component: &Component, flow: Flow) -> Flow {
 pub(super) fn entry(plan: &Plan, size: Option<u64>, name: Option<&str>, filter: Option<&str>) -> Result<Entry> {
     let size = size.ok_or_else(|| {
         let (stage, message) = match filter {
-            None => (Stage::Source, format!("{} does not say how long it is", plan.input.source.shown())),
+            None => (Stage::Source, format!("{} does not say how long it is", plan.input.shown())),
             Some(_) => (Stage::Filter, format!("{} does not say how long the disk is", announcer(filter))),
         };
         Error::new(Code::SourceLengthUnknown, stage, message)

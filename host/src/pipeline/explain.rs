@@ -40,7 +40,7 @@ pub enum Answered {
 pub fn explain(plan: &Plan) -> Result<Vec<Answer>> {
     let net = Net::new(Arc::new(plan.policy.clone()));
     let mut answers = components(plan, &net)?;
-    if let Some(origin) = plan.input.source.origin(&plan.policy.egress)? {
+    if let Some(origin) = plan.input.source.origin(&plan.policy.egress)?.filter(|_| plan.input.layout.is_none()) {
         connection(plan, &net, Side::Source, &origin, &mut answers);
         let rule = plan.policy.redirects_rule();
         let subject = format!("follow at most {} redirects of one read", plan.policy.egress.redirects);

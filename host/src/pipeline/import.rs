@@ -4,7 +4,6 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::accepted::checksum_named;
-use super::destination;
 use super::interrupt::Interrupted;
 use super::ledger::Ledger;
 use super::loader::Loader;
@@ -12,6 +11,7 @@ use super::places::traffic;
 use super::preflight::preflight;
 use super::run::{Imported, run};
 use super::{Components, Plan, Report};
+use super::{copy, destination};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::net::Net;
@@ -39,12 +39,20 @@ pub(super) struct Run<'a> {
 
 /// Carries out a plan. Must run in a `LocalSet`: guests are bound to their thread.
 pub async fn import(plan: &Plan, progress: &Progress, interrupted: Interrupted) -> Finished<Imported> {
-    carried_out(plan, progress, interrupted, "done", run).await
+    match &plan.copy {
+        Some(image) => carried_out(plan, progress, interrupted, "done", async |all| copy::run(all, image).await).await,
+        None => carried_out(plan, progress, interrupted, "done", run).await,
+    }
 }
 
 /// Carries it out up to where the disk's first byte would move, and leaves nothing behind. Must run in a `LocalSet`.
 pub async fn check(plan: &Plan, progress: &Progress, interrupted: Interrupted) -> Finished<()> {
-    carried_out(plan, progress, interrupted, "checked", preflight).await
+    match &plan.copy {
+        Some(image) => {
+            carried_out(plan, progress, interrupted, "checked", async |all| copy::check(all, image).await).await
+        }
+        None => carried_out(plan, progress, interrupted, "checked", preflight).await,
+    }
 }
 
 /// `done` is what the report calls it if nothing goes wrong.

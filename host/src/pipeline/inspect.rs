@@ -123,7 +123,7 @@ impl Place {
 
     /// One line of an index.
     async fn entry(&mut self, entry: IndexEntry) -> Result<InspectedImage> {
-        let IndexEntry { manifest: descriptor, platform, annotations } = entry;
+        let IndexEntry { manifest: descriptor, platform, annotations, .. } = entry;
         // Indexes within indexes are listed, not followed: they could lead anywhere, and back.
         if [INDEX, DOCKER_LIST].contains(&descriptor.media_type.as_str()) {
             return Ok(InspectedImage {
@@ -199,7 +199,8 @@ impl Place {
         Ok(None)
     }
 
-    async fn blob(&mut self, blob: &Descriptor) -> Result<Vec<u8>> {
+    /// A small blob, verified.
+    pub(super) async fn blob(&mut self, blob: &Descriptor) -> Result<Vec<u8>> {
         match self {
             Self::Registry(pull) => pull.blob(blob).await,
             Self::Layout(pull) => pull.blob(blob),

@@ -14,7 +14,8 @@ use crate::oci::{Descriptor, Digest, MediaTypes};
 use crate::registry::Travelling;
 use crate::stages::{Compressor, FramedLayer};
 use crate::stream::{
-    DigestHandle, Flow, Marks, Ranges, Reframed, Replay, Seek, framed, hashed, hashed_from, metered, metered_into,
+    DigestHandle, Flow, Layer, Marks, Ranges, Reframed, Replay, Seek, framed, hashed, hashed_from, metered,
+    metered_into,
 };
 
 /// A layer that the destination has, not committed yet.
@@ -33,21 +34,21 @@ pub(super) async fn send(
     run: &Run<'_>,
     (disk, from, seek, rewound): (Flow, u64, Seek, Option<Arc<dyn Ranges>>),
     marks: Option<Marks>,
-    frame: &FramedLayer,
+    frame: &Layer,
     compressor: Option<Compressor>,
     media_type: String,
     destination: &mut Destination,
 ) -> Result<SentLayer> {
     let unfinished = || Error::internal(Stage::Upload, "the layer was sent but not hashed to its end");
-    let (length, repeats) = (frame.layer.total_bytes(), &run.progress.repeats);
+    let (length, repeats) = (frame.total_bytes(), &run.progress.repeats);
     // What was slowed where it was received is slow enough, unless a filter makes more of it.
     let disk = if run.plan.chosen.filters.are_none() { disk } else { slowed(disk, run.plan.limit) };
     let (layer, from) = match from {
-        0 => (framed(&frame.layer, disk), 0),
+        0 => (framed(frame, disk), 0),
         from => {
-            let at = frame.layer.payload_at().saturating_add(from);
+            let at = frame.payload_at().saturating_add(from);
             let rest =
-                frame.layer.from(at).ok_or_else(|| Error::internal(Stage::Upload, "the disk begins behind its end"))?;
+                frame.from(at).ok_or_else(|| Error::internal(Stage::Upload, "the disk begins behind its end"))?;
             (rest.framed(Some(disk)), at)
         }
     };
@@ -59,7 +60,7 @@ pub(super) async fn send(
     let Some(compressor) = compressor else {
         let layer = metered_into(layer, run.framing_place(), run.upload_place());
         let limit = run.plan.limit.map(NonZeroU64::get);
-        let again = |disk| Arc::new(Reframed::new(frame.layer.clone(), disk, limit)) as Arc<dyn Replay>;
+        let again = |disk| Arc::new(Reframed::new(frame.clone(), disk, limit)) as Arc<dyn Replay>;
         let (replay, cheaply) = match seek {
             Seek::Ranged(disk) => (Some(again(disk)), true),
             Seek::InOrder => (rewound.map(again), false),

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::content::Content;
 use super::process::Process;
 use super::report::{
-    ChecksumsReport, ComponentReport, ConnectionReport, ContentReport, DiskReport, ErrorReport, HazardReport,
-    ImageReport, PreflightReport, ProxyReport, Report, SCHEMA, SourceReport, TlsReport, TransferReport,
+    ChecksumsReport, ComponentReport, ConnectionReport, ContentReport, CopiedImageReport, CopyReport, DiskReport,
+    ErrorReport, HazardReport, ImageReport, PreflightReport, ProxyReport, Report, SCHEMA, SourceReport, TlsReport,
+    TransferReport,
 };
 use super::spent::{bottleneck, waits, work};
 use super::{Checksum, Components, Place, Plan};
@@ -37,7 +38,9 @@ pub(super) struct Known {
     received: Vec<Sum>,
     of_disk: Vec<Sum>,
     layer: Option<Descriptor>,
-    image: Option<Image>,
+    config: Option<Descriptor>,
+    manifest: Option<Descriptor>,
+    copied: Option<CopyReport>,
     terms: Option<Terms>,
     pub(super) probed: Option<u64>,
     pub(super) source: Passed,
@@ -144,7 +147,26 @@ impl Ledger {
     pub(super) fn image(&self, layer: &Descriptor, image: &Image) {
         let mut known = self.lock();
         known.layer = Some(layer.clone());
-        known.image = Some(image.clone());
+        known.config = Some(image.config.clone());
+        known.manifest = Some(image.manifest.clone());
+    }
+
+    /// What is put is this index.
+    pub(super) fn index(&self, index: &Descriptor) {
+        let mut known = self.lock();
+        (known.layer, known.config, known.manifest) = (None, None, Some(index.clone()));
+    }
+
+    /// An image or an index is copied as it is.
+    pub(super) fn copies(&self, kind: &'static str) {
+        self.lock().copied = Some(CopyReport { kind, images: Vec::new() });
+    }
+
+    /// One of its images stands at the destination.
+    pub(super) fn copied(&self, image: CopiedImageReport) {
+        if let Some(copied) = &mut self.lock().copied {
+            copied.images.push(image);
+        }
     }
 
     /// The destination is open.
@@ -171,6 +193,7 @@ impl Ledger {
             disk: known.disk_report(plan),
             preflight: known.preflight(),
             image: known.image_report(plan, error.is_none()),
+            copy: known.copied.clone(),
             transfer: known.transfer(progress, &figures),
             connections: net.connections().all().iter().map(connection).collect(),
             connections_left_out: net.connections().left_out(),
@@ -191,7 +214,7 @@ impl Known {
     fn source_report(&self, plan: &Plan) -> SourceReport {
         let facts = self.facts.as_ref();
         SourceReport {
-            location: Some(plan.input.source.shown()),
+            location: Some(plan.input.shown()),
             size: facts.and_then(|facts| facts.size).or_else(|| self.entry.as_ref().map(|entry| entry.size)),
             revision: facts.and_then(|facts| facts.revision.clone()),
             access: facts.map(|facts| access(facts.access)),
@@ -226,13 +249,13 @@ impl Known {
     }
 
     fn image_report(&self, plan: &Plan, done: bool) -> ImageReport {
-        let (image, layer) = (self.image.as_ref(), self.layer.as_ref());
+        let (manifest, layer) = (self.manifest.as_ref(), self.layer.as_ref());
         ImageReport {
-            reference: image.filter(|_| done).map(|image| plan.target.reference(&image.manifest.digest)),
-            tags: plan.tags.iter().filter(|_| done && image.is_some()).map(ToString::to_string).collect(),
-            digest: image.map(|image| image.manifest.digest.to_string()),
-            media_type: image.map(|image| image.manifest.media_type.clone()),
-            config_digest: image.map(|image| image.config.digest.to_string()),
+            reference: manifest.filter(|_| done).map(|manifest| plan.target.reference(&manifest.digest)),
+            tags: plan.tags.iter().filter(|_| done && manifest.is_some()).map(ToString::to_string).collect(),
+            digest: manifest.map(|manifest| manifest.digest.to_string()),
+            media_type: manifest.map(|manifest| manifest.media_type.clone()),
+            config_digest: self.config.as_ref().map(|config| config.digest.to_string()),
             layer_digest: layer.map(|layer| layer.digest.to_string()),
             layer_media_type: layer.map(|layer| layer.media_type.clone()),
             layer_size: layer.map(|layer| layer.size),
@@ -389,6 +412,7 @@ pub fn unplanned(error: &Error, progress: &Progress) -> Report {
         disk: DiskReport::default(),
         preflight: known.preflight(),
         image: ImageReport::default(),
+        copy: None,
         transfer: known.transfer(progress, &figures),
         connections: Vec::new(),
         connections_left_out: 0,

@@ -8,6 +8,7 @@ mod checksum;
 mod checksum_file;
 mod components;
 mod content;
+mod copy;
 mod destination;
 mod disk;
 mod disk_entry;
@@ -36,6 +37,7 @@ mod process;
 mod reading;
 mod report;
 mod run;
+mod shown;
 mod spent;
 mod sums;
 mod wrapper;
@@ -47,6 +49,7 @@ pub use checksum_file::ChecksumFile;
 pub use components::{
     Components, Listed, built_in_digests, built_in_schemes, compile_child, list_built_in, source_for,
 };
+pub use copy::CopyPlan;
 pub use explain::{Answer, Answered, explain};
 pub use export::{
     EXPORT_SCHEMA, ExportFinished, ExportPlan, ExportReport, ExportSource, ExportTarget, ExportTransfer, Exported,
@@ -66,7 +69,7 @@ pub use naming::sanitised;
 pub use plan::{Choice, Chosen, Filters, ImageWishes, Input, Plan, REGISTRY_SCHEME, Source, SourceRegistry, Target};
 pub use probe::{ProbePlan, Probed, probe};
 pub use probed::{PROBE_SCHEMA, ProbeReport, ProbedDisk, ProbedSource, Readers};
-pub use report::{BottleneckReport, ConnectionReport, ContentReport, ErrorReport, Report, SCHEMA};
+pub use report::{BottleneckReport, ConnectionReport, ContentReport, CopyReport, ErrorReport, Report, SCHEMA};
 pub use run::Imported;
 
 pub use crate::engine::{CachePlace, Compiler};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::{Artifact, Checksum, ChecksumFile, Compiler, Credentials, Location, SourceConnections};
+use super::{Artifact, Checksum, ChecksumFile, Compiler, CopyPlan, Credentials, Location, SourceConnections};
 use crate::error::{Error, Result, Stage};
 use crate::net::{SourceFields, redacted};
 use crate::oci::{MediaTypes, Platform, Repository, Tag};
@@ -42,6 +42,8 @@ pub struct Plan {
     pub format: Option<ProbeName>,
     /// What the image is to be like.
     pub image: ImageWishes,
+    /// The image that is copied as it is; none if the disk becomes an image of its own.
+    pub copy: Option<CopyPlan>,
     /// Seconds since 1970 that stand in for an unknown date (`SOURCE_DATE_EPOCH`).
     pub epoch: Option<u64>,
     /// The components.

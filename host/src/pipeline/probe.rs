@@ -202,7 +202,7 @@ async fn together<V>(
 }
 
 /// Reads a flow to its end, if it is let.
-async fn poured_away(mut flow: Flow) -> Result<()> {
+pub(super) async fn poured_away(mut flow: Flow) -> Result<()> {
     while flow.next().await?.is_some() {}
     Ok(())
 }
@@ -228,7 +228,7 @@ impl Known {
             },
             error: error.map(error_report),
             source: ProbedSource {
-                location: plan.input.source.shown(),
+                location: plan.input.shown(),
                 size: self.size,
                 revision: facts.and_then(|facts| facts.revision.clone()),
                 access: facts.map(|facts| access(facts.access)),

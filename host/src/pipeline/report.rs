@@ -28,6 +28,8 @@ pub struct Report {
     pub preflight: PreflightReport,
     /// The image.
     pub image: ImageReport,
+    /// What was copied as it is; null if an image was made.
+    pub copy: Option<CopyReport>,
     /// The transfer.
     pub transfer: TransferReport,
     /// Every connection, in order, up to 256 of each side.
@@ -174,6 +176,34 @@ pub struct ImageReport {
     pub layer_media_type: Option<String>,
     /// The layer's bytes.
     pub layer_size: Option<u64>,
+}
+
+/// An image, or an index with all its images, that is the source's own.
+#[derive(Clone, Debug, Serialize)]
+pub struct CopyReport {
+    /// `image` or `index`.
+    pub kind: &'static str,
+    /// The images with their disks, as they were copied.
+    pub images: Vec<CopiedImageReport>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, Serialize)]
+pub struct CopiedImageReport {
+    /// The manifest's digest.
+    pub digest: String,
+    /// `os/architecture`, as its config says.
+    pub platform: Option<String>,
+    /// The disk's name in the layer.
+    pub disk: String,
+    /// The disk's format, as the probe found it.
+    pub format: String,
+    /// The layer's digest.
+    pub layer_digest: String,
+    /// The layer's bytes.
+    pub layer_size: u64,
+    /// How the layer got there: `sent`, `mounted` or `there`.
+    pub layer: &'static str,
 }
 
 /// The transfer.

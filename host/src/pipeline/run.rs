@@ -3,30 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::pin;
-
 use super::accepted::{Wanted, checksum_named};
 use super::checkpoint::{Course, Lock, course, saved};
 use super::checksum::verify;
 use super::checksum_file;
-use super::content::{self, Beginning, Content, Looking, MAX_SHOWN};
 use super::destination::Destination;
 use super::disk::{Disk, is_announced, open_disk, open_source};
 use super::import::Run;
 use super::layer::{SentLayer, media_type, send};
-use super::loader::Loader;
 use super::naming::created;
-use super::probe::looked;
-use super::wrapper::is_wrapper;
+use super::shown::{Shown, look, shown};
 use super::{Checksum, Plan, Source, Target};
-use crate::engine::Component;
 use crate::error::{Error, Result, Stage};
 use crate::net::redacted;
 use crate::observe::{Phase, Task};
 use crate::oci::{Digest, Image, ImageFacts, image, label};
-use crate::policy::ProbeName;
-use crate::stages::{self, Compressor, Entry, Facts, FramedLayer, Hazard, Severity, Verdict};
-use crate::stream::{Seek, Tapped, Window, tapped, upto, windowed};
+use crate::stages::{self, Compressor, Entry, Facts, FramedLayer, Verdict};
+use crate::stream::Seek;
 
 /// An image that stands at its destination, verified and tagged.
 #[derive(Clone, Debug)]
@@ -97,46 +90,18 @@ async fn carry(
     let Disk { flow, entry, received, of_disk, seek, rewound, spooled } = disk;
     let brought_again = (spooled.is_some() || matches!(seek, Seek::Ranged(_))) && compressor.is_none();
     run.ledger.opened(destination.terms(brought_again));
-    let (flow, window) = match (course.disk_from, &seek) {
-        // In front of where it begins, the disk is only there by range.
-        (from, Seek::Ranged(ranges)) if from > 0 => (flow, Window::over(Arc::clone(ranges), Some(entry.size))),
-        _ => windowed(flow, Some(entry.size), seek.clone()),
-    };
-    let expected = run.plan.format.as_ref().map(ProbeName::as_str);
-    let detect = Box::pin(stages::detect(run.engine, &run.components.probe, &window, expected));
-    // Whoever looks into a wrapper sees what is pushed, unless that was pushed by an earlier run.
-    let (flow, second, tapped) = tapped(flow);
-    let second = match (course.disk_from, &seek) {
-        (from, Seek::Ranged(ranges)) if from > 0 => {
-            // The flow must not wait for it.
-            drop(second);
-            ranges.read(0, entry.size).await?
-        }
-        _ => second,
-    };
-    let (second, cut) = upto(second, MAX_SHOWN);
-    let (may_end, held) = (entry.size <= MAX_SHOWN, matches!(seek, Seek::Ranged(_)));
-    let disk = Beginning { flow: second, cut, size: Some(entry.size), may_end, held };
-    let watch = |filter: &Component| run.watch(filter);
-    let loader = Loader { engine: run.engine, compiler: &run.plan.compiler, policy: &run.plan.policy, net: run.net };
-    let looking = Looking { loader, probe: &run.components.probe, expected, watch: &watch };
-    let probe = Box::pin(async {
-        let (verdict, content) = content::probed(&looking, disk, detect, |verdict| found(run, verdict)).await?;
-        if let Some(content) = &content {
-            found_inside(run, &verdict, content)?;
-        }
-        Ok((verdict, content))
-    });
-
+    let disk = Shown { flow, size: entry.size, seek: &seek, from: course.disk_from };
     let (layer, (verdict, content)) = if let Some(layer) = &course.there {
-        (layer.clone(), looked(flow, probe, (&window, &tapped)).await?)
+        (layer.clone(), look(run, disk).await?)
     } else {
         // What the upload needs again is in the spool, however the source can be read.
-        let again = spooled.map_or(seek, |spooled| Seek::Ranged(Arc::new(spooled)));
-        let send =
-            send(run, (flow, course.disk_from, again, rewound), marks, frame, compressor, media_type, destination);
-        let together = together(send, probe, (&window, &tapped)).await;
-        run.ledger.probed(window.answered());
+        let again = spooled.map_or_else(|| seek.clone(), |spooled| Seek::Ranged(Arc::new(spooled)));
+        let from = course.disk_from;
+        let send = async |flow| {
+            let disk = (flow, from, again, rewound);
+            send(run, disk, marks, &frame.layer, compressor, media_type, destination).await
+        };
+        let together = shown(run, disk, send).await;
         run.ledger.checksums(received.computed(), of_disk.computed());
         let (layer, found) = together?;
         verify(&[&received, &of_disk])?;
@@ -176,62 +141,6 @@ pub(super) async fn compressor(run: &Run<'_>) -> Result<Option<Compressor>> {
     }
 }
 
-/// Sends and probes at the same time: the flow advances as the probe asks, and freely once it has its verdict.
-async fn together<T, V>(
-    send: impl Future<Output = Result<T>>,
-    probe: impl Future<Output = Result<V>>,
-    (window, tapped): (&Window, &Tapped),
-) -> Result<(T, V)> {
-    pin!(send, probe);
-    tokio::select! {
-        biased;
-        sent = &mut send => {
-            let sent = sent?;
-            Ok((sent, probe.await?))
-        }
-        verdict = &mut probe => match verdict {
-            Ok(verdict) => Ok((send.await?, verdict)),
-            // The probe failed because the disk did: what the disk's flow says is the cause.
-            Err(error) if window.failed() || tapped.failed() => match send.await {
-                Err(cause) => Err(cause.most_upstream(error)),
-                Ok(_) => Err(error),
-            },
-            Err(error) => Err(error),
-        },
-    }
-}
-
-/// Notes what the probe found, says at once what is dangerous about it, and refuses what is not wanted: of a wrapper what is
-/// wrong with it whatever is inside.
-fn found(run: &Run<'_>, verdict: &Verdict) -> Result<()> {
-    run.ledger.verdict(verdict);
-    tell(run, &verdict.hazards);
-    match is_wrapper(&verdict.format) {
-        true => run.wanted().wrapper(verdict),
-        false => run.wanted().found(verdict, None),
-    }
-}
-
-/// The same for what is in a wrapper.
-fn found_inside(run: &Run<'_>, verdict: &Verdict, content: &Content) -> Result<()> {
-    run.ledger.content(content);
-    tell(run, &content.hazards);
-    run.wanted().found(verdict, Some(content))
-}
-
-fn tell(run: &Run<'_>, hazards: &[Hazard]) {
-    let wanted = run.wanted();
-    let told = |hazard: &&Hazard| match hazard.severity {
-        Severity::Note => false,
-        Severity::Warning => true,
-        // Nobody is to learn it from the guest machine.
-        Severity::Refuse => wanted.require.accepts_hazard(&hazard.code),
-    };
-    for hazard in hazards.iter().filter(told) {
-        run.progress.warn(&hazard.code, &hazard.message);
-    }
-}
-
 impl Run<'_> {
     /// What the disk must be like.
     pub(super) fn wanted(&self) -> Wanted<'_> {
@@ -257,6 +166,7 @@ fn describe(plan: &Plan, facts: &Facts, entry: &Entry, verdict: &Verdict, layer:
     let mut annotations = BTreeMap::from([("org.opencontainers.image.created".to_owned(), created.clone())]);
     // A path or an inode of this machine means nothing to whoever pulls the image.
     let location = match &plan.input.source {
+        _ if plan.input.layout.is_some() => None,
         Source::Http(url) => {
             let mut shown = url.clone();
             shown.set_query(None);

@@ -25,6 +25,8 @@ pub(super) struct Authorizer {
     kind: &'static str,
     repository: String,
     actions: Vec<&'static str>,
+    /// Another repository of the registry that is read from as well.
+    also_pulls: Option<String>,
     credentials: Option<Credentials>,
     state: State,
 }
@@ -49,6 +51,7 @@ impl Authorizer {
             kind: "repository",
             repository: repository.to_owned(),
             actions: actions.to_vec(),
+            also_pulls: None,
             credentials,
             state: State::Anonymous,
         }
@@ -137,9 +140,18 @@ impl Authorizer {
         Ok(())
     }
 
+    /// Has tokens that are asked for from now on let somebody read from another repository of the registry too, or no longer.
+    pub(super) fn also_pull(&mut self, repository: Option<&str>) {
+        self.also_pulls = repository.map(str::to_owned);
+    }
+
     /// All actions at once: some servers read only the first scope.
     fn scope(&self) -> String {
-        format!("{}:{}:{}", self.kind, self.repository, self.actions.join(","))
+        let own = format!("{}:{}:{}", self.kind, self.repository, self.actions.join(","));
+        match &self.also_pulls {
+            Some(other) => format!("{own} repository:{other}:pull"),
+            None => own,
+        }
     }
 
     /// Adds the actions that a challenge asks for on this repository.
@@ -175,6 +187,15 @@ mod tests {
         assert_eq!(authorizer.scope(), "repository:vm/disk:pull,push");
         authorizer.want("repository:vm/disk:delete repository:vm/disk:delete,push");
         assert_eq!(authorizer.scope(), "repository:vm/disk:pull,push,delete");
+    }
+
+    #[test]
+    fn another_repository_is_read_from_as_long_as_it_is_wanted() {
+        let mut authorizer = authorizer();
+        authorizer.also_pull(Some("a/b"));
+        assert_eq!(authorizer.scope(), "repository:vm/disk:pull,push repository:a/b:pull");
+        authorizer.also_pull(None);
+        assert_eq!(authorizer.scope(), "repository:vm/disk:pull,push");
     }
 
     #[test]

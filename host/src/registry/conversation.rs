@@ -81,6 +81,11 @@ impl Conversation {
         &self.repository
     }
 
+    /// Whether tokens from now on are for another repository of the registry as well, to read from.
+    pub(super) fn also_pull(&mut self, repository: Option<&str>) {
+        self.authorizer.also_pull(repository);
+    }
+
     /// How often something is tried, and the pauses in between.
     pub(super) const fn back_off(&self) -> BackOff {
         self.back_off

@@ -15,6 +15,7 @@ mod continued;
 mod conversation;
 mod credentials;
 mod flow_body;
+mod mount;
 mod names;
 mod publish;
 mod pull;
@@ -22,6 +23,7 @@ mod push;
 mod retry;
 mod session;
 mod source;
+mod stored_blob;
 mod supply;
 mod token;
 mod upload;
@@ -39,5 +41,6 @@ pub use session::{
     Failed, Hopeless, How, Manner, Next, Piece, Refused, Step, Stored, Told, Transfer, Transition, UploadSession,
     stored,
 };
-pub use source::Reader;
+pub use source::{Reader, of_the_source};
+pub use stored_blob::StoredBlob;
 pub use upload::Travelling;

@@ -1,6 +1,6 @@
 //! The requests of somebody who reads: documents as a whole and verified, of a layer only its first bytes.
 
-use http::header::{ACCEPT, CONTENT_TYPE, RANGE};
+use http::header::{ACCEPT, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderMap, HeaderValue, Method};
 use url::Url;
 
@@ -9,7 +9,7 @@ use super::conversation::{Conversation, told_digest, what};
 use super::credentials::Credentials;
 use super::names;
 use crate::error::{Code, Error, Result, Retryable, Stage};
-use crate::net::{Client, Response};
+use crate::net::{Body, Client, Response};
 use crate::oci::{DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Digest, INDEX, MANIFEST, Repository, Tag};
 
 /// The most bytes of a manifest, an index or a config.
@@ -121,6 +121,39 @@ impl Pull {
         // Whoever ignores the range sends the whole blob from its beginning: the rest is not read.
         let response = self.expect(response, &url, &[200, 206], &blob.digest.to_string()).await?;
         response.body.first(most).await
+    }
+
+    /// `length` bytes of a blob from `offset` on. Nobody but whoever has all of them can verify them.
+    ///
+    /// # Errors
+    /// `registry-protocol` if the registry answers with something else, `registry-failed` if it has no ranges, else the
+    /// registry's.
+    pub(super) async fn blob_part(&mut self, blob: &Descriptor, offset: u64, length: u64) -> Result<Body> {
+        let url = self.conversation.url(&format!("blobs/{}", blob.digest))?;
+        let whole = offset == 0 && length == blob.size;
+        let field = format!("bytes={offset}-{}", offset.saturating_add(length).saturating_sub(1));
+        let range = HeaderValue::try_from(field).map_err(|why| Error::internal(STAGE, why.to_string()))?;
+        let headers = if whole { HeaderMap::new() } else { HeaderMap::from_iter([(RANGE, range)]) };
+        let response = self.conversation.get(STAGE, &url, &headers).await?;
+        let response = self.expect(response, &url, &[200, 206], &blob.digest.to_string()).await?;
+        let other = |code, got: &str| {
+            let message =
+                format!("{} answers a request for part of {} with {got}", what(&Method::GET, &url), blob.digest);
+            Err(Error::new(code, STAGE, message).retryable_as(Retryable::No))
+        };
+        let began = response.headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        let began = began.and_then(|field| field.strip_prefix("bytes ")?.split_once('-')?.0.trim().parse::<u64>().ok());
+        match (response.status, whole) {
+            (206, false) if began != Some(offset) => other(Code::RegistryProtocol, "another part"),
+            (200, false) => other(Code::RegistryFailed, "all of it: it has no ranges"),
+            (206, true) => other(Code::RegistryProtocol, "a part where the whole was asked for"),
+            _ => match response.length {
+                Some(got) if got != length => {
+                    other(Code::RegistryProtocol, &format!("{got} bytes, expected {length} as the manifest says"))
+                }
+                _ => Ok(response.body),
+            },
+        }
     }
 
     async fn manifest(&mut self, reference: &str, expected: Option<&Digest>) -> Result<Found> {

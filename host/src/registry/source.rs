@@ -42,12 +42,13 @@ impl Answering for Reader {
 }
 
 /// What is said of a registry that is pushed to, of one that is read from.
-fn of_the_source(error: Error) -> Error {
+#[must_use]
+pub fn of_the_source(error: Error) -> Error {
     let code = match error.code() {
         Code::RegistryDenied => Code::SourceDenied,
         Code::RegistryNotFound => Code::SourceNotFound,
         Code::RegistryFailed => Code::SourceFailed,
-        Code::RegistryProtocol => Code::SourceInvalid,
+        Code::RegistryProtocol | Code::RegistryMismatch => Code::SourceInvalid,
         Code::RegistryUnreachable => Code::SourceUnreachable,
         Code::RegistryStalled => Code::SourceStalled,
         _ => return error,

@@ -81,7 +81,7 @@ impl Realm {
         Ok(Self { url, service: challenge.parameter("service").map(str::to_owned) })
     }
 
-    /// Asks for a token for `scope`.
+    /// Asks for a token for `scope`, of which there may be several with a blank in between.
     ///
     /// # Errors
     /// `registry-denied` if the token server refuses the credentials, else what keeps it from giving a token.
@@ -123,7 +123,9 @@ impl Realm {
             if let Some(service) = &self.service {
                 query.append_pair("service", service);
             }
-            query.append_pair("scope", scope);
+            for scope in scope.split(' ') {
+                query.append_pair("scope", scope);
+            }
         }
         Request::new(Method::GET, url)
     }
@@ -200,6 +202,8 @@ mod tests {
         let request = realm.post(&Secret::new("a&b".to_owned()), "repository:vm:pull");
         assert_eq!(request.url.as_str(), "https://a.example/t?x=1", "a secret never stands in a URL");
         assert_eq!(request.method, Method::POST);
+        let several = realm.get("repository:a:pull repository:b:pull");
+        assert!(several.url.as_str().ends_with("&scope=repository%3Aa%3Apull&scope=repository%3Ab%3Apull"));
     }
 
     #[test]

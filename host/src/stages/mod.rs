@@ -1,5 +1,6 @@
 //! The stages: what a component exports, as a step of the host's flow.
 
+mod alongside;
 mod brought;
 mod compressor;
 mod crew;
@@ -16,6 +17,7 @@ mod summing;
 mod through;
 mod wasi_http;
 
+pub use alongside::Alongside;
 pub use brought::Brought;
 pub use compressor::{Compressor, MAX_INSTANCES};
 pub use filter::{Filtered, filter};

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use url::Url;
 use wasmtime::component::GuestTaskId;
 
+use super::Alongside;
 use super::failure;
 use super::stored::{self, StoredImages};
 use super::summing::{Summing, Sums};
@@ -32,6 +33,8 @@ const MAX_REQUESTS: u64 = 2000;
 const MORE_PER_MIB: u64 = 256;
 /// How long a disk on this machine may take to give something.
 const STORED_STALL: Duration = Duration::from_secs(120);
+/// The same of what is read along: who brings it, and who takes it, have limits of their own.
+const ALONGSIDE_STALL: Duration = Duration::from_secs(3600);
 /// The longest URL.
 const MAX_URL: usize = 8192;
 /// The most header fields of a request, and their bytes in all.
@@ -41,6 +44,8 @@ const MAX_FIELDS: (usize, usize) = (32, 8192);
 #[derive(Clone)]
 pub struct FetchGrant {
     peer: Peer,
+    /// What the host reads itself.
+    alongside: Alongside,
     shared: Arc<Mutex<Shared>>,
     sums: Sums,
     /// Where it is kept what becomes of the requests that are sent through this.
@@ -124,7 +129,14 @@ impl FetchGrant {
     }
 
     fn of(peer: Peer) -> Self {
-        Self { peer, shared: Arc::default(), sums: Sums::default(), account: Account::default() }
+        let alongside = Alongside::default();
+        Self { peer, alongside, shared: Arc::default(), sums: Sums::default(), account: Account::default() }
+    }
+
+    /// The same whose component reads along what the host reads itself.
+    #[must_use]
+    pub fn reading(self, alongside: Alongside) -> Self {
+        Self { alongside, ..self }
     }
 
     /// Whether a URL's origin was granted.
@@ -195,7 +207,13 @@ impl FetchGrant {
         let helping = pulse.helping();
         let (method, url) = (request.method.clone(), request.url.clone());
         let task = tokio::spawn(async move {
-            let answer = grant.peer.send(request).await;
+            let answer = match grant.alongside.take(&request) {
+                Some(blob) => {
+                    let head = Head { status: 200, headers: HeaderMap::new(), length: Some(blob.size) };
+                    Ok((head, Answer::Alongside(blob.flow)))
+                }
+                None => grant.peer.send(request).await,
+            };
             drop(helping);
             // A component that dropped head or body does not want to know.
             match answer {
@@ -317,13 +335,14 @@ impl Peer {
 enum Answer {
     Network(Box<Body>),
     Stored(Flow),
+    Alongside(Flow),
 }
 
 impl Answer {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         match self {
             Self::Network(body) => body.poll_chunk(cx),
-            Self::Stored(flow) => flow.poll_next(cx),
+            Self::Stored(flow) | Self::Alongside(flow) => flow.poll_next(cx),
         }
     }
 
@@ -332,6 +351,7 @@ impl Answer {
         match self {
             Self::Network(body) => body.stall(),
             Self::Stored(_) => STORED_STALL,
+            Self::Alongside(_) => ALONGSIDE_STALL,
         }
     }
 }

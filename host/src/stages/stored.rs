@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use url::Url;
 use super::request::Checked;
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Digest;
-use crate::stream::{Flow, of_file};
+use crate::stream::{Flow, of_file, regular_file};
 
 /// What stands in for the host of a layout: no name that could be resolved (RFC 6761 §6.4).
 const HOST: &str = "layout.invalid";
@@ -88,14 +87,7 @@ impl StoredImages {
     /// The blob, if it is there.
     fn open(&self, digest: &Digest) -> Result<Option<File>> {
         let path = self.layout.join("blobs").join("sha256").join(digest.hex());
-        // Whatever else stands there is not waited for.
-        let opened =
-            File::options().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()).open(&path);
-        let opened = opened.and_then(|file| match file.metadata()?.is_file() {
-            true => Ok(file),
-            false => Err(io::Error::other("it is no file")),
-        });
-        match opened {
+        match regular_file(&path) {
             Ok(file) => Ok(Some(file)),
             Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(why) => Err(failed(&self.shown(), why)),

@@ -47,7 +47,7 @@ pub use incoming::{Bringer, Incoming, NobodyTakes, incoming};
 pub use limit::limited;
 pub use marks::{MARK_EVERY, Marks, Midstate};
 pub use meter::{metered, metered_into};
-pub use of_file::{chained, of_file};
+pub use of_file::{chained, of_file, regular_file};
 pub use outcome::{Outcome, OutcomeSetter, outcome};
 pub use pieces::{GivenUp, PIECE_BYTES, Piece, PieceOutput, Work, in_pieces};
 pub use pipe::{PIPE_BYTES, PipeReader, PipeWriter, pipe};

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,6 +17,19 @@ use crate::observe::{Waiting, WaitsFor};
 
 /// How much is read at once.
 const READ_BYTES: u64 = 256 * 1024;
+
+/// Opens a file for reading. Whatever else stands there is not waited for.
+///
+/// # Errors
+/// If it cannot be opened, or is no file.
+pub fn regular_file(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is no file")),
+    }
+}
 
 /// `length` bytes of a file from `offset` on. `failed` makes an error of what reading them came to, a file that is shorter too.
 #[must_use]

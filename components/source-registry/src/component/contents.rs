@@ -4,7 +4,7 @@ use wit_bindgen::StreamResult;
 
 use super::asking::{Answered, Asking, Body};
 use super::{Failure, failure, other_digest};
-use crate::{Blob, Digest, Hashing, Unpacking};
+use crate::{Blob, Digest, Hashing, Unpacking, Walk};
 
 /// How much is read at once.
 const PIECE: usize = 256 * 1024;
@@ -21,10 +21,20 @@ pub(super) struct Layer {
     pub(super) diff_id: Option<Digest>,
     /// How many bytes may come out for each of its own, if the user says so.
     pub(super) expansion: Option<u64>,
+    /// Whether it must have nothing but its disk.
+    pub(super) sole: bool,
+}
+
+impl Layer {
+    /// A walk through it.
+    pub(super) fn walk(&self) -> Walk {
+        if self.sole { Walk::of_sole() } else { Walk::default() }
+    }
 }
 
 /// The tar of a layer, piece by piece.
 pub(super) struct Contents {
+    whole: Layer,
     stored: Stored,
     unpacking: Option<Unpacking>,
     /// What it must have as its digest, and the digest in the making.
@@ -36,11 +46,11 @@ impl Contents {
     pub(super) async fn open(asking: &Asking, layer: &Layer) -> Result<Self, Failure> {
         let unpacking = Unpacking::new(&layer.blob, layer.expansion);
         let diff_id = layer.diff_id.map(|diff_id| (diff_id, Hashing::default()));
-        Ok(Self { stored: Stored::open(asking, layer.blob).await?, unpacking, diff_id })
+        Ok(Self { whole: *layer, stored: Stored::open(asking, layer.blob).await?, unpacking, diff_id })
     }
 
-    pub(super) const fn layer(&self) -> &Blob {
-        &self.stored.layer
+    pub(super) const fn layer(&self) -> &Layer {
+        &self.whole
     }
 
     /// The next piece, never empty; none at the end, once all of it is what it was to be.

@@ -43,7 +43,7 @@ pub(super) async fn find(asking: &Asking, layer: &Layer) -> Result<Option<Found>
 /// The same in one that is stored as it is.
 async fn find_plain(asking: &Asking, whole: &Layer) -> Result<Option<Found>, Failure> {
     let layer = &whole.blob;
-    let (mut walk, mut position) = (Walk::default(), 0_u64);
+    let (mut walk, mut position) = (whole.walk(), 0_u64);
     for _ in 0..MAX_LOOKS {
         if position >= layer.size {
             return Ok(None);
@@ -64,14 +64,15 @@ async fn find_plain(asking: &Asking, whole: &Layer) -> Result<Option<Found>, Fai
                 walk.skipped(left);
                 position = position.saturating_add(left);
             }
-            Seen::Disk(disk) => return ranged(asking, layer, disk, position).await.map(Some),
+            Seen::Disk(disk) => return ranged(asking, whole, disk, position, walk).await.map(Some),
         }
     }
     searched(Contents::open(asking, whole).await?).await
 }
 
 /// The disk at `at`, by range if there is not too much around it.
-async fn ranged(asking: &Asking, layer: &Blob, disk: Disk, at: u64) -> Result<Found, Failure> {
+async fn ranged(asking: &Asking, whole: &Layer, disk: Disk, at: u64, walk: Walk) -> Result<Found, Failure> {
+    let layer = &whole.blob;
     let end = at.saturating_add(disk.size);
     let Some(behind) = layer.size.checked_sub(end) else {
         return Err(cut_short(layer, &disk));
@@ -86,13 +87,27 @@ async fn ranged(asking: &Asking, layer: &Blob, disk: Disk, at: u64) -> Result<Fo
         collected(asking.part(layer, offset, length).await?, MAX_AROUND as usize).await
     };
     let (before, after) = (around(0, at).await?, around(end, behind).await?);
+    if whole.sole {
+        // The host verifies that it is this that stands there.
+        walked_to_the_end(walk, disk.size, &after)?;
+    }
     Ok(Found { disk, stands: Stands::Ranged { at, before, after } })
+}
+
+/// Looks behind a disk, whose first byte was next, for what must not be there.
+fn walked_to_the_end(mut walk: Walk, disk: u64, after: &[u8]) -> Result<(), Failure> {
+    walk.skipped(disk);
+    let mut rest = after;
+    match walk.take(&mut rest).map_err(failure)? {
+        Seen::End | Seen::More | Seen::Skip(_) => Ok(()),
+        Seen::Disk(_) => Err(Failure::Invalid("the layer has a second disk".to_owned())),
+    }
 }
 
 /// The same in a layer that can only be read in order.
 async fn searched(mut contents: Contents) -> Result<Option<Found>, Failure> {
-    let layer = *contents.layer();
-    let (mut walk, mut taken) = (Walk::default(), 0_u64);
+    let layer = contents.layer().blob;
+    let (mut walk, mut taken) = (contents.layer().walk(), 0_u64);
     while let Some(piece) = contents.next().await? {
         let mut rest = piece.as_slice();
         match walk.take(&mut rest).map_err(failure)? {
@@ -137,7 +152,7 @@ pub(super) async fn in_order(contents: Contents) -> Result<Body, Failure> {
 }
 
 async fn carry(mut contents: Contents, writer: &mut StreamWriter<u8>) -> Result<(), Failure> {
-    let mut walk = Walk::default();
+    let (mut walk, sole) = (contents.layer().walk(), contents.layer().sole);
     let mut left = 0_u64;
     let mut found = false;
     while let Some(mut piece) = contents.next().await? {
@@ -145,9 +160,17 @@ async fn carry(mut contents: Contents, writer: &mut StreamWriter<u8>) -> Result<
         if !found && let Seen::Disk(disk) = walk.take(&mut rest).map_err(failure)? {
             (found, left) = (true, disk.size);
         }
-        if found && left > 0 && !rest.is_empty() {
-            let (in_front, most) =
-                (piece.len() - rest.len(), usize::try_from(left).unwrap_or(usize::MAX).min(rest.len()));
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(if found { rest.len() } else { 0 });
+        if found && sole && left <= rest.len() as u64 {
+            walk.skipped(left);
+            let mut behind = rest.get(most..).unwrap_or_default();
+            // A second disk is refused by the walk itself.
+            walk.take(&mut behind).map_err(failure)?;
+        } else if found {
+            walk.skipped(most as u64);
+        }
+        if most > 0 {
+            let in_front = piece.len() - rest.len();
             left -= most as u64;
             // Nearly always the piece as it is.
             piece.truncate(in_front + most);
