@@ -45,8 +45,11 @@ fn valid(reference: &str) {
     run(built("crane").env_clear().env("HOME", "/nonexistent").args(["validate", "--fast", "--remote", reference]));
 }
 
+/// A file of a layer: its path, and what is in it.
+type File<'a> = (&'a str, &'a [u8]);
+
 /// The tar of a layer with these files, as GNU tar makes it.
-fn tar_of(scratch: &Scratch, files: &[(&str, &[u8])]) -> Vec<u8> {
+fn tar_of(scratch: &Scratch, files: &[File<'_>]) -> Vec<u8> {
     let root = scratch.folder("root");
     let _ = fs::remove_dir_all(&root);
     for (name, content) in files {
@@ -342,7 +345,7 @@ fn what_is_more_than_a_disk_is_not_copied_as_it_is() {
     let (here, there) = (registry(&scratch, "here", Version::V3), registry(&scratch, "there", Version::V3));
     let small = vec![7; 2000];
     let much = vec![7; 2 << 20];
-    let layers: [(&str, &[(&str, &[u8])], &str); 6] = [
+    let layers: [(&str, &[File<'_>], &str); 6] = [
         ("second", &[("disk/a.raw", &small), ("disk/b.raw", &small)], "`disk/b.raw` besides one disk"),
         ("before", &[("etc/x", &small), ("disk/a.raw", &small)], "`etc/x` besides one disk"),
         ("behind", &[("disk/a.raw", &small), ("etc/x", &small)], "`etc/x` besides one disk"),

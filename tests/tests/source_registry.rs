@@ -156,7 +156,7 @@ fn an_image_whose_bytes_are_not_those_of_its_digest_is_never_committed() {
         let location = format!("location /v2/ {{ proxy_pass http://{}; {range} }}", registry.host());
         let nginx = Nginx::with(&scratch, &authority, &location);
         let (to, source) = (format!("oci:{}:1", scratch.text("layout")), format!("docker://{}/vm:1", nginx.host()));
-        let ran = import([&*source, &*to, "--ca", &authority.ca()]);
+        let ran = import([&*source, &*to, "--ca", &authority.ca(), "--copy", "never"]);
         ran.failed(11, code, if at == 700 { &["no tar"] } else { &["expected sha256:"] });
         assert_layout_empty(&scratch.path("layout"));
     }
@@ -337,7 +337,7 @@ fn a_registry_that_lies_is_found_out() {
         let source = format!("docker://{}/{name}", script.host());
         let to = format!("oci:{}:1", scratch.text("layout"));
         let policy = hasty(&scratch);
-        let ran = import([&*source, &*to, "--plain-http", &script.host(), "--policy", &*policy]);
+        let ran = import([&*source, &*to, "--plain-http", &script.host(), "--policy", &*policy, "--copy", "never"]);
         ran.failed(exit, code, &[says]);
         assert_layout_empty(&scratch.path("layout"));
     }

@@ -85,7 +85,8 @@ mod tests {
     use super::*;
 
     fn planned(source: &str, arguments: &[&str]) -> Result<Option<CopyPlan>> {
-        let all = ["longshore", "import", source, "r.example/vm:2"].iter().chain(arguments);
+        let first = ["longshore", "import", source, "r.example/vm:2"];
+        let all = first.iter().chain(arguments);
         let Command::Import(import) = Args::try_parse_from(all).unwrap().command else { panic!() };
         plan::plan(&import).map(|plan| plan.copy)
     }

@@ -114,7 +114,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_part_of_a_file_flows_and_then_something_else() {
-        let path = std::path::Path::new("/tmp").join(format!("longshore-of-file-{}", std::process::id()));
+        let path = Path::new("/tmp").join(format!("longshore-of-file-{}", std::process::id()));
         let bytes: Vec<u8> = (0..600_000_u32).map(|at| (at % 251) as u8).collect();
         File::create(&path).unwrap().write_all(&bytes).unwrap();
         let file = Arc::new(File::open(&path).unwrap());

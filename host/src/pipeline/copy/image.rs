@@ -19,7 +19,6 @@ use super::super::{Checksum, Target};
 use super::documents::{self, Made, Written};
 use super::origin::Origin;
 use crate::error::{Code, Error, Result, Stage};
-use crate::observe::Phase;
 use crate::oci::{Descriptor, Image};
 use crate::stages::{self, Access, Alongside, Facts};
 use crate::stream::{Flow, Layer, Ranges as _, Seek, Segment, tapped};
@@ -47,14 +46,14 @@ pub(super) async fn open(
     }
 }
 
-/// Copies the blobs of an image. Its manifest is not put.
+/// Copies the blobs of an image. Its manifest is not put. `sent` is called once its layer is where it is to be committed.
 pub(super) async fn copy(
     run: &Run<'_>,
-    origin: &mut Origin<'_>,
-    written: &Written,
-    made: &Made,
+    origin: &Origin<'_>,
+    (written, made): (&Written, &Made),
     checksums: &[Checksum],
     destination: &mut Destination,
+    sent: &dyn Fn(),
 ) -> Result<()> {
     let alongside = Alongside::default();
     let source = open(run, origin, (written, made), &alongside).await?;
@@ -69,7 +68,7 @@ pub(super) async fn copy(
         Offered::There | Offered::Mounted => looked_at(run, &source, checksums).await?,
         Offered::Wanted => {
             run.ledger.opened(destination.terms(true));
-            let (sent, found) = match whole(source.facts(), layer) {
+            let (there, found) = match whole(source.facts(), layer) {
                 // What stands around the disk is known: it is sent around the disk.
                 Some(around) => {
                     let disk = opened(run, &source, checksums, InItsLayer::AsItIsSent).await?;
@@ -82,7 +81,8 @@ pub(super) async fn copy(
                 // In what it is compressed, or where there are no ranges, only the source can tell the disk from what is around it.
                 None => along(run, origin, (&source, &alongside), layer, checksums, destination).await?,
             };
-            commit(run, origin, &sent, layer, destination).await?;
+            sent();
+            commit(origin, &there, layer, destination).await?;
             found
         }
     };
@@ -196,25 +196,21 @@ async fn along(
 
 /// Commits what was sent, if it is the layer.
 async fn commit(
-    run: &Run<'_>,
     origin: &Origin<'_>,
     sent: &SentLayer,
     layer: &Descriptor,
     destination: &mut Destination,
 ) -> Result<()> {
-    if (sent.blob.digest, sent.blob.size) != (layer.digest, layer.size) {
-        let message = format!(
-            "{}: the layer has the digest {} and {} bytes, expected {} and {}",
-            origin.shown(),
-            sent.blob.digest,
-            sent.blob.size,
-            layer.digest,
-            layer.size
-        );
-        return Err(Error::new(Code::ChecksumMismatch, Stage::Source, message));
+    if (sent.blob.digest, sent.blob.size) == (layer.digest, layer.size) {
+        return destination.commit(sent).await;
     }
-    run.progress.enter(Phase::Committing);
-    destination.commit(sent).await?;
-    run.progress.enter(Phase::Transferring);
-    Ok(())
+    let message = format!(
+        "{}: the layer has the digest {} and {} bytes, expected {} and {}",
+        origin.shown(),
+        sent.blob.digest,
+        sent.blob.size,
+        layer.digest,
+        layer.size
+    );
+    Err(Error::new(Code::ChecksumMismatch, Stage::Source, message))
 }

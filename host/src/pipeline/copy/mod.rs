@@ -49,10 +49,13 @@ pub(super) async fn run(run: &Run<'_>, plan: &CopyPlan) -> Result<Imported> {
     let copied = async {
         destination.may_tag(&run.plan.tags, &documents.root().digest).await?;
         run.progress.enter(Phase::Transferring);
-        for document in &documents.all {
+        let last = documents.all.iter().rposition(|document| matches!(document.what, What::Image(_)));
+        for (at, document) in documents.all.iter().enumerate() {
             match &document.what {
                 What::Image(made) => {
-                    image::copy(run, &mut origin, document, made, &checksums, &mut destination).await?;
+                    let sent = || run.progress.enter(Phase::Committing);
+                    let sent: &dyn Fn() = if Some(at) == last { &sent } else { &|| () };
+                    image::copy(run, &origin, (document, made), &checksums, &mut destination, sent).await?;
                 }
                 What::Attached(manifest) => {
                     for blob in manifest.layers.iter().chain([&manifest.config]) {
