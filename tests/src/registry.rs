@@ -42,11 +42,20 @@ pub struct Setup<'a> {
 
 impl Registry {
     pub fn start(scratch: &Scratch, name: &str, setup: Setup<'_>) -> Self {
+        Self::storing(scratch, name, setup, "")
+    }
+
+    /// A plain one with more settings of its storage, as YAML.
+    pub fn with_storage(scratch: &Scratch, name: &str, version: Version, more: &str) -> Self {
+        Self::storing(scratch, name, Setup { version, ..Setup::default() }, more)
+    }
+
+    fn storing(scratch: &Scratch, name: &str, setup: Setup<'_>, storage_more: &str) -> Self {
         let folder = scratch.folder(name);
         let storage = folder.join("storage");
         let port = free_port();
         let mut config = format!(
-            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
+            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n{storage_more}\
              http:\n  addr: 127.0.0.1:{port}\n  secret: longshore\n",
             storage.display()
         );

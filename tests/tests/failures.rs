@@ -424,8 +424,8 @@ fn a_disk_that_a_hypervisor_would_read_elsewhere() {
 #[test]
 fn what_is_not_built_yet_is_refused_and_never_ignored() {
     let stage = Stage::new();
-    let delete = finish(&mut longshore(["delete", &*stage.to()]), b"");
-    delete.failed(2, "unsupported", &["`delete`"]).golden("command-not-supported-yet");
+    let credentials = import(["foo://u:hunter2@a.example/x", &*stage.to()]);
+    credentials.failed(2, "unsupported", &["user information"]).golden("user-information-not-supported-yet");
     let mut named = longshore(["import", &stage.disk(), &stage.to()]);
     finish(named.env("LONGSHORE_POLICY", "/etc/passwd"), b"").failed(13, "policy-invalid", &["/etc/passwd"]);
     stage.assert_clean();

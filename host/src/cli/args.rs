@@ -2,6 +2,7 @@
 
 #![allow(rustdoc::broken_intra_doc_links, reason = "these are help texts, where brackets mean what may be left out")]
 
+mod delete;
 mod export;
 mod gc;
 mod list;
@@ -19,6 +20,7 @@ use super::progress::Verbosity;
 use super::size;
 use crate::pipeline::SourceConnections;
 
+pub(super) use delete::Delete;
 pub(super) use export::Export;
 pub(super) use gc::Gc;
 pub(super) use list::List;
@@ -85,6 +87,10 @@ pub(super) enum Command {
     Inspect(Box<Inspect>),
     /// Lists the repositories of a registry, or the images of a repository or an OCI image layout.
     List(Box<List>),
+    /// Deletes images from a registry or an OCI image layout, by reference or by rule; a dry run without --yes.
+    ///
+    /// Prints the images that go, one line each.
+    Delete(Box<Delete>),
     /// Removes what nothing names any more from an OCI image layout; a dry run without --yes.
     Gc(Box<Gc>),
     /// Says what this machine and a peer can do: ciphers and their speed, CPU quota, TLS negotiated, registry abilities.

@@ -48,7 +48,7 @@ fn planned(list: &List) -> Result<ListPlan> {
 }
 
 /// The host, if nothing else is named.
-fn registry(text: &str) -> Option<&str> {
+pub(super) fn registry(text: &str) -> Option<&str> {
     let host = text.strip_prefix("docker://")?;
     let host = host.strip_suffix('/').unwrap_or(host);
     (!host.contains('/')).then_some(host)

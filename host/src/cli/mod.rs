@@ -10,6 +10,7 @@ mod color;
 mod component;
 mod copying;
 mod credential_helper;
+mod delete;
 mod doctor;
 mod env;
 mod export;
@@ -22,7 +23,6 @@ mod list;
 mod locate;
 mod manual;
 mod messages;
-mod not_yet;
 mod plan;
 mod policy;
 mod probe;
@@ -39,7 +39,7 @@ use args::{Args, Command};
 use clap::FromArgMatches as _;
 use color::ColorWhen;
 
-use crate::error::{Code, Error, Stage};
+use crate::error::Code;
 use crate::pipeline;
 
 /// Runs the program with these arguments, the first of which is its own name.
@@ -80,6 +80,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             messages::start_log(verbosity);
             list::run(&list)
         }
+        Command::Delete(delete) => {
+            messages::start_log(verbosity);
+            delete::run(&delete)
+        }
         Command::Gc(gc) => {
             messages::start_log(verbosity);
             gc::run(&gc)
@@ -116,7 +120,7 @@ fn compile_child(arguments: &[OsString]) -> Option<ExitCode> {
     }
 }
 
-/// Help and version are no errors; what the contract has but we do not is refused by name.
+/// Help and version are no errors.
 fn refuse(why: &clap::Error) -> ExitCode {
     if !why.use_stderr() {
         return match messages::bytes(why.to_string().as_bytes()) {
@@ -127,11 +131,6 @@ fn refuse(why: &clap::Error) -> ExitCode {
             }
         };
     }
-    if let Some(what) = not_yet::named_in(why) {
-        let error = Error::new(Code::Unsupported, Stage::Plan, format!("`{what}` is not supported yet"));
-        messages::error(&error, ColorWhen::Auto.decide());
-    } else {
-        messages::usage(&why.to_string(), ColorWhen::Auto.decide());
-    }
+    messages::usage(&why.to_string(), ColorWhen::Auto.decide());
     ExitCode::from(Code::Usage.exit())
 }

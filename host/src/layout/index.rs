@@ -31,6 +31,24 @@ pub(super) fn add(folder: &Locked, layout: &Path, manifest: &Descriptor, tag: &T
     folder.replace(&path, &bytes)
 }
 
+/// Takes entries out of the index: those of which `goes` says so, by digest and tag. How many they were.
+pub(super) fn remove(folder: &Locked, layout: &Path, goes: impl Fn(&str, Option<&str>) -> bool) -> io::Result<usize> {
+    let path = layout.join("index.json");
+    let mut document = read(&path)?;
+    let Some(Value::Array(manifests)) = document.get_mut("manifests") else {
+        return Err(malformed("`manifests` is not a list"));
+    };
+    let before = manifests.len();
+    let digest = |entry: &Value| entry.get("digest").and_then(Value::as_str).unwrap_or_default().to_owned();
+    manifests.retain(|entry| !goes(&digest(entry), tag_of(entry)));
+    let removed = before - manifests.len();
+    if removed > 0 {
+        let bytes = serde_json::to_vec_pretty(&Value::Object(document))?;
+        folder.replace(&path, &bytes)?;
+    }
+    Ok(removed)
+}
+
 /// The manifests that are listed, with their tags.
 pub(super) fn listed(layout: &Path) -> io::Result<Vec<(Descriptor, Option<Tag>)>> {
     let document = read(&layout.join("index.json"))?;

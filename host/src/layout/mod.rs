@@ -1,6 +1,7 @@
 //! An OCI image layout directory (OCI image-spec, image-layout.md), with the guarantees of a registry: a blob has its name
 //! only once all its bytes are verified and on disk, a tag is written last.
 
+mod delete;
 mod folder;
 mod gc;
 mod index;
@@ -8,6 +9,7 @@ mod pull;
 mod push;
 mod stored_blob;
 
+pub use delete::delete;
 pub use gc::{Garbage, collect};
 pub use pull::Pull;
 pub use push::Push;

@@ -1,8 +1,9 @@
 //! Reading an image from a layout.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::index;
 use crate::error::{Code, Error, Result, Stage};
@@ -82,6 +83,15 @@ impl Pull {
     /// `local-file` if it cannot be read.
     pub fn blob_start(&self, blob: &Descriptor, most: usize) -> Result<Vec<u8>> {
         first(&self.path(blob), most as u64).map_err(|why| self.error("has a blob that", why))
+    }
+
+    /// When a blob was put there.
+    ///
+    /// # Errors
+    /// `local-file` if it cannot be looked at.
+    pub fn put_at(&self, blob: &Descriptor) -> Result<SystemTime> {
+        let put = fs::metadata(self.path(blob)).and_then(|metadata| metadata.modified());
+        put.map_err(|why| self.error("has a blob that", why))
     }
 
     fn is_layout(&self) -> Result<()> {

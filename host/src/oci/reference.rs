@@ -48,6 +48,13 @@ pub struct MalformedReference {
 }
 
 impl Repository {
+    /// The repository of that path in the same registry, if it is one.
+    #[must_use]
+    pub fn sibling(&self, path: &str) -> Option<Self> {
+        let reference: Reference = format!("{}/{path}:x", self.registry()).parse().ok()?;
+        Some(reference.repository)
+    }
+
     /// The registry's host: a name, an IPv4 address, or an IPv6 address in brackets.
     #[must_use]
     pub fn host(&self) -> &str {

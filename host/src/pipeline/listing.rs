@@ -10,6 +10,41 @@ pub const LISTING_SCHEMA: &str = "longshore.list/v1";
 /// The version of the other document.
 pub const COLLECTED_SCHEMA: &str = "longshore.gc/v1";
 
+/// The version of the third.
+pub const DELETED_SCHEMA: &str = "longshore.delete/v1";
+
+/// Images that were deleted, or would be.
+#[derive(Clone, Debug, Serialize)]
+pub struct Deleted {
+    /// [`DELETED_SCHEMA`].
+    pub schema: &'static str,
+    /// The registry, repository or layout.
+    pub name: String,
+    /// Whether they were deleted.
+    pub deleted: bool,
+    /// The images, in the order in which they go.
+    pub images: Vec<DeletedImage>,
+    /// How many images stay.
+    pub kept: usize,
+    /// How many of them because nobody says how old they are.
+    pub undated: usize,
+}
+
+/// One of them.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeletedImage {
+    /// The repository or layout.
+    pub name: String,
+    /// The digest of its manifest or index.
+    pub digest: String,
+    /// `image` or `index`.
+    pub kind: &'static str,
+    /// The tags that go with it.
+    pub tags: Vec<String>,
+    /// When it was made, or put into a layout; null if nobody says, or asked.
+    pub created: Option<String>,
+}
+
 /// What nothing names in a layout.
 #[derive(Clone, Debug, Serialize)]
 pub struct Collected {

@@ -9,6 +9,7 @@ mod checksum_file;
 mod components;
 mod content;
 mod copy;
+mod delete;
 mod destination;
 mod disk;
 mod disk_entry;
@@ -50,6 +51,7 @@ pub use components::{
     Components, Listed, built_in_digests, built_in_schemes, compile_child, list_built_in, source_for,
 };
 pub use copy::CopyPlan;
+pub use delete::{Companions, DeleteAt, DeletePlan, Rule as DeleteRule, Selection, delete};
 pub use explain::{Answer, Answered, explain};
 pub use export::{
     EXPORT_SCHEMA, ExportFinished, ExportPlan, ExportReport, ExportSource, ExportTarget, ExportTransfer, Exported,
@@ -63,7 +65,10 @@ pub use inspection::{Blob, DiskFound, INSPECTION_SCHEMA, InspectedImage, Inspect
 pub use interrupt::{Interrupt, Interrupted, interrupt};
 pub use ledger::{error_report, unplanned};
 pub use list::{ListAt, ListPlan, list};
-pub use listing::{COLLECTED_SCHEMA, Collected, CollectedBlob, LISTING_SCHEMA, ListedImage, Listing};
+pub use listing::{
+    COLLECTED_SCHEMA, Collected, CollectedBlob, DELETED_SCHEMA, Deleted, DeletedImage, LISTING_SCHEMA,
+    ListedImage, Listing,
+};
 pub use location::{Location, MalformedLocation};
 pub use naming::sanitised;
 pub use plan::{Choice, Chosen, Filters, ImageWishes, Input, Plan, REGISTRY_SCHEME, Source, SourceRegistry, Target};

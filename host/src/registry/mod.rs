@@ -14,6 +14,7 @@ mod commit;
 mod continued;
 mod conversation;
 mod credentials;
+mod delete;
 mod flow_body;
 mod mount;
 mod names;

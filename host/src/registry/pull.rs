@@ -45,6 +45,16 @@ impl Pull {
         Ok(Self { conversation: Conversation::new(client, registry, repository, &["pull"], credentials)? })
     }
 
+    /// The repository.
+    pub(super) const fn repository(&self) -> &Repository {
+        self.conversation.repository()
+    }
+
+    /// What is said to it and asked of it.
+    pub(super) const fn conversation(&mut self) -> &mut Conversation {
+        &mut self.conversation
+    }
+
     /// Asks whether the registry lets us in.
     ///
     /// # Errors
