@@ -101,7 +101,8 @@ fn what_is_not_understood_is_not_cleared() {
     );
     assert!(blobs(&layout).contains(&stray));
     gc(&["oci:/nonexistent"]).failed(20, "local-file", &["not an image layout"]);
-    gc(&["docker://127.0.0.1:1/vm"]).failed(2, "usage", &["registry garbage-collect"]);
+    gc(&["docker://127.0.0.1:1/vm"]).failed(2, "usage", &["distribution:DIR"]);
+    gc(&[&*at, "--untagged"]).failed(2, "usage", &["longshore delete oci:DIR --untagged"]);
     gc(&[&*format!("{at}:1")]).failed(2, "usage", &["as a whole"]);
     gc(&[&*at, "--grace", "0s", "--yes"]).done();
     assert!(!blobs(&layout).contains(&stray));

@@ -2,6 +2,7 @@
 
 #![allow(rustdoc::broken_intra_doc_links, reason = "these are help texts, where brackets mean what may be left out")]
 
+mod cleaner;
 mod delete;
 mod export;
 mod gc;
@@ -20,6 +21,7 @@ use super::progress::Verbosity;
 use super::size;
 use crate::pipeline::SourceConnections;
 
+pub(super) use cleaner::{Cleaner, CleanerCommand, CleanerDelete, CleanerGc, CleanerLs};
 pub(super) use delete::Delete;
 pub(super) use export::Export;
 pub(super) use gc::Gc;
@@ -91,8 +93,12 @@ pub(super) enum Command {
     ///
     /// Prints the images that go, one line each.
     Delete(Box<Delete>),
-    /// Removes what nothing names any more from an OCI image layout; a dry run without --yes.
+    /// Removes what nothing names any more from an OCI image layout or a registry's storage; a dry run without --yes.
     Gc(Box<Gc>),
+    /// Lists, deletes and clears the images in a registry's storage as dvcr-cleaner did; docs/drop-in-cleaner.md.
+    ///
+    /// The same as a program of the name dvcr-cleaner.
+    DvcrCleaner(Box<Cleaner>),
     /// Says what this machine and a peer can do: ciphers and their speed, CPU quota, TLS negotiated, registry abilities.
     ///
     /// Nothing is left at the peer. Ends with the exit code that an import would end with there.

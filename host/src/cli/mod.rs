@@ -12,6 +12,7 @@ mod copying;
 mod credential_helper;
 mod delete;
 mod doctor;
+mod dropin;
 mod env;
 mod export;
 mod gc;
@@ -48,6 +49,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(done) = compile_child(&arguments) {
         return done;
     }
+    let arguments = dropin::arguments(arguments);
     let parsed = headings::command()
         .long_version(component::long_version())
         .try_get_matches_from(&arguments)
@@ -84,6 +86,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             messages::start_log(verbosity);
             delete::run(&delete)
         }
+        Command::DvcrCleaner(cleaner) => return cleaned(&cleaner),
         Command::Gc(gc) => {
             messages::start_log(verbosity);
             gc::run(&gc)
@@ -104,6 +107,18 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             messages::error(&error, color);
             ExitCode::from(error.code().exit())
+        }
+    }
+}
+
+/// `dvcr-cleaner` says on standard output what went wrong, and ends with 1 then.
+fn cleaned(cleaner: &args::Cleaner) -> ExitCode {
+    match dropin::clean(cleaner) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // There is nobody left to tell.
+            let _ = messages::data(&messages::harmless(&error.to_string()));
+            ExitCode::FAILURE
         }
     }
 }

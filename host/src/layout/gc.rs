@@ -16,7 +16,7 @@ use crate::oci::Digest;
 /// The most bytes of a document in which other blobs are named.
 const MAX_DOCUMENT: u64 = 16 << 20;
 /// The most blobs that a layout may name.
-const MAX_NAMED: usize = 1_000_000;
+pub(super) const MAX_NAMED: usize = 1_000_000;
 
 /// What nothing names.
 #[derive(Debug, Default)]
@@ -137,7 +137,7 @@ fn named(layout: &Path) -> io::Result<BTreeSet<String>> {
 }
 
 /// The bytes of a blob that may be a document; none of one that is not there, or is too large or begins as something else.
-fn document(path: &Path) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn document(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -153,7 +153,7 @@ fn document(path: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// The manifests that an index lists (OCI Image Index). One by another algorithm's digest names what is not known here.
-fn manifests(document: &Value, found: &mut Vec<(Digest, bool)>) -> io::Result<()> {
+pub(super) fn manifests(document: &Value, found: &mut Vec<(Digest, bool)>) -> io::Result<()> {
     let listed = document.get("manifests").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     for entry in listed {
         let digest = entry.get("digest").and_then(Value::as_str).unwrap_or_default();
@@ -166,7 +166,7 @@ fn manifests(document: &Value, found: &mut Vec<(Digest, bool)>) -> io::Result<()
 }
 
 /// Every digest in a document. JSON that is read is no deeper than 128 (serde_json).
-fn digests(value: &Value, found: &mut Vec<Digest>) {
+pub(super) fn digests(value: &Value, found: &mut Vec<Digest>) {
     match value {
         Value::String(text) => found.extend(text.parse::<Digest>().ok()),
         Value::Array(values) => values.iter().for_each(|value| digests(value, found)),

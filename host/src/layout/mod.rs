@@ -2,6 +2,7 @@
 //! only once all its bytes are verified and on disk, a tag is written last.
 
 mod delete;
+mod distribution;
 mod folder;
 mod gc;
 mod index;
@@ -10,6 +11,7 @@ mod push;
 mod stored_blob;
 
 pub use delete::delete;
+pub use distribution::{Cleared, Clearing, Storage};
 pub use gc::{Garbage, collect};
 pub use pull::Pull;
 pub use push::Push;

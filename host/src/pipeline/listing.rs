@@ -45,7 +45,7 @@ pub struct DeletedImage {
     pub created: Option<String>,
 }
 
-/// What nothing names in a layout.
+/// What nothing names in a layout, or in a registry's storage.
 #[derive(Clone, Debug, Serialize)]
 pub struct Collected {
     /// [`COLLECTED_SCHEMA`].
@@ -62,6 +62,21 @@ pub struct Collected {
     pub young: usize,
     /// How many are named.
     pub named: usize,
+    /// Manifests of a storage that no tag leads to.
+    pub manifests: Vec<CollectedLink>,
+    /// Blobs that repositories of a storage offer and that no manifest names.
+    pub links: Vec<CollectedLink>,
+    /// Repositories of a storage that have unfinished uploads.
+    pub uploads: Vec<String>,
+}
+
+/// Something of a repository.
+#[derive(Clone, Debug, Serialize)]
+pub struct CollectedLink {
+    /// The repository.
+    pub repository: String,
+    /// The digest.
+    pub digest: String,
 }
 
 /// A blob that nothing names.

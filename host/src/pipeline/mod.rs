@@ -6,6 +6,7 @@ mod artifact;
 mod checkpoint;
 mod checksum;
 mod checksum_file;
+mod cluster;
 mod components;
 mod content;
 mod copy;
@@ -47,6 +48,7 @@ pub use alone::in_this_thread;
 pub use artifact::Artifact;
 pub use checksum::{Checksum, Place};
 pub use checksum_file::ChecksumFile;
+pub use cluster::{Cluster, ClusterImages};
 pub use components::{
     Components, Listed, built_in_digests, built_in_schemes, compile_child, list_built_in, source_for,
 };
@@ -58,7 +60,7 @@ pub use export::{
     ExportedTo, Sparse, export, export_unplanned, stored_image,
 };
 pub use fitting::{Fitting, Inspected, check_component, inspect_component};
-pub use gc::{GcPlan, collect};
+pub use gc::{GcAt, GcPlan, collect};
 pub use import::{Finished, check, import};
 pub use inspect::{ImageAt, InspectPlan, inspect};
 pub use inspection::{Blob, DiskFound, INSPECTION_SCHEMA, InspectedImage, Inspection, PlatformFound};
@@ -66,7 +68,7 @@ pub use interrupt::{Interrupt, Interrupted, interrupt};
 pub use ledger::{error_report, unplanned};
 pub use list::{ListAt, ListPlan, list};
 pub use listing::{
-    COLLECTED_SCHEMA, Collected, CollectedBlob, DELETED_SCHEMA, Deleted, DeletedImage, LISTING_SCHEMA,
+    COLLECTED_SCHEMA, Collected, CollectedBlob, CollectedLink, DELETED_SCHEMA, Deleted, DeletedImage, LISTING_SCHEMA,
     ListedImage, Listing,
 };
 pub use location::{Location, MalformedLocation};
