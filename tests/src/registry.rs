@@ -45,12 +45,8 @@ impl Registry {
         Self::storing(scratch, name, setup, "")
     }
 
-    /// A plain one with more settings of its storage, as YAML.
-    pub fn with_storage(scratch: &Scratch, name: &str, version: Version, more: &str) -> Self {
-        Self::storing(scratch, name, Setup { version, ..Setup::default() }, more)
-    }
-
-    fn storing(scratch: &Scratch, name: &str, setup: Setup<'_>, storage_more: &str) -> Self {
+    /// The same with more settings of its storage, as YAML.
+    pub fn storing(scratch: &Scratch, name: &str, setup: Setup<'_>, storage_more: &str) -> Self {
         let folder = scratch.folder(name);
         let storage = folder.join("storage");
         let port = free_port();

@@ -9,15 +9,19 @@ use longshore_tests::program::{Ran, finish, import, longshore};
 use longshore_tests::registry::{Registry, Setup, VERSIONS, Version};
 use longshore_tests::scratch::{Scratch, raw};
 use longshore_tests::script::{Script, empty, full};
+use longshore_tests::signer::Signer;
+use longshore_tests::tls::Authority;
 use serde_json::{Value, json};
 
 fn delete(arguments: &[&str]) -> Ran {
     finish(longshore(["delete"]).args(arguments), b"")
 }
 
-/// A registry that deletes.
+/// What has a registry delete.
+const DELETING: &str = "  delete:\n    enabled: true\n";
+
 fn deleting(scratch: &Scratch, version: Version) -> Registry {
-    Registry::with_storage(scratch, "registry", version, "  delete:\n    enabled: true\n")
+    Registry::storing(scratch, "registry", Setup { version, ..Setup::default() }, DELETING)
 }
 
 /// Pushes a disk of that length under these tags, made on that day. The digest of its manifest.
@@ -191,6 +195,34 @@ fn who_does_not_delete_says_so_and_nothing_is_believed() {
     );
     let ran = delete(&[&*format!("docker://{}/vm:1", script.host()), "--plain-http", &*script.host(), "--yes"]);
     ran.failed(12, "registry-protocol", &["says that it deleted it, and still has it"]);
+}
+
+#[test]
+fn the_right_to_delete_is_asked_for_once_it_is_wanted() {
+    for version in VERSIONS {
+        let scratch = Scratch::new();
+        let authority = Authority::new(&scratch);
+        let signer = Signer::start(&scratch, &authority);
+        let more = signer.configuration();
+        let setup = Setup { version, tls: Some(&authority), more: &more, ..Setup::default() };
+        let registry = Registry::storing(&scratch, "registry", setup, DELETING);
+        let (policy, auth) = (scratch.text("policy.toml"), scratch.text("config.json"));
+        let loopback = "schema = \"longshore.policy/v1\"\n[tls]\nca = [\"tls/ca.crt\"]\n\
+                        [egress.registry]\naddresses = [\"127.0.0.0/8\"]\n";
+        fs::write(&policy, loopback).unwrap();
+        let entry = r#"{"username":"porter","password":"hunter2"}"#;
+        fs::write(&auth, format!(r#"{{"auths":{{"{}":{entry}}}}}"#, registry.host())).unwrap();
+        let with = ["--policy", &*policy, "--auth-file", &*auth];
+        raw(&scratch.path("vm.raw"), 1000);
+        let vm = registry.reference("vm:1");
+        import([&[&*scratch.text("vm.raw"), &*vm], &with[..]].concat()).done();
+        signer.scopes.lock().unwrap().clear();
+        delete(&[&[&*vm], &with[..]].concat()).done();
+        assert_eq!(*signer.scopes.lock().unwrap(), ["repository:vm:pull"], "{version:?}: to look takes no more");
+        delete(&[&[&*vm, "--yes"], &with[..]].concat()).done();
+        assert_eq!(signer.scopes.lock().unwrap().last().unwrap(), "repository:vm:pull,delete");
+        assert!(!registry.has_tag("vm", "1"));
+    }
 }
 
 #[test]

@@ -24,7 +24,10 @@ const HEADINGS: [(&str, &[&str]); 6] = [
         ],
     ),
     ("What the disk must be", &["checksum", "checksum-file", "format"]),
-    ("The image", &["name", "tag", "label", "annotation", "media-types", "owner", "platform", "framing", "compressor"]),
+    (
+        "The image",
+        &["name", "tag", "label", "annotation", "media-types", "owner", "platform", "framing", "compressor", "copy"],
+    ),
     ("Policy and trust", &["policy", "ca", "cert", "key", "auth-file", "plain-http"]),
     (
         "Listening",

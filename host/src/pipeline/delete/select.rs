@@ -169,7 +169,9 @@ fn by_rule(rule: &Rule, all: &[Held]) -> (Vec<Held>, usize) {
     going.sort_by_key(|image| std::cmp::Reverse(image.dated));
     let going = going.into_iter().skip(rule.keep);
     let old = |image: &&Held| rule.before.is_none_or(|before| image.dated.is_some_and(|date| date < before));
-    (going.filter(old).cloned().collect(), undated)
+    let mut going: Vec<Held> = going.filter(old).cloned().collect();
+    going.sort_by_key(|image| (image.dated.is_none(), image.dated));
+    (going, undated)
 }
 
 fn absent(what: &str) -> Error {
