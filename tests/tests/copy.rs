@@ -11,7 +11,7 @@ use longshore_tests::layers::{assert_layout_empty, crane_push_index, pull};
 use longshore_tests::program::{MOST_OF_ITS_OWN, Ran, finish, import, longshore, quick, watched};
 use longshore_tests::registry::{Registry, Setup, VERSIONS, Version, built};
 use longshore_tests::scratch::{Scratch, qcow2, raw, run};
-use longshore_tests::script::{empty, full, with};
+use longshore_tests::script::{Script, empty, full, with};
 use longshore_tests::signer::Signer;
 use longshore_tests::sink::{self, Turn};
 use longshore_tests::tls::Authority;
@@ -429,6 +429,55 @@ fn bytes_of_another_digest_are_never_committed() {
         assert_eq!(ran.code, Some(11), "{name}: {}", ran.stderr);
         assert!(!here.has_tag("beside", "1"));
     }
+}
+
+/// GNU tar of these files without blocks of zeros but two.
+fn short_tar_of(scratch: &Scratch, files: &[File<'_>]) -> Vec<u8> {
+    tar_of(scratch, files);
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(scratch.path("root")).arg("--blocking-factor=1").arg("-cf").arg(scratch.path("tar"));
+    run(tar.args(files.iter().map(|(name, _)| name)));
+    fs::read(scratch.path("tar")).unwrap()
+}
+
+#[test]
+fn a_layer_that_is_shown_otherwise_than_it_is_copied_is_not_copied() {
+    let scratch = Scratch::new();
+    let mut evil = qcow2(&scratch.path("vm.qcow2"));
+    evil[8..16].copy_from_slice(&512_u64.to_be_bytes());
+    evil[16..20].copy_from_slice(&5_u32.to_be_bytes());
+    let layer = short_tar_of(&scratch, &[("etc/x", &vec![0; 300_000]), ("disk/vm.qcow2", &evil)]);
+    let innocent = short_tar_of(&scratch, &[("disk/x.raw", &vec![0; layer.len() - 512 - 1024])]);
+    assert_eq!(innocent.len(), layer.len());
+    let made = image(&scratch, "evil", &[(LAYER, &layer, digest(&layer))]);
+    let (folder, hex) = (made.folder.clone(), digest(&layer)[7..].to_owned());
+    let script = Script::start(
+        None,
+        Arc::new(move |request| {
+            let path = request.uri().path().to_owned();
+            let range = request.headers().get("range").map(|range| range.to_str().unwrap().to_owned());
+            let answer = match (path.rsplit_once("sha256:"), range) {
+                (Some((_, asked)), Some(range)) if asked == hex => {
+                    let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+                    let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
+                    // The search for the disk, and what is asked for once more to be verified.
+                    let shown = if (first, last) == (0, 65535) { &innocent } else { &layer };
+                    let mut part = full(206, shown[first..=last].to_vec());
+                    let field = format!("bytes {first}-{last}/{}", layer.len());
+                    part.headers_mut().insert("content-range", field.parse().unwrap());
+                    part
+                }
+                (Some((_, hex)), _) if path.contains("/blobs/") => full(200, fs::read(folder.join(hex)).unwrap()),
+                _ if path.contains("/manifests/") => full(200, fs::read(folder.join("manifest.json")).unwrap()),
+                _ => empty(200),
+            };
+            Box::pin(async move { answer })
+        }),
+    );
+    let layout = scratch.text("layout");
+    let ran = copy(&format!("docker://{}/vm:1", script.host()), &format!("oci:{layout}"), &[]);
+    ran.failed(11, "source-invalid", &["`etc/x` besides one disk"]);
+    assert_layout_empty(Path::new(&layout));
 }
 
 #[test]

@@ -174,7 +174,7 @@ impl Walk {
         }
         let path = pax.path.or(long_name).unwrap_or_else(|| header.path());
         let name = disk_name(&path).filter(|_| matches!(kind, b'0' | 0 | b'7' | b'S'));
-        self.sole.sees(&path, kind, name.is_some())?;
+        self.sole.sees(&path, kind, size, name.is_some())?;
         let Some(name) = name else {
             // Links, folders and devices have no bytes, whatever their size says.
             let content = if matches!(kind, b'1'..=b'6') { 0 } else { size };
@@ -205,8 +205,9 @@ impl Walk {
 
 impl Sole {
     /// An entry of a tar. What readers of container disks would make of a second one differs from reader to reader.
-    fn sees(&mut self, path: &[u8], kind: u8, is_disk: bool) -> Result<(), Refusal> {
-        let is_folder = kind == b'5' || matches!(kind, b'0' | 0) && path.ends_with(b"/");
+    fn sees(&mut self, path: &[u8], kind: u8, size: u64, is_disk: bool) -> Result<(), Refusal> {
+        // Readers differ about what follows a folder that has a size, and so about what is an entry.
+        let is_folder = size == 0 && (kind == b'5' || matches!(kind, b'0' | 0) && path.ends_with(b"/"));
         match self {
             Self::No => {}
             Self::Wanted if is_disk => *self = Self::Seen,
@@ -406,6 +407,22 @@ mod tests {
         ] {
             for entries in [[folder, other, disk], [folder, disk, other]] {
                 assert!(matches!(sole(&entries), Err(Refusal::Invalid(_))), "{other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_folder_with_a_size_is_none_beside_a_sole_disk() {
+        for (kind, path) in [(EntryType::Directory, "a/"), (EntryType::Regular, "a/"), (EntryType::new(0), "a/")] {
+            for (size, fits) in [(0, true), (512, false)] {
+                let mut header = Written::new_gnu();
+                header.set_path("a").unwrap();
+                header.as_mut_bytes()[..2].copy_from_slice(path.as_bytes());
+                header.set_entry_type(kind);
+                header.set_size(size);
+                header.set_cksum();
+                let taken = Walk::of_sole().take(&mut &header.as_bytes()[..]);
+                assert_eq!(taken.is_ok(), fits, "{kind:?} {size}: {taken:?}");
             }
         }
     }

@@ -64,14 +64,14 @@ async fn find_plain(asking: &Asking, whole: &Layer) -> Result<Option<Found>, Fai
                 walk.skipped(left);
                 position = position.saturating_add(left);
             }
-            Seen::Disk(disk) => return ranged(asking, whole, disk, position, walk).await.map(Some),
+            Seen::Disk(disk) => return ranged(asking, whole, disk, position).await.map(Some),
         }
     }
     searched(Contents::open(asking, whole).await?).await
 }
 
 /// The disk at `at`, by range if there is not too much around it.
-async fn ranged(asking: &Asking, whole: &Layer, disk: Disk, at: u64, walk: Walk) -> Result<Found, Failure> {
+async fn ranged(asking: &Asking, whole: &Layer, disk: Disk, at: u64) -> Result<Found, Failure> {
     let layer = &whole.blob;
     let end = at.saturating_add(disk.size);
     let Some(behind) = layer.size.checked_sub(end) else {
@@ -88,20 +88,22 @@ async fn ranged(asking: &Asking, whole: &Layer, disk: Disk, at: u64, walk: Walk)
     };
     let (before, after) = (around(0, at).await?, around(end, behind).await?);
     if whole.sole {
-        // The host verifies that it is this that stands there.
-        walked_to_the_end(walk, disk.size, &after)?;
+        // What was seen so far nobody vouches for: the host verifies that it is this that stands around the disk.
+        walked_around(whole.walk(), &before, &disk, &after)?;
     }
     Ok(Found { disk, stands: Stands::Ranged { at, before, after } })
 }
 
-/// Looks behind a disk, whose first byte was next, for what must not be there.
-fn walked_to_the_end(mut walk: Walk, disk: u64, after: &[u8]) -> Result<(), Failure> {
-    walk.skipped(disk);
-    let mut rest = after;
-    match walk.take(&mut rest).map_err(failure)? {
-        Seen::End | Seen::More | Seen::Skip(_) => Ok(()),
-        Seen::Disk(_) => Err(Failure::Invalid("the layer has a second disk".to_owned())),
+/// Whether this, around the disk, is a layer with that disk and nothing else.
+fn walked_around(mut walk: Walk, before: &[u8], disk: &Disk, after: &[u8]) -> Result<(), Failure> {
+    let (mut in_front, mut behind) = (before, after);
+    match walk.take(&mut in_front).map_err(failure)? {
+        Seen::Disk(seen) if seen == *disk && in_front.is_empty() => {}
+        _ => return Err(Failure::Invalid("the layer begins otherwise than the registry said before".to_owned())),
     }
+    walk.skipped(disk.size);
+    // A second disk is refused by the walk itself.
+    walk.take(&mut behind).map(drop).map_err(failure)
 }
 
 /// The same in a layer that can only be read in order.
