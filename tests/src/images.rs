@@ -58,6 +58,16 @@ impl Made {
     /// Serves it as every image of every repository. `broken` says how many bytes of the answer with that number to a request
     /// for a blob over 100 kB are sent before the connection breaks; requests count from 0.
     pub fn served(&self, ranges: bool, broken: impl Fn(usize) -> Option<usize> + Send + Sync + 'static) -> Served {
+        self.forged(ranges, broken, |_, _| ())
+    }
+
+    /// The same, where `forge` has its hands in the bytes of the answers that requests are counted of.
+    pub fn forged(
+        &self,
+        ranges: bool,
+        broken: impl Fn(usize) -> Option<usize> + Send + Sync + 'static,
+        forge: impl Fn(usize, &mut [u8]) + Send + Sync + 'static,
+    ) -> Served {
         let folder = self.folder.clone();
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
         let log = Arc::clone(&asked);
@@ -72,12 +82,14 @@ impl Made {
                 };
                 let range = request.headers().get("range").filter(|_| ranges);
                 let range = range.map(|range| range.to_str().expect("a range").to_owned());
-                let answer = part(&file, range.as_deref(), |length| {
+                let answer = part(&file, range.as_deref(), |length, bytes| {
                     let mut log = log.lock().expect("no panic");
-                    let before = (length > 100_000).then(|| broken(log.len())).flatten();
-                    if length > 100_000 {
-                        log.push(range.clone().unwrap_or_default());
+                    if length <= 100_000 {
+                        return None;
                     }
+                    forge(log.len(), bytes);
+                    let before = broken(log.len());
+                    log.push(range.clone().unwrap_or_default());
                     before
                 });
                 Box::pin(async { answer })
@@ -109,9 +121,9 @@ pub fn skopeo(arguments: &[&str], from: &str, to: &str) {
 fn part(
     file: &Path,
     range: Option<&str>,
-    before: impl FnOnce(usize) -> Option<usize>,
+    before: impl FnOnce(usize, &mut [u8]) -> Option<usize>,
 ) -> hyper::Response<crate::script::Body> {
-    let Ok(bytes) = fs::read(file) else { return empty(404) };
+    let Ok(mut bytes) = fs::read(file) else { return empty(404) };
     let size = bytes.len();
     let (first, end) = match range.and_then(|range| range.strip_prefix("bytes=")?.split_once('-')) {
         Some((first, last)) => {
@@ -120,8 +132,8 @@ fn part(
         }
         None => (0, size),
     };
+    let before = before(size, &mut bytes[first..end]);
     let bytes = Bytes::from(bytes).slice(first..end);
-    let before = before(size);
     let mut answer = match before.filter(|before| *before < bytes.len()) {
         Some(before) => {
             let chunks = [Ok(bytes.slice(..before)), Err(std::io::Error::other("the connection breaks"))];

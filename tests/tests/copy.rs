@@ -497,6 +497,39 @@ fn what_breaks_goes_on() {
     }
 }
 
+/// Two beginnings of the layer: one for who looks for the disk, and the one that is in the layer.
+#[test]
+fn a_registry_that_shows_another_disk_than_the_layer_has_is_found_out() {
+    let scratch = Scratch::new();
+    let mut disk = vec![7; 200 << 10];
+    // Behind a shorter one there would be the tar's end.
+    disk[199 << 10..].fill(0);
+    let tar = tar_of(&scratch, &[("disk/vm.qcow2", &disk)]);
+    let made = image(&scratch, "two", &[(LAYER, &tar, digest(&tar))]);
+    let header = |name: &str, length: usize| tar_of(&scratch, &[(name, &disk[..length])])[..512].to_vec();
+    for (ranges, looks, forged) in [
+        (true, 1, header("disk/vm.qcow2", 199 << 10)),
+        (true, 1, header("disk/vm.other", 200 << 10)),
+        (false, 2, header("disk/vm.other", 200 << 10)),
+    ] {
+        for way in ["always", "never"] {
+            let forged = forged.clone();
+            let forge = move |request: usize, bytes: &mut [u8]| {
+                if request < looks {
+                    bytes[..512].copy_from_slice(&forged);
+                }
+            };
+            let served = made.forged(ranges, |_| None, forge);
+            let from = format!("docker://{}/vm:1", served.script.host());
+            let layout = scratch.text("layout");
+            let to = format!("oci:{layout}:1");
+            let ran = import([&*from, &*to, "--copy", way, "--plain-http", &served.script.host()]);
+            ran.failed(11, "source-invalid", &["begins otherwise than the registry said before"]);
+            assert_layout_empty(Path::new(&layout));
+        }
+    }
+}
+
 #[test]
 fn a_mount_is_only_a_shorter_way() {
     for answer in ["created-and-a-lie", "accepted", "not-allowed", "not-found", "broken"] {

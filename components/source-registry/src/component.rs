@@ -147,7 +147,7 @@ impl GuestDisk for RegistryDisk {
         match stands {
             Stands::Ranged { at, .. } => self.asking.part(&self.layer.blob, at.saturating_add(offset), length).await,
             Stands::InOrder if length == disk.size => {
-                layer::in_order(Contents::open(&self.asking, &self.layer).await?).await
+                layer::in_order(Contents::open(&self.asking, &self.layer).await?, disk.clone()).await
             }
             Stands::InOrder => Err(Failure::Gone(
                 "this layer can only be read from its start: it is compressed, or the registry has no ranges of it"

@@ -7,7 +7,7 @@ use super::asking::{Answered, Asking, Body, collected};
 use super::bindings::{wit_future, wit_stream};
 use super::contents::{Contents, Layer};
 use super::{Failure, failure};
-use crate::{Blob, Coding, Disk, Seen, Walk};
+use crate::{Blob, Coding, Disk, Refusal, Seen, Walk};
 
 /// How much of a layer is asked for at once, in search of its disk.
 const LOOK: u64 = 64 * 1024;
@@ -87,23 +87,35 @@ async fn ranged(asking: &Asking, whole: &Layer, disk: Disk, at: u64) -> Result<F
         collected(asking.part(layer, offset, length).await?, MAX_AROUND as usize).await
     };
     let (before, after) = (around(0, at).await?, around(end, behind).await?);
+    // The looks were verified by nobody. The host verifies that it is this that stands there: so it must lead to the same disk.
+    let walk = led_to(whole.walk(), &disk, &before).map_err(failure)?;
     if whole.sole {
-        // What was seen so far nobody vouches for: the host verifies that it is this that stands around the disk.
-        walked_around(whole.walk(), &before, &disk, &after)?;
+        walked_to_the_end(walk, disk.size, &after)?;
     }
     Ok(Found { disk, stands: Stands::Ranged { at, before, after } })
 }
 
-/// Whether this, around the disk, is a layer with that disk and nothing else.
-fn walked_around(mut walk: Walk, before: &[u8], disk: &Disk, after: &[u8]) -> Result<(), Failure> {
-    let (mut in_front, mut behind) = (before, after);
-    match walk.take(&mut in_front).map_err(failure)? {
-        Seen::Disk(seen) if seen == *disk && in_front.is_empty() => {}
-        _ => return Err(Failure::Invalid("the layer begins otherwise than the registry said before".to_owned())),
+/// A walk whose next byte is the first of that disk, if this is what stands in front of it.
+fn led_to(mut walk: Walk, disk: &Disk, before: &[u8]) -> Result<Walk, Refusal> {
+    let mut rest = before;
+    match walk.take(&mut rest)? {
+        Seen::Disk(found) if found == *disk && rest.is_empty() => Ok(walk),
+        _ => Err(another_disk()),
     }
-    walk.skipped(disk.size);
-    // A second disk is refused by the walk itself.
-    walk.take(&mut behind).map(drop).map_err(failure)
+}
+
+fn another_disk() -> Refusal {
+    Refusal::Invalid("the layer begins otherwise than the registry said before".to_owned())
+}
+
+/// Looks behind a disk, whose first byte was next, for what must not be there.
+fn walked_to_the_end(mut walk: Walk, disk: u64, after: &[u8]) -> Result<(), Failure> {
+    walk.skipped(disk);
+    let mut rest = after;
+    match walk.take(&mut rest).map_err(failure)? {
+        Seen::End | Seen::More | Seen::Skip(_) => Ok(()),
+        Seen::Disk(_) => Err(Failure::Invalid("the layer has a second disk".to_owned())),
+    }
 }
 
 /// The same in a layer that can only be read in order.
@@ -141,11 +153,13 @@ fn cut_short(layer: &Blob, disk: &Disk) -> Failure {
 }
 
 /// The disk of a layer that is read from its start to its end, and verified on the way.
-pub(super) async fn in_order(contents: Contents) -> Result<Body, Failure> {
+///
+/// What was seen of it in search of it was verified by nobody: this must be the same one.
+pub(super) async fn in_order(contents: Contents, disk: Disk) -> Result<Body, Failure> {
     let (mut writer, stream) = wit_stream::new();
     let (told, ended) = wit_future::new(|| Err(Failure::Other("the disk was given up".to_owned())));
     spawn_local(async move {
-        let carried = carry(contents, &mut writer).await;
+        let carried = carry(contents, &disk, &mut writer).await;
         drop(writer);
         // A host that does not want to know is gone.
         let _ = told.write(carried).await;
@@ -153,13 +167,16 @@ pub(super) async fn in_order(contents: Contents) -> Result<Body, Failure> {
     Ok((stream, ended))
 }
 
-async fn carry(mut contents: Contents, writer: &mut StreamWriter<u8>) -> Result<(), Failure> {
+async fn carry(mut contents: Contents, expected: &Disk, writer: &mut StreamWriter<u8>) -> Result<(), Failure> {
     let (mut walk, sole) = (contents.layer().walk(), contents.layer().sole);
     let mut left = 0_u64;
     let mut found = false;
     while let Some(mut piece) = contents.next().await? {
         let mut rest = piece.as_slice();
         if !found && let Seen::Disk(disk) = walk.take(&mut rest).map_err(failure)? {
+            if disk != *expected {
+                return Err(failure(another_disk()));
+            }
             (found, left) = (true, disk.size);
         }
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(if found { rest.len() } else { 0 });
