@@ -12,6 +12,8 @@ const FOLDER: &[u8] = b"disk/";
 const MAX_EXTENDED: u64 = 64 * 1024;
 /// The most entries in front of the disk.
 const MAX_ENTRIES: u32 = 100_000;
+/// How gzip, zstd, xz and bzip2 begin.
+const COMPRESSED: [&[u8]; 4] = [b"\x1F\x8B", b"\x28\xB5\x2F\xFD", b"\xFD7zXZ\0", b"BZh"];
 /// The largest file: its layer's length still has to have 63 bits.
 const MAX_SIZE: u64 = 1 << 62;
 
@@ -23,7 +25,7 @@ pub struct Walk {
     block: Vec<u8>,
     /// What stands in front of the next entry.
     long_name: Option<Vec<u8>>,
-    extended: Pax,
+    extended: Option<Pax>,
     global: Pax,
     entries: u32,
     zeros: bool,
@@ -80,7 +82,8 @@ pub struct Disk {
 }
 
 impl Walk {
-    /// A walk through a tar that must have nothing but its disk, and folders. It is to be led to the tar's end.
+    /// A walk through a tar that must have nothing but its disk, and folders, and be read alike by whoever reads it. It is to be led
+    /// to the tar's end.
     #[must_use]
     pub fn of_sole() -> Self {
         Self { sole: Sole::Wanted, ..Self::default() }
@@ -93,7 +96,7 @@ impl Walk {
     pub fn take(&mut self, bytes: &mut &[u8]) -> Result<Seen, Refusal> {
         loop {
             match &mut self.state {
-                State::Over => return Ok(Seen::End),
+                State::Over => return self.sole.ended(bytes).map(|()| Seen::End),
                 State::Skipping(0) => self.state = State::Header,
                 State::Skipping(left) => {
                     let taken = cut(bytes, *left);
@@ -145,7 +148,9 @@ impl Walk {
             }
             return Ok(None);
         }
-        self.zeros = false;
+        if std::mem::take(&mut self.zeros) {
+            self.sole.goes_on()?;
+        }
         self.entries += 1;
         if self.entries > MAX_ENTRIES {
             return Err(Refusal::Limit(format!("the layer has more than {MAX_ENTRIES} entries in front of its disk")));
@@ -154,10 +159,19 @@ impl Walk {
         if !header.is_sound() {
             return Err(Refusal::Invalid("the layer is no tar: a header's checksum is wrong".to_owned()));
         }
+        if self.entries == 1 {
+            self.sole.begins(block)?;
+        }
         let stated =
             header.size().ok_or_else(|| Refusal::Invalid("the layer has an entry without a size".to_owned()))?;
         let kind = header.kind();
         if matches!(kind, b'x' | b'g' | b'L' | b'K') {
+            let again = match kind {
+                b'x' => self.extended.is_some(),
+                b'L' => self.long_name.is_some(),
+                other => other == b'g',
+            };
+            self.sole.extended(again)?;
             if stated > MAX_EXTENDED {
                 let message =
                     format!("the layer has an extended header of {stated} bytes, expected at most {MAX_EXTENDED}");
@@ -166,15 +180,17 @@ impl Walk {
             self.state = State::Body { kind, left: stated, padding: padding(stated), bytes: Vec::new() };
             return Ok(None);
         }
-        let pax = std::mem::take(&mut self.extended).over(&self.global);
+        let pax = self.extended.take().unwrap_or_default().over(&self.global);
         let long_name = self.long_name.take();
+        self.sole.extended(pax.path.is_some() && long_name.is_some())?;
         let size = pax.size.unwrap_or(stated);
         if size > MAX_SIZE {
             return Err(Refusal::Invalid(format!("the layer has an entry of {size} bytes")));
         }
         let path = pax.path.or(long_name).unwrap_or_else(|| header.path());
         let name = disk_name(&path).filter(|_| matches!(kind, b'0' | 0 | b'7' | b'S'));
-        self.sole.sees(&path, kind, size, name.is_some())?;
+        let has = Has { kind, content: stated.max(size) > 0, sparse: pax.sparse };
+        self.sole.sees(&path, &has, name.is_some())?;
         let Some(name) = name else {
             // Links, folders and devices have no bytes, whatever their size says.
             let content = if matches!(kind, b'1'..=b'6') { 0 } else { size };
@@ -191,7 +207,7 @@ impl Walk {
 
     fn extended_by(&mut self, kind: u8, body: Vec<u8>) -> Result<(), Refusal> {
         match kind {
-            b'x' => self.extended.read(&body).map_err(Refusal::Invalid),
+            b'x' => self.extended.get_or_insert_default().read(&body).map_err(Refusal::Invalid),
             b'g' => self.global.read(&body).map_err(Refusal::Invalid),
             b'L' => {
                 let end = body.iter().position(|byte| *byte == 0).unwrap_or(body.len());
@@ -203,22 +219,72 @@ impl Walk {
     }
 }
 
+/// What a header says of its entry besides its path.
+struct Has {
+    kind: u8,
+    content: bool,
+    sparse: bool,
+}
+
+/// Readers differ about a tar that is out of the ordinary: what one takes for content is the next entry to another. Of a disk that
+/// must be the same one to all of them there is nothing like that. What Go's `archive/tar` does, which container engines read
+/// layers with, is what it is held against.
 impl Sole {
-    /// An entry of a tar. What readers of container disks would make of a second one differs from reader to reader.
-    fn sees(&mut self, path: &[u8], kind: u8, size: u64, is_disk: bool) -> Result<(), Refusal> {
-        // Readers differ about what follows a folder that has a size, and so about what is an entry.
-        let is_folder = size == 0 && (kind == b'5' || matches!(kind, b'0' | 0) && path.ends_with(b"/"));
+    /// The first block. Engines look for compression themselves, whatever the media type says, and a name can look like that.
+    fn begins(&self, block: &[u8]) -> Result<(), Refusal> {
+        let skippable = matches!(block, [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..]);
+        self.refuses(skippable || COMPRESSED.iter().any(|magic| block.starts_with(magic)), || {
+            "the layer is a tar that begins like something compressed".to_owned()
+        })
+    }
+
+    /// An extended header, or a long name, of which some readers make nothing. Go's applies no global ones, and of two only the last.
+    fn extended(&self, twofold: bool) -> Result<(), Refusal> {
+        self.refuses(twofold, || {
+            "the layer has a global extended header, or several for one entry, which readers take differently"
+                .to_owned()
+        })
+    }
+
+    /// A header behind one block of zeros.
+    fn goes_on(&self) -> Result<(), Refusal> {
+        self.refuses(true, || "the layer goes on behind a block of zeros, where some readers end".to_owned())
+    }
+
+    /// Bytes behind the end.
+    fn ended(&self, bytes: &mut &[u8]) -> Result<(), Refusal> {
         match self {
-            Self::No => {}
-            Self::Wanted if is_disk => *self = Self::Seen,
-            Self::Wanted | Self::Seen if is_folder => {}
+            Self::No => Ok(()),
             Self::Wanted | Self::Seen => {
-                let path: String =
-                    String::from_utf8_lossy(path).chars().filter(|c| !c.is_control()).take(100).collect();
-                return Err(Refusal::Invalid(format!("the layer has `{path}` besides one disk")));
+                let behind = cut(bytes, u64::MAX).iter().any(|byte| *byte != 0);
+                self.refuses(behind, || "the layer has more than zeros behind the tar's end".to_owned())
             }
         }
-        Ok(())
+    }
+
+    /// An entry of a tar. What readers of container disks would make of a second one differs from reader to reader. A folder with
+    /// content is none: Go's reader looks for the next header where others look for the content.
+    fn sees(&mut self, path: &[u8], has: &Has, is_disk: bool) -> Result<(), Refusal> {
+        let is_folder = !has.content && !has.sparse && (has.kind == b'5' || has.kind == 0 && path.ends_with(b"/"));
+        match self {
+            Self::Wanted if is_disk && has.kind != b'7' => {
+                *self = Self::Seen;
+                Ok(())
+            }
+            Self::No => Ok(()),
+            Self::Wanted | Self::Seen => self.refuses(!is_folder, || {
+                let path: String =
+                    String::from_utf8_lossy(path).chars().filter(|c| !c.is_control()).take(100).collect();
+                format!("the layer has `{path}` besides one disk")
+            }),
+        }
+    }
+
+    fn refuses(&self, what: bool, says: impl FnOnce() -> String) -> Result<(), Refusal> {
+        match (self, what) {
+            (Self::Wanted | Self::Seen, true) => Err(Refusal::Invalid(says())),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -411,19 +477,72 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_folder_with_a_size_is_none_beside_a_sole_disk() {
-        for (kind, path) in [(EntryType::Directory, "a/"), (EntryType::Regular, "a/"), (EntryType::new(0), "a/")] {
-            for (size, fits) in [(0, true), (512, false)] {
-                let mut header = Written::new_gnu();
-                header.set_path("a").unwrap();
-                header.as_mut_bytes()[..2].copy_from_slice(path.as_bytes());
-                header.set_entry_type(kind);
-                header.set_size(size);
-                header.set_cksum();
-                let taken = Walk::of_sole().take(&mut &header.as_bytes()[..]);
-                assert_eq!(taken.is_ok(), fits, "{kind:?} {size}: {taken:?}");
+    /// A header as it is written by hand, with its padded content.
+    fn by_hand(kind: u8, path: &[u8], size: u64, content: &[u8]) -> Vec<u8> {
+        let mut header = Written::new_ustar();
+        header.as_mut_bytes()[..path.len()].copy_from_slice(path);
+        header.as_mut_bytes()[156] = kind;
+        header.set_mode(0o644);
+        header.set_size(size);
+        header.set_cksum();
+        let padding = vec![0; padding(content.len() as u64) as usize];
+        [header.as_bytes(), content, &padding].concat()
+    }
+
+    /// What a walk to the end of one that must be the same to every reader says, however it is fed.
+    fn alike(parts: &[Vec<u8>]) -> Result<usize, Refusal> {
+        let tar = parts.concat();
+        let walked = |piece: usize| {
+            let (mut walk, mut disks) = (Walk::of_sole(), 0);
+            for mut piece in tar.chunks(piece) {
+                while let Seen::Disk(_) = walk.take(&mut piece)? {
+                    disks += 1;
+                }
+                assert!(piece.is_empty());
             }
+            Ok(disks)
+        };
+        let whole = walked(tar.len());
+        assert_eq!(walked(100), whole);
+        whole
+    }
+
+    #[test]
+    fn a_sole_disk_is_the_same_one_to_every_reader() {
+        let (end, disk) = (vec![0; 1024], by_hand(b'0', b"disk/vm.raw", 513, &[7; 513]));
+        let folder = |kind, content: &[u8]| by_hand(kind, b"disk/", content.len() as u64, content);
+        let records = |kind, records: &[u8]| by_hand(kind, b"pax", records.len() as u64, records);
+        let path = records(b'x', b"22 path=disk/vm.qcow2\n");
+        let long_name = records(b'L', b"disk/vm.img\0");
+        for sound in [
+            vec![folder(b'5', b""), disk.clone(), end.clone(), vec![0; 9000]],
+            vec![folder(0, b""), path.clone(), disk.clone(), end.clone()],
+            vec![long_name.clone(), disk.clone(), records(b'x', b"11 mtime=1\n"), folder(b'5', b""), end.clone()],
+            vec![disk.clone()],
+        ] {
+            assert_eq!(alike(&sound), Ok(1));
+        }
+        let hidden = by_hand(b'0', b"disk/evil", 3, b"bad");
+        for (why, twofold) in [
+            ("besides", vec![folder(0, &hidden), disk.clone(), end.clone()]),
+            ("besides", vec![folder(b'0', b""), disk.clone(), end.clone()]),
+            ("besides", vec![by_hand(b'5', b"disk/", 1024, b""), disk.clone(), end.clone()]),
+            ("besides", vec![records(b'x', b"12 size=512\n"), folder(b'5', b""), disk.clone(), end.clone()]),
+            ("besides", vec![records(b'x', b"22 GNU.sparse.major=1\n"), folder(b'5', b""), disk.clone()]),
+            ("besides", vec![by_hand(b'7', b"disk/vm.raw", 3, b"bad"), end.clone()]),
+            ("global", vec![records(b'g', b"13 size=1024\n"), disk.clone(), end.clone()]),
+            ("several", vec![path.clone(), records(b'x', b"11 mtime=1\n"), disk.clone(), end.clone()]),
+            ("several", vec![long_name.clone(), long_name.clone(), disk.clone(), end.clone()]),
+            ("several", vec![path, long_name, disk.clone(), end.clone()]),
+            ("block of zeros", vec![disk.clone(), vec![0; 512], folder(b'5', b""), end.clone()]),
+            ("behind the tar's end", vec![disk.clone(), end.clone(), vec![0; 700], vec![1]]),
+            ("behind the tar's end", vec![disk.clone(), end.clone(), hidden]),
+            ("compressed", vec![by_hand(b'5', b"\x1F\x8B\x08\x04/", 0, b""), disk.clone(), end.clone()]),
+            ("compressed", vec![by_hand(b'5', b"\x5A\x2A\x4D\x18/", 0, b""), disk.clone(), end.clone()]),
+            ("compressed", vec![by_hand(b'x', b"BZh", 11, b"11 mtime=1\n"), disk, end]),
+        ] {
+            let refused = alike(&twofold);
+            assert!(matches!(&refused, Err(Refusal::Invalid(says)) if says.contains(why)), "{why}: {refused:?}");
         }
     }
 
