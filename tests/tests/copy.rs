@@ -407,6 +407,28 @@ fn a_document_that_two_readers_read_differently_is_not_copied() {
 }
 
 #[test]
+fn a_document_that_is_made_to_fill_memory_does_not() {
+    let scratch = Scratch::new();
+    let tar = tar_of(&scratch, &[("disk/a.raw", &[7; 2000])]);
+    let made = image(&scratch, "full", &[(LAYER, &tar, digest(&tar))]);
+    let served = made.served(true, |_| None);
+    let from = format!("docker://{}/vm:1", served.script.host());
+    let to = format!("oci:{}", scratch.text("layout"));
+    for (length, code) in [(1_000_000, None), (4_000_000, Some("expected at most 1048576 of a document"))] {
+        let mut document = made.manifest.clone();
+        document["x"] = vec![json!([0]); length / 4].into();
+        fs::write(made.folder.join("manifest.json"), document.to_string()).unwrap();
+        let with = ["--copy", "always", "--plain-http", &served.script.host()];
+        let (ran, own) = watched(longshore(["import", &*from, &*to]).args(with));
+        match code {
+            None => drop(ran.done()),
+            Some(says) => drop(ran.failed(11, "source-invalid", &[says])),
+        }
+        assert!(own < MOST_OF_ITS_OWN, "{length}: {own} bytes");
+    }
+}
+
+#[test]
 fn bytes_of_another_digest_are_never_committed() {
     for name in ["plain", "gzip", "zstd"] {
         let scratch = Scratch::new();

@@ -101,8 +101,13 @@ struct WirePlatform {
 
 #[derive(Deserialize)]
 struct WireConfig {
-    #[serde(flatten)]
-    platform: WirePlatform,
+    // Not flattened: what is unknown would be kept in memory.
+    #[serde(default)]
+    os: Option<String>,
+    #[serde(default)]
+    architecture: Option<String>,
+    #[serde(default)]
+    variant: Option<String>,
     #[serde(default)]
     created: Option<String>,
     #[serde(default)]
@@ -146,15 +151,16 @@ impl Config {
     pub fn parse(bytes: &[u8]) -> Result<Self, MalformedDocument> {
         let config: WireConfig = serde_json::from_slice(bytes).map_err(malformed)?;
         Ok(Self {
-            platform: platform(config.platform),
+            platform: platform(WirePlatform { os, architecture, variant }),
             created: config.created,
             labels: config.config.and_then(|runtime| runtime.labels).unwrap_or_default(),
         })
     }
 }
 
-fn malformed(why: serde_json::Error) -> MalformedDocument {
+pub(super) fn malformed(why: serde_json::Error) -> MalformedDocument {
     MalformedDocument(why.to_string())
+        let WireConfig { os, architecture, variant, .. } = config;
 }
 
 fn entry(wire: WireDescriptor) -> Result<IndexEntry, MalformedDocument> {

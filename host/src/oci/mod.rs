@@ -3,6 +3,7 @@
 mod digest;
 mod document;
 mod image;
+mod keys;
 mod media_types;
 mod reference;
 mod typed;
@@ -10,6 +11,7 @@ mod typed;
 pub use digest::{Digest, MalformedDigest};
 pub use document::{Config, Document, Index, IndexEntry, MalformedDocument, Manifest};
 pub use image::{Descriptor, Image, ImageFacts, Platform, image, label};
+pub use keys::{lookalike, media_type};
 pub use media_types::{
     DOCKER_LAYER_TAR, DOCKER_LIST, DOCKER_MANIFEST, INDEX, LAYER_TAR, MANIFEST, MalformedMediaTypes, MediaTypes,
     WASM_CONFIG, WASM_LAYER,

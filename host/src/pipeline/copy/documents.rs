@@ -2,20 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use super::origin::Origin;
 use super::{CopyPlan, unfit};
 use crate::error::Result;
 use crate::oci::{
-    Config, DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Digest, Document, INDEX, Index, IndexEntry, MANIFEST, Manifest,
-    MediaTypes, Platform,
+    Config, DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Digest, Document, INDEX, Index, IndexEntry, MANIFEST,
+    MalformedDocument, Manifest, MediaTypes, Platform, lookalike, media_type,
 };
 
 /// The most documents that are copied with one index.
 const MAX_DOCUMENTS: usize = 64;
 /// The most bytes of all of them: they are in memory until their images stand.
 const MAX_BYTES: usize = 8 << 20;
+/// The most bytes of one: what a reader makes of a hostile one is many times its size.
+const MAX_DOCUMENT: usize = 1 << 20;
 /// How deep indexes may stand in each other.
 const MAX_DEPTH: usize = 3;
 /// The most blobs of an attestation.
@@ -35,6 +35,8 @@ const KEYS: [&str; 12] = [
     "annotations",
     "urls",
 ];
+/// What stands under them is whoever's.
+const FREE: [&str; 1] = ["annotations"];
 /// What documents are called.
 const TYPES: [&str; 4] = [MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_LIST];
 /// How media types of layers begin that container engines unpack.
@@ -225,13 +227,11 @@ impl Finding {
 /// Reads a document that is what its media type says, to whoever reads it. Who does not say what it is leaves that to itself.
 fn parse(descriptor: &mut Descriptor, bytes: &[u8]) -> Result<Document> {
     let digest = descriptor.digest;
-    let unreadable = |why: String| unfit(format!("{digest} cannot be read: {why}"));
-    let read: Value = serde_json::from_slice(bytes).map_err(|why| unreadable(why.to_string()))?;
-    if let Some(key) = ambiguous(&read) {
-        return Err(unfit(format!("{digest} has a key `{}`, which some readers take for another one", clean(key))));
-    }
-    let document = Document::parse(bytes).map_err(|why| unreadable(why.to_string()))?;
-    let own = read.get("mediaType").and_then(Value::as_str);
+    let unreadable = |why: MalformedDocument| unfit(format!("{digest} cannot be read: {why}"));
+    alike(descriptor, bytes, (&KEYS, &FREE))?;
+    let document = Document::parse(bytes).map_err(unreadable)?;
+    let own = media_type(bytes).map_err(unreadable)?;
+    let own = own.as_deref();
     let told = Some(descriptor.media_type.as_str()).filter(|told| TYPES.contains(told));
     let expected =
         if matches!(document, Document::Index(_)) { [INDEX, DOCKER_LIST] } else { [MANIFEST, DOCKER_MANIFEST] };
@@ -256,22 +256,20 @@ fn clean(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(100).collect()
 }
 
-/// A key that is not one of those that decide what an image is, and that readers who do not tell large from small letters
-/// (Go's `encoding/json`) take for one of them. What they would read is not what was looked at here.
-fn ambiguous(value: &Value) -> Option<&str> {
-    match value {
-        Value::Object(fields) => {
-            let like = |key: &str| {
-                // U+017F and U+212A are an s and a k to Go.
-                let folded = key.replace('\u{17f}', "s").replace('\u{212a}', "k");
-                KEYS.iter().any(|known| known.eq_ignore_ascii_case(&folded) && *known != key)
-            };
-            let key = fields.keys().find(|key| like(key)).map(String::as_str);
-            let within = fields.iter().filter(|(key, _)| *key != "annotations").map(|(_, value)| value);
-            key.or_else(|| within.filter_map(ambiguous).next())
+/// Refuses a document that not every reader reads alike: with a key that is not one of those that decide what it is, and that some
+/// take for one of them. What they would read is not what was looked at here.
+fn alike(descriptor: &Descriptor, bytes: &[u8], (known, free): (&[&str], &[&str])) -> Result<()> {
+    let digest = descriptor.digest;
+    if bytes.len() > MAX_DOCUMENT {
+        let message = format!("{digest} has {} bytes, expected at most {MAX_DOCUMENT} of a document", bytes.len());
+        return Err(unfit(message));
+    }
+    match lookalike(bytes, known, free) {
+        Ok(None) => Ok(()),
+        Ok(Some(key)) => {
+            Err(unfit(format!("{digest} has a key `{}`, which some readers take for another one", clean(&key))))
         }
-        Value::Array(values) => values.iter().find_map(ambiguous),
-        _ => None,
+        Err(why) => Err(unfit(format!("{digest} cannot be read: {why}"))),
     }
 }
 
@@ -324,12 +322,15 @@ mod tests {
         let digest = Digest::of(b"x");
         let entry = json!({"digest": digest.to_string(), "size": 1, "mediaType": "m"});
         let plain = json!({"config": entry, "layers": [entry], "annotations": {"Layers": "x"}, "other": {"x": 1}});
-        assert_eq!(ambiguous(&plain), None);
+        let like = |document: &serde_json::Value| {
+            lookalike(document.to_string().as_bytes(), &KEYS, &FREE).unwrap().unwrap_or_default()
+        };
+        assert_eq!(like(&plain), "");
         for key in ["Layers", "LAYERS", "layer\u{17f}", "Config", "mediatype", "manifestS"] {
             let mut document = plain.clone();
             document[key] = json!([entry]);
-            assert_eq!(ambiguous(&document), Some(key));
-            assert_eq!(ambiguous(&json!({"layers": [{"x": {key: 1}}]})), Some(key));
+            assert_eq!(like(&document), key);
+            assert_eq!(like(&json!({"layers": [{"x": {key: 1}}]})), key);
             let bytes = document.to_string().into_bytes();
             let mut descriptor = Descriptor { media_type: MANIFEST.to_owned(), digest: Digest::of(&bytes), size: 1 };
             assert!(parse(&mut descriptor, &bytes).unwrap_err().to_string().contains("some readers take"), "{key}");
@@ -347,6 +348,14 @@ mod tests {
         assert!(parse(&mut unsaid, &bytes).is_ok());
         assert_eq!(unsaid.media_type, DOCKER_MANIFEST);
         assert!(parse(&mut called(MANIFEST), &bytes).unwrap_err().to_string().contains("calls itself"));
+    }
+
+    #[test]
+    fn a_document_is_no_longer_than_one_that_somebody_wrote() {
+        let entry = json!({"digest": Digest::of(b"x").to_string(), "size": 1, "mediaType": "m"});
+        let long = json!({"config": entry, "layers": [entry], "x": "x".repeat(MAX_DOCUMENT)}).to_string().into_bytes();
+        let mut called = Descriptor { media_type: MANIFEST.to_owned(), digest: Digest::of(b""), size: 1 };
+        assert!(parse(&mut called, &long).unwrap_err().to_string().contains("expected at most 1048576"));
     }
 
     #[test]
