@@ -553,6 +553,24 @@ fn a_registry_that_shows_another_disk_than_the_layer_has_is_found_out() {
 }
 
 #[test]
+fn a_layer_that_its_config_calls_another_is_not_copied() {
+    let scratch = Scratch::new();
+    let (here, there) = (registry(&scratch, "here", Version::V3), registry(&scratch, "there", Version::V3));
+    let tar = tar_of(&scratch, &[("disk/vm.raw", &[7; 2000])]);
+    image(&scratch, "other", &[(LAYER, &tar, digest(b"what a sniffer unpacks"))]).push(&here, "vm:other");
+    // With something behind its end, which may be the rest of a compressed stream that begins in a name.
+    let longer = [&tar[..], b"more"].concat();
+    image(&scratch, "longer", &[(LAYER, &longer, digest(&longer))]).push(&here, "vm:longer");
+    for (tag, says) in [("other", "which is stored as it is"), ("longer", "behind the tar's end")] {
+        let from = here.reference(&format!("vm:{tag}"));
+        copy(&from, &there.reference("vm:1"), &[]).failed(11, "source-invalid", &[says, "nothing in"]);
+        let to = format!("oci:{}:1", scratch.text("layout"));
+        import([&*from, &*to, "--copy", "never", "--plain-http", &here.host()]).done();
+    }
+    there.assert_empty();
+}
+
+#[test]
 fn a_mount_is_only_a_shorter_way() {
     for answer in ["created-and-a-lie", "accepted", "not-allowed", "not-found", "broken"] {
         let scratch = Scratch::new();

@@ -58,6 +58,8 @@ pub struct Config {
     pub created: Option<String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// What its layers are uncompressed, the lowest first, as it says.
+    pub diff_ids: Vec<String>,
 }
 
 /// A document that cannot be read.
@@ -112,6 +114,14 @@ struct WireConfig {
     created: Option<String>,
     #[serde(default)]
     config: Option<WireRuntime>,
+    #[serde(default)]
+    rootfs: Option<WireRootFs>,
+}
+
+#[derive(Deserialize)]
+struct WireRootFs {
+    #[serde(default)]
+    diff_ids: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -150,17 +160,18 @@ impl Config {
     /// If it is no JSON object, or its fields have other types.
     pub fn parse(bytes: &[u8]) -> Result<Self, MalformedDocument> {
         let config: WireConfig = serde_json::from_slice(bytes).map_err(malformed)?;
+        let WireConfig { os, architecture, variant, .. } = config;
         Ok(Self {
             platform: platform(WirePlatform { os, architecture, variant }),
             created: config.created,
             labels: config.config.and_then(|runtime| runtime.labels).unwrap_or_default(),
+            diff_ids: config.rootfs.and_then(|rootfs| rootfs.diff_ids).unwrap_or_default(),
         })
     }
 }
 
 pub(super) fn malformed(why: serde_json::Error) -> MalformedDocument {
     MalformedDocument(why.to_string())
-        let WireConfig { os, architecture, variant, .. } = config;
 }
 
 fn entry(wire: WireDescriptor) -> Result<IndexEntry, MalformedDocument> {

@@ -7,7 +7,7 @@ use super::{CopyPlan, unfit};
 use crate::error::Result;
 use crate::oci::{
     Config, DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Digest, Document, INDEX, Index, IndexEntry, MANIFEST,
-    MalformedDocument, Manifest, MediaTypes, Platform, lookalike, media_type,
+    MalformedDocument, Manifest, Platform, lookalike, media_type,
 };
 
 /// The most documents that are copied with one index.
@@ -37,8 +37,14 @@ const KEYS: [&str; 12] = [
 ];
 /// What stands under them is whoever's.
 const FREE: [&str; 1] = ["annotations"];
+/// The keys of a config that decide what an image is.
+const CONFIG_KEYS: [&str; 5] = ["rootfs", "diff_ids", "os", "architecture", "variant"];
+/// What stands under these decides how a container runs, or nothing.
+const CONFIG_FREE: [&str; 3] = ["config", "container_config", "history"];
 /// What documents are called.
 const TYPES: [&str; 4] = [MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_LIST];
+/// How media types of layers end that are stored as they are.
+const PLAIN: &str = ".tar";
 /// How media types of layers begin that container engines unpack.
 const LAYERS: [&str; 2] = ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
 
@@ -194,13 +200,7 @@ impl Finding {
         };
         let config_bytes = origin.blob(&config).await?;
         self.counted(config_bytes.len())?;
-        // The config of something else than an image may be anything.
-        let is_image = [MediaTypes::Oci, MediaTypes::Docker].iter().any(|types| types.config() == config.media_type);
-        let platform = match Config::parse(&config_bytes) {
-            Ok(config) => config.platform,
-            Err(_) if !is_image => None,
-            Err(why) => return Err(unfit(format!("the config {} cannot be read: {why}", config.digest))),
-        };
+        let platform = platform_of(&config, &config_bytes, &layer)?;
         self.seen.insert(descriptor.digest);
         let made = Made { config, config_bytes, platform, layer };
         self.push(descriptor, bytes, What::Image(Box::new(made)))
@@ -270,6 +270,33 @@ fn alike(descriptor: &Descriptor, bytes: &[u8], (known, free): (&[&str], &[&str]
             Err(unfit(format!("{digest} has a key `{}`, which some readers take for another one", clean(&key))))
         }
         Err(why) => Err(unfit(format!("{digest} cannot be read: {why}"))),
+    }
+}
+
+/// What an image is for, as its config says, if that also says what the one layer is.
+///
+/// Engines look for compression in a layer whatever its media type says, and unpack what they find only if it has the diffID. Of a
+/// layer that is stored as it is that is its own digest, so that it is nothing else to them either; of others the source verifies
+/// it as it decompresses them.
+fn platform_of(config: &Descriptor, bytes: &[u8], layer: &Descriptor) -> Result<Option<Platform>> {
+    alike(config, bytes, (&CONFIG_KEYS, &CONFIG_FREE))?;
+    let parsed =
+        Config::parse(bytes).map_err(|why| unfit(format!("the config {} cannot be read: {why}", config.digest)))?;
+    let expected = Some(layer.digest).filter(|_| layer.media_type.ends_with(PLAIN));
+    match &parsed.diff_ids[..] {
+        [diff_id] if expected.is_none_or(|expected| *diff_id == expected.to_string()) => Ok(parsed.platform),
+        [diff_id] => {
+            let message = format!(
+                "the config {} has the diffID {} for the layer {}, which is stored as it is",
+                config.digest,
+                clean(diff_id),
+                layer.digest
+            );
+            Err(unfit(message))
+        }
+        others => {
+            Err(unfit(format!("the config {} has diffIDs of {} layers, expected one", config.digest, others.len())))
+        }
     }
 }
 
@@ -356,6 +383,44 @@ mod tests {
         let long = json!({"config": entry, "layers": [entry], "x": "x".repeat(MAX_DOCUMENT)}).to_string().into_bytes();
         let mut called = Descriptor { media_type: MANIFEST.to_owned(), digest: Digest::of(b""), size: 1 };
         assert!(parse(&mut called, &long).unwrap_err().to_string().contains("expected at most 1048576"));
+    }
+
+    #[test]
+    fn a_config_says_what_the_layer_is() {
+        let described = |media_type: &str| Descriptor {
+            media_type: media_type.to_owned(),
+            digest: Digest::of(media_type.as_bytes()),
+            size: 1,
+        };
+        let (own, config) = (|layer: &Descriptor| layer.digest.to_string(), described("config"));
+        let platform = |bytes: &serde_json::Value, layer: &Descriptor| {
+            platform_of(&config, bytes.to_string().as_bytes(), layer).map_err(|error| error.to_string())
+        };
+        let stated = |diff_ids: serde_json::Value| {
+            json!({"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": diff_ids},
+                "config": {"Labels": {"OS": "x"}, "Variant": 1}, "history": [{"Os": 1}]})
+        };
+        let gzip = described("application/vnd.oci.image.layer.v1.tar+gzip");
+        assert_eq!(platform(&stated(json!(["sha256:other"])), &gzip), Ok(Some(Platform::linux_amd64())));
+        for plain in ["application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar"] {
+            let plain = described(plain);
+            assert!(platform(&stated(json!([own(&plain)])), &plain).is_ok());
+            let other = platform(&stated(json!([own(&gzip)])), &plain).unwrap_err();
+            assert!(other.contains("which is stored as it is"), "{other}");
+        }
+        for wrong in [json!([]), json!(["x", "y"]), json!(null)] {
+            assert!(platform(&stated(wrong), &gzip).unwrap_err().contains("expected one"));
+        }
+        for wrong in [json!({}), json!({"rootfs": 1}), json!("x"), json!({"rootfs": {"diff_ids": [1]}})] {
+            assert!(platform(&wrong, &gzip).is_err(), "{wrong}");
+        }
+        for key in ["Rootfs", "rootf\u{17f}", "OS"] {
+            let mut config = stated(json!([own(&gzip)]));
+            config[key] = json!(1);
+            assert!(platform(&config, &gzip).unwrap_err().contains("some readers"), "{key}");
+        }
+        let nested = json!({"rootfs": {"diff_ids": ["x"], "Diff_ids": ["y"]}});
+        assert!(platform(&nested, &gzip).unwrap_err().contains("`Diff_ids`"));
     }
 
     #[test]
