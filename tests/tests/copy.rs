@@ -265,6 +265,14 @@ fn attestations_and_indexes_within_indexes_go_along() {
     tagged("many", described(INDEX, many.to_string().as_bytes()));
     let from = format!("oci:{}:many", layout.display());
     copy(&from, &there.reference("vm:many"), &[]).failed(11, "source-invalid", &["more than 64 documents"]);
+    // Nor one in which there is nothing to look at.
+    for (name, listed) in [("none", vec![]), ("unlooked", vec![attached])] {
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed});
+        tagged(name, described(INDEX, index.to_string().as_bytes()));
+        let from = format!("oci:{}:{name}", layout.display());
+        copy(&from, &there.reference(&format!("vm:{name}")), &[]).failed(11, "source-invalid", &["has no image"]);
+    }
+    assert!(["none", "unlooked"].iter().all(|tag| !there.has_tag("vm", tag)));
     assert!(["smuggled", "deep", "many"].iter().all(|tag| !there.has_tag("vm", tag)));
 }
 

@@ -117,6 +117,10 @@ pub(super) async fn documents(origin: &mut Origin<'_>, plan: &CopyPlan) -> Resul
             root
         }
     };
+    if !found.all.iter().any(|written| matches!(written.what, What::Image(_))) {
+        // Nothing would be looked at, and every demand be met.
+        return Err(unfit(format!("the index {} has no image", root.digest)));
+    }
     Ok(Documents { all: found.all, root })
 }
 
