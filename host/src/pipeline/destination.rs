@@ -34,17 +34,6 @@ pub(super) struct Destination {
     shown: String,
 }
 
-/// What became of an offer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Offered {
-    /// It has it.
-    There,
-    /// It took it over from another repository.
-    Mounted,
-    /// It wants the bytes.
-    Wanted,
-}
-
 enum Place {
     Registry(Box<registry::Push>),
     Layout(layout::Push),
@@ -92,27 +81,33 @@ impl Destination {
         self.free(tags, Some(digest), Stage::Upload).await
     }
 
-    /// Asks it to have a layer without its bytes: it has it already, or in the repository `from`. Else an upload session is open
-    /// for it. An image layout is given everything anew: of what others wrote there nobody knows that it is whole.
-    pub(super) async fn offer(&mut self, blob: &Descriptor, from: Option<&Repository>) -> Result<Offered> {
+    /// Whether a blob stands there that this run did not put there. An image layout is given everything anew: of what others wrote
+    /// there nobody knows that it is whole.
+    pub(super) async fn stands(&mut self, blob: &Descriptor) -> Result<bool> {
         match &mut self.place {
-            Place::Layout(push) => push.open().await.map(|()| Offered::Wanted),
-            Place::Registry(push) => {
-                let offered = if push.has(blob).await? {
-                    Offered::There
-                } else {
-                    match from {
-                        Some(from) if push.mount(blob, from).await? => Offered::Mounted,
-                        _ => Offered::Wanted,
-                    }
-                };
-                match offered {
-                    Offered::Wanted if push.is_open() => {}
-                    Offered::Wanted => push.open().await?,
-                    Offered::There | Offered::Mounted => self.committed.push(blob.clone()),
-                }
-                Ok(offered)
-            }
+            Place::Registry(push) => push.has(blob).await,
+            Place::Layout(_) => Ok(false),
+        }
+    }
+
+    /// Has it take a blob over from another repository of the same registry, where it stands for good then.
+    pub(super) async fn mount(&mut self, blob: &Descriptor, from: &Repository) -> Result<bool> {
+        let mounted = match &mut self.place {
+            Place::Registry(push) => push.mount(blob, from).await?,
+            Place::Layout(_) => false,
+        };
+        if mounted {
+            self.committed.push(blob.clone());
+        }
+        Ok(mounted)
+    }
+
+    /// Opens it for a layer, unless it offered that already where it would not mount one.
+    pub(super) async fn open_for_one(&mut self) -> Result<()> {
+        match &mut self.place {
+            Place::Registry(push) if push.is_open() => Ok(()),
+            Place::Registry(push) => push.open().await,
+            Place::Layout(push) => push.open().await,
         }
     }
 
@@ -148,10 +143,7 @@ impl Destination {
 
     /// Whether it has a blob that an earlier run may have committed.
     pub(super) async fn has(&mut self, blob: &Descriptor) -> Result<bool> {
-        let there = match &mut self.place {
-            Place::Registry(push) => push.has(blob).await?,
-            Place::Layout(_) => false,
-        };
+        let there = self.stands(blob).await?;
         if there {
             self.committed.push(blob.clone());
         }

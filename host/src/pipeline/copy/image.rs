@@ -7,7 +7,7 @@ use tokio::pin;
 
 use super::super::checkpoint::Course;
 use super::super::checksum::verify;
-use super::super::destination::{Destination, Offered};
+use super::super::destination::Destination;
 use super::super::disk::{Disk, InItsLayer, open_along, open_disk_in};
 use super::super::import::Run;
 use super::super::layer::{SentLayer, send};
@@ -21,7 +21,7 @@ use super::origin::Origin;
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::{Descriptor, Image};
 use crate::stages::{self, Access, Alongside, Facts};
-use crate::stream::{Flow, Layer, Ranges as _, Seek, Segment, tapped};
+use crate::stream::{Flow, Layer, Ranges as _, Resumable, Seek, Segment, tapped};
 
 /// What the source component is told besides what the user has it told: the layer must have nothing but its disk.
 const SOLE: &[(&str, &str)] = &[("sole", "true")];
@@ -63,10 +63,28 @@ pub(super) async fn copy(
         Target::Layout(_) => None,
     };
     let layer = &made.layer;
-    let offered = destination.offer(layer, from).await?;
-    let (verdict, content) = match offered {
-        Offered::There | Offered::Mounted => looked_at(run, &source, checksums).await?,
-        Offered::Wanted => {
+    let elsewhere = if destination.stands(layer).await? { None } else { Some(from) };
+    let (how, (verdict, content)) = match elsewhere {
+        None => {
+            ("there", looked_at(run, &source, checksums).await?)
+        }
+        // A mount commits it: it is looked at before.
+        Some(Some(from)) => {
+            let found = looked_at(run, &source, checksums).await?;
+            if destination.mount(layer, from).await? {
+                    ("mounted", found)
+            } else {
+                destination.open_for_one().await?;
+                run.ledger.opened(destination.terms(true));
+                // What was looked at has the layer's digest, and only what has it too is committed.
+                let there = as_stored(run, origin, layer, destination).await?;
+                sent();
+                commit(origin, &there, layer, destination).await?;
+                ("sent", found)
+            }
+        }
+        Some(None) => {
+            destination.open_for_one().await?;
             run.ledger.opened(destination.terms(true));
             let (there, found) = match whole(source.facts(), layer) {
                 // What stands around the disk is known: it is sent around the disk.
@@ -83,7 +101,7 @@ pub(super) async fn copy(
             };
             sent();
             commit(origin, &there, layer, destination).await?;
-            found
+            ("sent", found)
         }
     };
     destination.put_blob(&made.config, &made.config_bytes).await?;
@@ -102,11 +120,7 @@ pub(super) async fn copy(
         format: innermost.format.clone(),
         layer_digest: layer.digest.to_string(),
         layer_size: layer.size,
-        layer: match offered {
-            Offered::Wanted => "sent",
-            Offered::Mounted => "mounted",
-            Offered::There => "there",
-        },
+        layer: how,
     });
     Ok(())
 }
@@ -161,10 +175,7 @@ async fn along(
     checksums: &[Checksum],
     destination: &mut Destination,
 ) -> Result<(SentLayer, Found)> {
-    let whole = Layer::new(vec![Segment::Payload], layer.size).map_err(|why| {
-        Error::new(Code::SourceInvalid, Stage::Source, format!("the layer {} has {why}", layer.digest))
-    })?;
-    let blob = origin.large(layer)?;
+    let (whole, blob) = stored(origin, layer)?;
     let flow = slowed(blob.read(0, layer.size).await?, run.plan.limit);
     let (flow, second, tapped) = tapped(flow);
     alongside.bring(layer.digest, layer.size, second);
@@ -192,6 +203,27 @@ async fn along(
             }
         }
     }
+}
+
+/// Sends a layer as it is stored.
+async fn as_stored(
+    run: &Run<'_>,
+    origin: &Origin<'_>,
+    layer: &Descriptor,
+    destination: &mut Destination,
+) -> Result<SentLayer> {
+    let (whole, blob) = stored(origin, layer)?;
+    let flow = slowed(blob.read(0, layer.size).await?, run.plan.limit);
+    let flow = (flow, 0, Seek::Ranged(Arc::new(blob)), None);
+    send(run, flow, None, &whole, None, layer.media_type.clone(), destination).await
+}
+
+/// A layer that is sent as it is stored, and where it is.
+fn stored(origin: &Origin<'_>, layer: &Descriptor) -> Result<(Layer, Resumable)> {
+    let whole = Layer::new(vec![Segment::Payload], layer.size).map_err(|why| {
+        Error::new(Code::SourceInvalid, Stage::Source, format!("the layer {} has {why}", layer.digest))
+    })?;
+    Ok((whole, origin.large(layer)?))
 }
 
 /// Commits what was sent, if it is the layer.
