@@ -265,14 +265,25 @@ fn attestations_and_indexes_within_indexes_go_along() {
     tagged("many", described(INDEX, many.to_string().as_bytes()));
     let from = format!("oci:{}:many", layout.display());
     copy(&from, &there.reference("vm:many"), &[]).failed(11, "source-invalid", &["more than 64 documents"]);
-    // Nor one in which there is nothing to look at.
+    // Nor one in which there is nothing to look at, or that is not as long as it is said to be.
     for (name, listed) in [("none", vec![]), ("unlooked", vec![attached])] {
         let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed});
         tagged(name, described(INDEX, index.to_string().as_bytes()));
         let from = format!("oci:{}:{name}", layout.display());
         copy(&from, &there.reference(&format!("vm:{name}")), &[]).failed(11, "source-invalid", &["has no image"]);
     }
-    assert!(["none", "unlooked"].iter().all(|tag| !there.has_tag("vm", tag)));
+    let longer = |mut described: Value| {
+        described["size"] = json!(described["size"].as_u64().unwrap() + 1);
+        described
+    };
+    tagged("longer", longer(described(INDEX, outer.to_string().as_bytes())));
+    let listing = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [longer(image.clone())]});
+    tagged("listing", described(INDEX, listing.to_string().as_bytes()));
+    for name in ["longer", "listing"] {
+        let from = format!("oci:{}:{name}", layout.display());
+        copy(&from, &there.reference(&format!("vm:{name}")), &[]).failed(11, "source-invalid", &["as what lists it"]);
+    }
+    assert!(["none", "unlooked", "longer", "listing"].iter().all(|tag| !there.has_tag("vm", tag)));
     assert!(["smuggled", "deep", "many"].iter().all(|tag| !there.has_tag("vm", tag)));
 }
 

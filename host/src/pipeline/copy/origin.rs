@@ -7,7 +7,7 @@ use super::super::disk::attempts;
 use super::super::import::Run;
 use super::super::inspect::{ImageAt, Place};
 use super::super::{Credentials, Input, Location, Source};
-use super::CopyPlan;
+use super::{CopyPlan, unfit};
 use crate::error::{Error, Result, Stage};
 use crate::layout;
 use crate::net::Net;
@@ -57,7 +57,7 @@ impl<'a> Origin<'a> {
             }
             (Place::Layout(pull), ImageAt::Layout(_, tag)) => {
                 let found = pull.tagged(tag.as_ref())?;
-                let bytes = pull.blob(&found)?;
+                let bytes = sized(&found, pull.blob(&found)?)?;
                 Ok((found, bytes))
             }
             _ => Err(Error::internal(Stage::Source, "an image is somewhere else than its plan says")),
@@ -66,15 +66,16 @@ impl<'a> Origin<'a> {
 
     /// A manifest or index that an index lists, verified.
     pub(super) async fn manifest(&mut self, listed: &Descriptor) -> Result<Vec<u8>> {
-        match &mut self.place {
-            Place::Registry(pull) => Ok(pull.digested(&listed.digest).await.map_err(of_the_source)?.bytes),
-            Place::Layout(pull) => pull.blob(listed),
-        }
+        let bytes = match &mut self.place {
+            Place::Registry(pull) => pull.digested(&listed.digest).await.map_err(of_the_source)?.bytes,
+            Place::Layout(pull) => pull.blob(listed)?,
+        };
+        sized(listed, bytes)
     }
 
     /// A small blob, verified.
     pub(super) async fn blob(&mut self, blob: &Descriptor) -> Result<Vec<u8>> {
-        self.place.blob(blob).await.map_err(of_the_source)
+        sized(blob, self.place.blob(blob).await.map_err(of_the_source)?)
     }
 
     /// A large one, going on where it breaks. It is not verified.
@@ -115,6 +116,17 @@ impl<'a> Origin<'a> {
                 Some(&reference.repository).filter(|own| own.registry() == other.registry() && *own != other)
             }
             ImageAt::Layout(..) => None,
+        }
+    }
+}
+
+/// A document, if it is as long as what lists it says, which is written on.
+fn sized(listed: &Descriptor, bytes: Vec<u8>) -> Result<Vec<u8>> {
+    match bytes.len() as u64 == listed.size {
+        true => Ok(bytes),
+        false => {
+            let (digest, got, expected) = (listed.digest, bytes.len(), listed.size);
+            Err(unfit(format!("{digest} has {got} bytes, expected {expected} as what lists it says")))
         }
     }
 }
