@@ -540,6 +540,22 @@ fn what_breaks_goes_on() {
     }
 }
 
+#[test]
+fn what_breaks_goes_on_where_there_are_no_ranges() {
+    let scratch = Scratch::new();
+    let there = registry(&scratch, "there", Version::V3);
+    let disk = raw(&scratch.path("vm.raw"), DISK);
+    for (name, made) in stored(&scratch, &tar_of(&scratch, &[("disk/vm.raw", &disk)])) {
+        // More often than the disk is looked for: what is sent breaks too.
+        let served = made.served(false, |request| (request < 3).then_some(500_000));
+        let from = format!("docker://{}/vm:1", served.script.host());
+        let to = there.reference(&format!("vm:{name}"));
+        let ran = copy(&from, &to, &["--policy", &quick(&scratch)]);
+        assert!(ran.done().report()["transfer"]["resumes"].as_u64().unwrap() > 0, "{name}");
+        valid(&to);
+    }
+}
+
 /// Two beginnings of the layer: one for who looks for the disk, and the one that is in the layer.
 #[test]
 fn a_registry_that_shows_another_disk_than_the_layer_has_is_found_out() {

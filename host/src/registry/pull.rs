@@ -133,12 +133,12 @@ impl Pull {
         response.body.first(most).await
     }
 
-    /// `length` bytes of a blob from `offset` on. Nobody but whoever has all of them can verify them.
+    /// `length` bytes of a blob from `offset` on, and how many bytes stand in front of them: all of the blob is what a registry
+    /// gives that has no ranges. Nobody but whoever has all of them can verify them.
     ///
     /// # Errors
-    /// `registry-protocol` if the registry answers with something else, `registry-failed` if it has no ranges, else the
-    /// registry's.
-    pub(super) async fn blob_part(&mut self, blob: &Descriptor, offset: u64, length: u64) -> Result<Body> {
+    /// `registry-protocol` if the registry answers with something else, else the registry's.
+    pub(super) async fn blob_part(&mut self, blob: &Descriptor, offset: u64, length: u64) -> Result<(Body, u64)> {
         let url = self.conversation.url(&format!("blobs/{}", blob.digest))?;
         let whole = offset == 0 && length == blob.size;
         let field = format!("bytes={offset}-{}", offset.saturating_add(length).saturating_sub(1));
@@ -146,22 +146,20 @@ impl Pull {
         let headers = if whole { HeaderMap::new() } else { HeaderMap::from_iter([(RANGE, range)]) };
         let response = self.conversation.get(STAGE, &url, &headers).await?;
         let response = self.expect(response, &url, &[200, 206], &blob.digest.to_string()).await?;
-        let other = |code, got: &str| {
+        let other = |got: &str| {
             let message =
                 format!("{} answers a request for part of {} with {got}", what(&Method::GET, &url), blob.digest);
-            Err(Error::new(code, STAGE, message).retryable_as(Retryable::No))
+            Err(Error::new(Code::RegistryProtocol, STAGE, message).retryable_as(Retryable::No))
         };
+        let (in_front, length) = if response.status == 200 { (offset, blob.size) } else { (0, length) };
         let began = response.headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
         let began = began.and_then(|field| field.strip_prefix("bytes ")?.split_once('-')?.0.trim().parse::<u64>().ok());
         match (response.status, whole) {
-            (206, false) if began != Some(offset) => other(Code::RegistryProtocol, "another part"),
-            (200, false) => other(Code::RegistryFailed, "all of it: it has no ranges"),
-            (206, true) => other(Code::RegistryProtocol, "a part where the whole was asked for"),
+            (206, false) if began != Some(offset) => other("another part"),
+            (206, true) => other("a part where the whole was asked for"),
             _ => match response.length {
-                Some(got) if got != length => {
-                    other(Code::RegistryProtocol, &format!("{got} bytes, expected {length} as the manifest says"))
-                }
-                _ => Ok(response.body),
+                Some(got) if got != length => other(&format!("{got} bytes, expected {length} as the manifest says")),
+                _ => Ok((response.body, in_front)),
             },
         }
     }

@@ -1,9 +1,9 @@
 //! A blob of a repository as somebody reads it who copies it: from any offset, as often as it takes.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use tokio::sync::Mutex;
 
 use super::pull::Pull;
@@ -31,19 +31,44 @@ impl Ranges for StoredBlob {
     fn read(&self, offset: u64, length: u64) -> Reading {
         let (pull, blob) = (Arc::clone(&self.pull), self.blob.clone());
         Box::pin(async move {
-            let body = pull.lock().await.blob_part(&blob, offset, length).await.map_err(of_the_source)?;
+            let (body, in_front) = pull.lock().await.blob_part(&blob, offset, length).await.map_err(of_the_source)?;
             let (ended, outcome) = outcome(Stage::Source, "the registry");
             // A body ends well only with all its bytes.
             ended.set(Ok(()));
-            Ok(Flow::new(Part(body), outcome, None))
+            let left = if in_front > 0 { length } else { u64::MAX };
+            Ok(Flow::new(Part { body, in_front, left }, outcome, None))
         })
     }
 }
 
-struct Part(Body);
+struct Part {
+    body: Body,
+    /// Bytes that nobody asked for.
+    in_front: u64,
+    /// The most bytes that are given behind them.
+    left: u64,
+}
 
 impl Chunks for Part {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        self.0.poll_chunk(cx)
+        while self.left > 0 {
+            let mut bytes = match ready!(self.body.poll_chunk(cx)) {
+                Some(Ok(bytes)) => bytes,
+                ended => return Poll::Ready(ended),
+            };
+            let in_front = most(self.in_front).min(bytes.len());
+            bytes.advance(in_front);
+            self.in_front = self.in_front.saturating_sub(in_front as u64);
+            bytes.truncate(most(self.left));
+            self.left = self.left.saturating_sub(bytes.len() as u64);
+            if !bytes.is_empty() {
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+        }
+        Poll::Ready(None)
     }
+}
+
+fn most(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
