@@ -11,7 +11,7 @@ use super::filtering::{Filtered, filtered};
 use super::import::Run;
 use super::interrupt::Interrupted;
 use super::naming::{announced_name, disk_name};
-use super::reading::whole_again;
+use super::reading::{Reading, whole_again};
 use super::{Checksum, Input, Place, Plan, Source, SourceRegistry};
 use crate::engine::{Component, Engine};
 use crate::error::{Code, Error, Result, Stage};
@@ -160,6 +160,8 @@ pub(super) enum InItsLayer {
     Verified,
     /// Whoever sends all of that.
     AsItIsSent,
+    /// The source, which reads along what the host reads, no faster than the user wants, and sends.
+    BroughtAlong,
 }
 
 /// The same, where the layer that it stands in may be what is sent.
@@ -172,13 +174,16 @@ pub(super) async fn open_disk_in(
 ) -> Result<Disk> {
     let (plan, facts) = (run.plan, source.facts());
     let name = named(plan, facts);
-    let reading = run.reading();
+    let reading = match layer {
+        InItsLayer::BroughtAlong => Reading { limit: None, ..run.reading() },
+        InItsLayer::Verified | InItsLayer::AsItIsSent => run.reading(),
+    };
     let resumable = reading.resumable(source);
     let received = async || {
         let flow = reading.received(source, course.disk_from).await?;
         let flow = match layer {
             InItsLayer::Verified => reading.within_its_layer(flow, source.facts()),
-            InItsLayer::AsItIsSent => flow,
+            InItsLayer::AsItIsSent | InItsLayer::BroughtAlong => flow,
         };
         demanded(flow, checksums, Place::Received, &course.received, &run.progress.checksums)
     };

@@ -162,7 +162,16 @@ async fn carried<T>(run: &Run<'_>, disk: Disk, act: impl AsyncFnOnce(Flow, Seek)
 /// Shows a disk to the probe that goes nowhere. All of it is read: what the probe was shown is that disk only if what it stands
 /// in has its digest.
 async fn looked_at(run: &Run<'_>, source: &stages::Disk, checksums: &[Checksum]) -> Result<Found> {
-    let disk = opened(run, source, checksums, InItsLayer::Verified).await?;
+    looked_at_in(run, source, checksums, InItsLayer::Verified).await
+}
+
+async fn looked_at_in(
+    run: &Run<'_>,
+    source: &stages::Disk,
+    checksums: &[Checksum],
+    layer: InItsLayer,
+) -> Result<Found> {
+    let disk = opened(run, source, checksums, layer).await?;
     Ok(carried(run, disk, async |flow, _| poured_away(flow).await).await?.1)
 }
 
@@ -181,7 +190,7 @@ async fn along(
     alongside.bring(layer.digest, layer.size, second);
     let flow = (flow, 0, Seek::Ranged(Arc::new(blob)), None);
     let send = send(run, flow, None, &whole, None, layer.media_type.clone(), destination);
-    let look = looked_at(run, source, checksums);
+    let look = looked_at_in(run, source, checksums, InItsLayer::BroughtAlong);
     pin!(send, look);
     tokio::select! {
         biased;
