@@ -261,6 +261,11 @@ impl Progress {
         self.total.store(bytes, Relaxed);
     }
 
+    /// So many of these bytes need not be sent.
+    pub fn spare(&self, bytes: u64) {
+        self.expect(self.total().unwrap_or_default().saturating_sub(bytes));
+    }
+
     /// Something to know about that does not end the run. `code` is a stable name, `message` one sentence.
     pub fn warn(&self, code: &str, message: &str) {
         self.note(Noted::Warning { code: code.to_owned(), message: message.to_owned() });

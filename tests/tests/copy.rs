@@ -317,6 +317,12 @@ fn a_layer_is_copied_in_the_form_it_has_and_its_disk_is_looked_at() {
         let beside = there.reference(&format!("beside:{name}"));
         let mounted = copy(&to, &beside, &[]).done().report();
         assert_eq!(mounted["copy"]["images"][0]["layer"], "mounted", "{name}");
+        // Nothing is waited for that is not sent.
+        for (from, to) in [(&from, &to), (&to, &there.reference(&format!("moved:{name}")))] {
+            let ran = copy(from, to, &["--progress", "json"]).done();
+            let end: Value = serde_json::from_str(ran.stderr.lines().last().unwrap()).unwrap();
+            assert_eq!((&end["type"], &end["bytes_total"]), (&json!("end"), &json!(0)), "{name} {end}");
+        }
         // A demand that it does not meet, where the layer would be sent, and where it need not be.
         let policy = scratch.text("policy.toml");
         let text =

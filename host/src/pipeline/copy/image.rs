@@ -66,13 +66,15 @@ pub(super) async fn copy(
     let elsewhere = if destination.stands(layer).await? { None } else { Some(from) };
     let (how, (verdict, content)) = match elsewhere {
         None => {
+            run.progress.spare(layer.size);
             ("there", looked_at(run, &source, checksums).await?)
         }
         // A mount commits it: it is looked at before.
         Some(Some(from)) => {
             let found = looked_at(run, &source, checksums).await?;
             if destination.mount(layer, from).await? {
-                    ("mounted", found)
+                run.progress.spare(layer.size);
+                ("mounted", found)
             } else {
                 destination.open_for_one().await?;
                 run.ledger.opened(destination.terms(true));
