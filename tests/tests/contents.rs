@@ -131,7 +131,7 @@ fn what_is_inside_is_what_the_labels_name() {
             assert_eq!((&content["format"], &content["virtual_size"]), (&json!(format), &json!(size)), "{what}");
             let filter = if matches!(wrapper, "tar" | "zip") { "archive" } else { wrapper };
             assert_eq!(content["filters"][0]["name"], format!("filter-{filter}"), "{what}");
-            assert_eq!(content["hazards"], json!([]), "{what}");
+            assert_eq!((&content["hazards"], &content["whole"]), (&json!([]), &json!(true)), "{what}");
             let labels = stage.labels();
             assert_eq!(labels["source-image-format"], *format, "{what}");
             let label = labels.get("source-image-virtual-size").and_then(Value::as_str).map(str::to_owned);
@@ -166,7 +166,8 @@ fn a_size_that_no_wrapper_proves_is_none() {
             let (what, content) = (format!("{format} in {wrapper}: {}", report["disk"]), content(&report));
             assert_eq!((&content["format"], &content["virtual_size"]), (&json!(format), &expected), "{what}");
             // The beginning is not taken for a disk that was cut.
-            assert_eq!(codes(&content["hazards"]), ["tail-not-shown"], "{what}");
+            assert_eq!(codes(&content["hazards"]), ["tail-not-shown", "content-rest-not-inspected"], "{what}");
+            assert_eq!(content["whole"], false, "{what}");
             let labels = stage.labels();
             assert_eq!(labels["source-image-format"], format, "{what}");
             let label = labels.get("source-image-virtual-size").and_then(Value::as_str).map(str::to_owned);
@@ -315,6 +316,58 @@ fn a_damaged_wrapper_is_refused_and_what_is_accepted_is_stored_as_it_is() {
     qcow2[20..24].copy_from_slice(&63_u32.to_be_bytes());
     let file = stage.file("vm", &piped("gzip", &qcow2));
     stage.import(&file, &policy, &[]).failed(11, "disk-refused", &["cluster_bits", "content-invalid"]);
+}
+
+#[test]
+fn what_stands_behind_the_first_disk_is_seen_or_said_not_to_be() {
+    let stage = Stage::new();
+    let policy = stage.policy(&[], "");
+    let qcow2 = qcow2(&stage.scratch.path("disk.qcow2"));
+    // Far more than the probe asks for stands in front of what is behind it.
+    let first = [&qcow2[..], &disk(2 << 20)].concat();
+    let folder = Scratch::new();
+    fs::write(folder.path("a.qcow2"), &first).unwrap();
+    fs::write(folder.path("b.qcow2"), &qcow2).unwrap();
+    let two = |command: &str| {
+        in_folder(&folder.path("."), &format!("{command} a.qcow2 b.qcow2"));
+        let all = ["all", "all.zip"].map(|name| folder.path(name)).into_iter().find(|path| path.exists()).unwrap();
+        let bytes = fs::read(&all).unwrap();
+        fs::remove_file(all).unwrap();
+        bytes
+    };
+    let one = |command: &str| stage.archived(command, "a.qcow2", &first);
+    let (tar, zip) = (one("tar -cf all"), one("zip -q all.zip"));
+    for (what, bytes, says) in [
+        ("two in a tar", two("tar -cf all"), "`a.qcow2` and `b.qcow2`"),
+        ("two in a zip", two("zip -q all.zip"), "`a.qcow2` and `b.qcow2`"),
+        ("two in a compressed tar", piped("gzip", &two("tar -cf all")), "`a.qcow2` and `b.qcow2`"),
+        ("a tar behind a tar", [&tar[..], &tar].concat(), "something follows the end of the tar archive"),
+        ("a zip behind a zip", [&zip[..], &zip].concat(), "something follows the end of the zip archive"),
+        ("a disk behind a zip", [&zip[..], &qcow2].concat(), "something follows the end of the zip archive"),
+        ("a disk behind gzip", [&piped("gzip", &first)[..], &qcow2].concat(), "gzip"),
+        ("a disk behind xz around tar", [&piped("xz -0", &tar)[..], &qcow2].concat(), "xz"),
+    ] {
+        let file = stage.file("vm", &bytes);
+        let looked = probe([&*file, "--json", "--policy", &policy]).failed(11, "disk-refused", &["content-invalid"]);
+        let (looked, seen) = (looked.report(), |report: &Value| content(report)["reason"].as_str().unwrap().to_owned());
+        assert!(seen(&looked).contains(says), "{what}: {looked}");
+        let ran = stage.import(&file, &policy, &[]).failed(11, "disk-refused", &["content-invalid"]);
+        assert_eq!(seen(&ran.report()), seen(&looked), "{what}");
+        assert_eq!(content(&ran.report())["whole"], false, "{what}");
+        assert_layout_empty(&stage.scratch.path("layout"));
+    }
+    // More than is looked at: it is said, and whoever wants can refuse it.
+    let large = Scratch::new();
+    fs::write(large.path("a.qcow2"), [&qcow2[..], &vec![7; LARGE]].concat()).unwrap();
+    fs::write(large.path("b.qcow2"), &qcow2).unwrap();
+    in_folder(&large.path("."), "tar -cf all a.qcow2 b.qcow2");
+    let file = large.text("all");
+    let report = stage.import(&file, &policy, &[]).done().report();
+    assert_eq!((&content(&report)["inspected"], &content(&report)["whole"]), (&json!(true), &json!(false)), "{report}");
+    assert_eq!(codes(&content(&report)["hazards"]), ["tail-not-shown", "content-rest-not-inspected"], "{report}");
+    let strict = stage.policy(&[], "refused-hazards = [\"content-rest-not-inspected\"]\n");
+    stage.import(&file, &strict, &[]).failed(11, "disk-refused", &["only the beginning", "qcow2 in tar"]);
+    stage.import(&file, &policy, &["--filter", "auto"]).failed(11, "disk-invalid", &["`a.qcow2` and `b.qcow2`"]);
 }
 
 #[test]

@@ -83,6 +83,15 @@ fn copied(input: &[u8], output: &mut [u8], left: u64) -> usize {
     most
 }
 
+/// Takes what stands behind an archive's end, which must be nothing or zeros. Whatever else is there, another reader may take it
+/// for the archive.
+fn nothing_behind(kind: &str, behind: &[u8]) -> Result<(), Refusal> {
+    if behind.iter().all(|byte| *byte == 0) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!("something follows the end of the {kind} archive")))
+}
+
 /// How much of `input` belongs to the next `left` bytes.
 fn passed(input: &[u8], left: u64) -> usize {
     usize::try_from(left).unwrap_or(usize::MAX).min(input.len())

@@ -3,7 +3,7 @@
 use filter_core::{Announced, Pending, Refusal, Step};
 
 use crate::choosing::{Choosing, MAX_DESCRIPTOR, Role, shown};
-use crate::{copied, passed};
+use crate::{copied, nothing_behind, passed};
 
 const BLOCK: usize = 512;
 /// The longest name or extended header that is read.
@@ -37,7 +37,8 @@ enum Part {
     },
     /// What nobody wants.
     PassedOver(u64),
-    Over,
+    /// Behind the first block of zeros, which is the end.
+    Behind,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -113,8 +114,11 @@ impl Tar {
                         break;
                     }
                 }
-                Part::Over => {
-                    step.ended = true;
+                Part::Behind => {
+                    // The last record is filled up with zeros; POSIX lets anything stand there, and nobody writes it.
+                    nothing_behind("tar", rest)?;
+                    step.taken = input.len();
+                    step.ended = last;
                     break;
                 }
             }
@@ -132,7 +136,7 @@ impl Tar {
     fn header(&mut self, header: &[u8; BLOCK]) -> Result<Part, Refusal> {
         if header.iter().all(|byte| *byte == 0) && self.entries > 0 {
             self.choosing.over()?;
-            return Ok(Part::Over);
+            return Ok(Part::Behind);
         }
         if number(header, 148, 8) != Some(sum(header)) {
             return Err(match self.entries {
@@ -303,7 +307,7 @@ mod tests {
             entry("short", &disk(), b'0'),
             entry("vm/disk.sha256", b"0", 0),
             end(),
-            b"what follows is the host's".to_vec(),
+            vec![0; 7000],
         ]
         .concat();
         assert!(read(&archive).unwrap() == disk());
@@ -360,6 +364,8 @@ mod tests {
             (b"QFI\xfb and so on".repeat(100), "no archive begins here"),
             (b"QF".to_vec(), "no archive begins here"),
             ([entry("a.txt", b"x", b'0'), vec![b'x'; 512]].concat(), "does not have its checksum"),
+            ([disk("a.raw"), end(), disk("b.raw"), end()].concat(), "something follows the end of the tar archive"),
+            ([disk("a.raw"), vec![0; BLOCK], b"x".to_vec()].concat(), "something follows the end of the tar archive"),
         ] {
             let refused = read(&archive).unwrap_err();
             assert!(refused.contains(why), "{why}: {refused}");

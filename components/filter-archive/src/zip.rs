@@ -1,13 +1,14 @@
 //! zip (APPNOTE 6.3), entry by entry as it comes: what the entries say of themselves counts, and the central directory behind
-//! them must say the same of the disk and of their number.
+//! them must say the same of the disk and of their number. Most readers begin at the other end, so that the end must lead to that
+//! directory, and nothing may stand behind it.
 
 use std::fmt;
 
 use filter_core::{Announced, Crc, Inflate, Pending, Refusal, Step};
 
 use crate::choosing::{Choosing, MAX_DESCRIPTOR, Role, shown};
-use crate::zip_header::{self, Central, Local};
-use crate::{copied, passed};
+use crate::zip_header::{self, Central, Directory, End, Local, Locator, WideEnd};
+use crate::{copied, nothing_behind, passed};
 
 /// What an entry that nobody wants is inflated into, to find its end.
 const SCRATCH_BYTES: usize = 32 << 10;
@@ -19,10 +20,15 @@ pub(crate) struct Zip {
     scratch: Vec<u8>,
     choosing: Choosing,
     entries: u64,
-    listed: u64,
+    /// Bytes that were taken before this step.
+    before: u64,
+    /// The central directory as it is.
+    directory: Directory,
     /// The disk's entry as it turned out.
     disk: Option<Found>,
     disk_listed: bool,
+    /// Where the end in 64 bits stands, and whether its locator was read.
+    wide: Option<(u64, bool)>,
 }
 
 /// What comes next.
@@ -38,7 +44,11 @@ enum Part {
     /// What stands behind data of a length unknown before.
     Descriptor(Box<Data>),
     Central,
-    Over,
+    /// The end of the directory in 64 bits, its locator, and the end that every archive has.
+    WideEnd,
+    Locator,
+    End,
+    Behind,
 }
 
 /// An entry's data.
@@ -67,13 +77,15 @@ impl Zip {
     pub(crate) fn new(held: Pending) -> Self {
         Self {
             part: Part::Signature,
+            before: held.held().len() as u64,
             held,
             scratch: Vec::new(),
             choosing: Choosing::default(),
             entries: 0,
-            listed: 0,
+            directory: Directory::default(),
             disk: None,
             disk_listed: false,
+            wide: None,
         }
     }
 
@@ -89,7 +101,8 @@ impl Zip {
                 Part::Signature => {
                     step.taken += self.held.fill(rest, 4);
                     let Some(signature) = self.held.held().first_chunk::<4>() else { break };
-                    self.part = self.signature(*signature)?;
+                    let taken = self.before.saturating_add(step.taken as u64);
+                    self.part = self.signature(*signature, taken.saturating_sub(self.held.held().len() as u64))?;
                 }
                 Part::Local => {
                     let needed = Local::bytes(self.held.held());
@@ -149,33 +162,88 @@ impl Zip {
                         self.central(needed)?;
                     }
                 }
-                Part::Over => step.ended = true,
+                Part::WideEnd => {
+                    step.taken += self.held.fill(rest, WideEnd::BYTES);
+                    if self.held.held().len() < WideEnd::BYTES {
+                        break;
+                    }
+                    let more = WideEnd::read(self.held.held(), &self.directory)?;
+                    self.held.used(WideEnd::BYTES);
+                    self.part = Part::PassedOver(more);
+                }
+                Part::Locator => {
+                    step.taken += self.held.fill(rest, Locator::BYTES);
+                    if self.held.held().len() < Locator::BYTES {
+                        break;
+                    }
+                    let (at, _) = self.wide.unwrap_or_default();
+                    Locator::read(self.held.held(), at)?;
+                    self.held.used(Locator::BYTES);
+                    self.wide = Some((at, true));
+                    self.part = Part::Signature;
+                }
+                Part::End => {
+                    let needed = End::bytes(self.held.held());
+                    step.taken += self.held.fill(rest, needed);
+                    if self.held.held().len() < needed {
+                        break;
+                    }
+                    if needed == End::bytes(self.held.held()) {
+                        End::read(
+                            self.held.held().get(..needed).unwrap_or_default(),
+                            &self.directory,
+                            self.wide.is_some(),
+                        )?;
+                        self.held.used(needed);
+                        self.part = Part::Behind;
+                    }
+                }
+                Part::Behind => {
+                    nothing_behind("zip", self.held.held())?;
+                    nothing_behind("zip", rest)?;
+                    step.taken = input.len();
+                    step.ended = last;
+                    break;
+                }
             }
         }
+        self.before = self.before.saturating_add(step.taken as u64);
         if last && step.taken == input.len() && step.given == 0 && !step.ended {
             return Err(Refusal::invalid("the zip archive ends before its end"));
         }
         Ok(step)
     }
 
-    fn signature(&mut self, signature: [u8; 4]) -> Result<Part, Refusal> {
+    /// What the signature that stands `at` there begins.
+    fn signature(&mut self, signature: [u8; 4], at: u64) -> Result<Part, Refusal> {
+        let malformed = "the zip archive is malformed: no entry and no directory where one should be";
         match &signature {
-            b"PK\x03\x04" => Ok(Part::Local),
-            b"PK\x01\x02" => Ok(Part::Central),
+            b"PK\x03\x04" if self.directory.entries == 0 && self.wide.is_none() => Ok(Part::Local),
+            b"PK\x01\x02" if self.wide.is_none() => {
+                self.directory.begins(at);
+                Ok(Part::Central)
+            }
             // An extra data record would only stand in front of an encrypted directory.
             b"PK\x06\x08" => Err(Refusal::invalid("the directory of the zip archive is encrypted, which is not read")),
             b"PK\x07\x08" | b"PK00" if self.entries == 0 => {
                 Err(Refusal::invalid("the zip archive is one of several pieces, which are not read"))
             }
+            b"PK\x06\x07" if matches!(self.wide, Some((_, false))) => Ok(Part::Locator),
+            b"PK\x05\x06" if matches!(self.wide, Some((_, true))) => Ok(Part::End),
             // The end of the directory, with 64 bits or without.
-            b"PK\x06\x06" | b"PK\x05\x06" => {
+            b"PK\x06\x06" | b"PK\x05\x06" if self.wide.is_none() => {
                 self.choosing.over()?;
-                if self.listed != self.entries || self.disk.is_some() != self.disk_listed {
+                if self.directory.entries != self.entries || self.disk.is_some() != self.disk_listed {
                     return Err(Refusal::invalid("the zip archive's directory does not list what is in the archive"));
                 }
-                Ok(Part::Over)
+                self.directory.ends(at);
+                if &signature == b"PK\x05\x06" {
+                    return Ok(Part::End);
+                }
+                self.wide = Some((at, false));
+                Ok(Part::WideEnd)
             }
-            _ => Err(Refusal::invalid("the zip archive is malformed: no entry and no directory where one should be")),
+            _ => Err(Refusal::invalid(malformed)),
         }
     }
 
@@ -231,7 +299,7 @@ impl Zip {
     fn central(&mut self, needed: usize) -> Result<(), Refusal> {
         let central = Central::read(self.held.held())?;
         self.held.used(needed);
-        self.listed = self.listed.saturating_add(1);
+        self.directory.entries = self.directory.entries.saturating_add(1);
         let listed = Found { name: central.raw_name, crc: central.crc, size: central.size };
         if self.disk.as_ref().is_some_and(|disk| *disk == listed) {
             self.disk_listed = true;
@@ -295,208 +363,4 @@ impl fmt::Debug for Zip {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use filter_core::samples::damaged;
-    use filter_core::{Unwrapper as _, unwrapped};
-    use flate2::Compression;
-    use flate2::write::DeflateEncoder;
-
-    use super::*;
-    use crate::Archive;
-
-    /// How an entry is written.
-    #[derive(Clone, Copy, Default)]
-    struct Way {
-        deflated: bool,
-        /// With a data descriptor: whether it has a signature, and 64 bits.
-        follow: Option<(bool, bool)>,
-        zip64: bool,
-        flags: u16,
-        method: Option<u16>,
-    }
-
-    const DEFLATED: Way = Way { deflated: true, follow: None, zip64: false, flags: 0, method: None };
-
-    #[derive(Default)]
-    struct Written {
-        bytes: Vec<u8>,
-        central: Vec<u8>,
-        entries: u16,
-    }
-
-    impl Written {
-        fn entry(mut self, name: &str, bytes: &[u8], way: Way) -> Self {
-            let mut crc = Crc::default();
-            crc.update(bytes);
-            let mut encoder = DeflateEncoder::new(Vec::new(), Compression::new(6));
-            encoder.write_all(bytes).unwrap();
-            let packed = if way.deflated { encoder.finish().unwrap() } else { bytes.to_vec() };
-            let method = way.method.unwrap_or(if way.deflated { 8 } else { 0 });
-            let flags = way.flags | if way.follow.is_some() { 8 } else { 0 };
-            let (crc, packed_size, size) = (crc.sum(), packed.len() as u64, bytes.len() as u64);
-            let wide = |size: u64| if way.zip64 { u32::MAX } else { size as u32 };
-            let known = |value: u32| if way.follow.is_some() { 0 } else { value };
-            let mut extra = b"UT\x05\0\x01time".to_vec();
-            if way.zip64 {
-                extra.extend([&[1, 0, 16, 0][..], &size.to_le_bytes(), &packed_size.to_le_bytes()].concat());
-            }
-            let lengths = [name.len() as u16, extra.len() as u16].map(u16::to_le_bytes).concat();
-            let start = |version: &[u8]| [version, &flags.to_le_bytes(), &method.to_le_bytes(), &[0; 4]].concat();
-            let sizes = |crc: u32, packed: u32, size: u32| [crc, packed, size].map(u32::to_le_bytes).concat();
-            let local = [
-                b"PK\x03\x04".to_vec(),
-                start(&[20, 0]),
-                sizes(known(crc), known(wide(packed_size)), known(wide(size))),
-                lengths.clone(),
-                name.as_bytes().to_vec(),
-                extra.clone(),
-            ];
-            self.bytes.extend(local.concat());
-            self.bytes.extend(&packed);
-            if let Some((signed, wide)) = way.follow {
-                self.bytes.extend(if signed { &b"PK\x07\x08"[..] } else { b"" });
-                self.bytes.extend(crc.to_le_bytes());
-                let length = if wide { 8 } else { 4 };
-                self.bytes.extend([packed_size, size].iter().flat_map(|size| size.to_le_bytes()[..length].to_vec()));
-            }
-            let central = [
-                b"PK\x01\x02\x14\0".to_vec(),
-                start(&[20, 0]),
-                sizes(crc, wide(packed_size), wide(size)),
-                lengths,
-                vec![0; 14],
-                name.as_bytes().to_vec(),
-                extra,
-            ];
-            self.central.extend(central.concat());
-            self.entries += 1;
-            self
-        }
-
-        fn end(self) -> Vec<u8> {
-            let end = [&b"PK\x05\x06\0\0\0\0"[..], &self.entries.to_le_bytes(), &[0; 12]].concat();
-            [self.bytes, self.central, end].concat()
-        }
-    }
-
-    fn zip() -> Written {
-        Written::default()
-    }
-
-    fn read(archive: &[u8]) -> Result<Vec<u8>, String> {
-        unwrapped(Archive::new(None, None), [archive], 1 << 16).map_err(|why| why.to_string())
-    }
-
-    fn disk() -> Vec<u8> {
-        (0..70_001_u32).map(|at| (at.wrapping_mul(at) >> 3) as u8).collect()
-    }
-
-    /// Every way that is read.
-    fn ways() -> Vec<Way> {
-        let mut ways = vec![Way::default(), DEFLATED, Way { zip64: true, ..DEFLATED }];
-        ways.push(Way { zip64: true, ..Way::default() });
-        for follow in [(true, false), (true, true), (false, false), (false, true)] {
-            ways.push(Way { follow: Some(follow), ..DEFLATED });
-        }
-        ways
-    }
-
-    #[test]
-    fn the_disk_is_found_between_everything_else_however_it_is_stored() {
-        for way in ways() {
-            let archive = zip()
-                .entry("vm/", b"", Way::default())
-                .entry("vm/README.txt", b"read me", way)
-                .entry("vm/empty.txt", b"", way)
-                .entry("vm/disk.raw", &disk(), way)
-                .entry("__MACOSX/vm/._disk.raw", b"resource fork", way)
-                .end();
-            assert!(read(&archive).unwrap() == disk());
-            for (piece, room) in [(1, 1 << 16), (3, 7), (1000, 999)] {
-                assert!(unwrapped(Archive::new(None, None), archive.chunks(piece), room).unwrap() == disk());
-            }
-        }
-    }
-
-    #[test]
-    fn the_size_is_announced_where_it_stands_in_front() {
-        let announced = |way| {
-            let archive = zip().entry("vm/disk.raw", &disk(), way).end();
-            let (mut zip, mut at) = (Archive::new(None, None), 0);
-            while zip.announced().is_none() {
-                at += zip.step(&archive[at..], false, &mut [0; 10]).unwrap().taken;
-            }
-            zip.announced().cloned().unwrap()
-        };
-        let named = |size| Announced { size, exact: false, name: Some("disk.raw".to_owned()) };
-        assert_eq!(announced(DEFLATED), named(Some(70_001)));
-        assert_eq!(announced(Way { zip64: true, ..DEFLATED }), named(Some(70_001)));
-        assert_eq!(announced(Way { follow: Some((true, false)), ..DEFLATED }), named(None));
-    }
-
-    #[test]
-    fn what_is_cut_anywhere_is_refused() {
-        for way in ways() {
-            let archive = zip().entry("a.txt", b"x", way).entry("disk.raw", &disk()[..300], way).end();
-            // What follows the last signature is not read.
-            for cut in 0..archive.len() - 18 {
-                assert!(read(&archive[..cut]).is_err(), "{cut}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_damaged_anywhere_is_refused_or_the_same() {
-        let expected = &disk()[..300];
-        for way in ways() {
-            let archive = zip().entry("disk.raw", expected, way).end();
-            for ((at, bit), damaged) in damaged(&archive) {
-                if let Ok(bytes) = read(&damaged) {
-                    assert!(bytes == expected, "{at}.{bit}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_not_read_is_refused_by_name() {
-        let disk = |way| zip().entry("disk.raw", b"disk", way).end();
-        for (archive, why) in [
-            (disk(Way { flags: 1, ..DEFLATED }), "`disk.raw` in the zip archive is encrypted"),
-            (disk(Way { flags: 1 << 6, ..DEFLATED }), "masked header"),
-            (disk(Way { method: Some(93), ..DEFLATED }), "compression method 93"),
-            (disk(Way { follow: Some((true, false)), ..Way::default() }), "stored with its length behind it"),
-            (zip().entry("a.raw", b"1", DEFLATED).entry("b.raw", b"2", DEFLATED).end(), "`a.raw` and `b.raw`"),
-            (zip().entry("a.txt", b"1", DEFLATED).end(), "only `a.txt`"),
-            (zip().end(), "holds no file"),
-            (b"PK\x07\x08PK\x03\x04".to_vec(), "one of several pieces"),
-            ([&zip().entry("a.txt", b"1", DEFLATED).bytes[..], b"xxxx"].concat(), "no entry and no directory"),
-        ] {
-            let refused = read(&archive).unwrap_err();
-            assert!(refused.contains(why), "{why}: {refused}");
-        }
-    }
-
-    #[test]
-    fn the_directory_must_list_what_there_is() {
-        let one = || zip().entry("disk.raw", b"disk", DEFLATED);
-        let hidden = Written { central: Vec::new(), ..one() }.end();
-        let renamed = Written { central: zip().entry("other.raw", b"disk", DEFLATED).central, ..one() }.end();
-        let twice = Written { central: [one().central, one().central].concat(), ..one() }.end();
-        for archive in [hidden, renamed, twice] {
-            assert!(read(&archive).unwrap_err().contains("does not list"));
-        }
-    }
-
-    #[test]
-    fn the_disk_of_an_ova_in_a_zip_is_the_one_its_descriptor_names() {
-        let ovf = br#"<Envelope><References><File id="f" href="b.vmdk"/></References><Disk fileRef="f"/></Envelope>"#;
-        for way in ways() {
-            let archive =
-                zip().entry("vm.ovf", ovf, way).entry("a.vmdk", b"no", way).entry("b.vmdk", b"yes", way).end();
-            assert_eq!(read(&archive).unwrap(), b"yes");
-        }
-    }
-}
+mod tests;

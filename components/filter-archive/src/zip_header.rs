@@ -115,6 +115,93 @@ impl Central {
     }
 }
 
+/// The central directory as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Directory {
+    pub(crate) entries: u64,
+    at: u64,
+    bytes: u64,
+}
+
+impl Directory {
+    /// An entry begins there.
+    pub(crate) const fn begins(&mut self, at: u64) {
+        if self.entries == 0 {
+            self.at = at;
+        }
+    }
+
+    /// The last one has ended there.
+    pub(crate) const fn ends(&mut self, at: u64) {
+        self.bytes = at.saturating_sub(self.at);
+    }
+}
+
+/// The end of the directory with numbers of 64 bits (§4.3.14).
+pub(crate) struct WideEnd;
+
+impl WideEnd {
+    pub(crate) const BYTES: usize = 56;
+
+    /// Whether it leads to `directory`; gives how much of it follows.
+    pub(crate) fn read(held: &[u8], directory: &Directory) -> Result<u64, Refusal> {
+        let read = || Some((long(held, 4)?, long(held, 32)?, long(held, 40)?, long(held, 48)?));
+        let (length, entries, bytes, at) = read().ok_or_else(elsewhere)?;
+        let more = length.checked_sub(Self::BYTES as u64 - 12).ok_or_else(elsewhere)?;
+        if (Directory { entries, at, bytes }) == *directory { Ok(more) } else { Err(elsewhere()) }
+    }
+}
+
+/// What says where that one stands (§4.3.15).
+pub(crate) struct Locator;
+
+impl Locator {
+    pub(crate) const BYTES: usize = 20;
+
+    /// Whether it says `at`.
+    pub(crate) fn read(held: &[u8], at: u64) -> Result<(), Refusal> {
+        if long(held, 8) == Some(at) { Ok(()) } else { Err(elsewhere()) }
+    }
+}
+
+/// The end that every archive has (§4.3.16).
+pub(crate) struct End;
+
+impl End {
+    const BYTES: usize = 22;
+
+    /// How many bytes the end that begins so takes, as far as that can be told.
+    pub(crate) fn bytes(held: &[u8]) -> usize {
+        match short(held, 20) {
+            Some(comment) if held.len() >= Self::BYTES => Self::BYTES + comment as usize,
+            _ => Self::BYTES,
+        }
+    }
+
+    /// Whether it leads to `directory`. A number that is all ones stands in the `wide` end, if there is one. No other end may begin
+    /// in its comment: readers look for the last one.
+    pub(crate) fn read(held: &[u8], directory: &Directory, wide: bool) -> Result<(), Refusal> {
+        let is = |stated: u64, ones: u64, real: u64| stated == real || (wide && stated == ones);
+        let read = || {
+            let entries = is(short(held, 10)?.into(), u16::MAX.into(), directory.entries);
+            let bytes = is(word(held, 12)?.into(), u32::MAX.into(), directory.bytes);
+            let at = is(word(held, 16)?.into(), u32::MAX.into(), directory.at);
+            Some(entries && bytes && at)
+        };
+        if read() != Some(true) {
+            return Err(elsewhere());
+        }
+        match held.get(Self::BYTES..).unwrap_or_default().windows(4).any(|part| part == b"PK\x05\x06") {
+            true => Err(Refusal::invalid("another end of the zip archive stands in its comment")),
+            false => Ok(()),
+        }
+    }
+}
+
+fn elsewhere() -> Refusal {
+    Refusal::invalid("the end of the zip archive leads elsewhere than to its directory")
+}
+
 /// How long the data descriptor is that begins `held`, if it states this (§4.3.9): with a signature or without, with sizes of
 /// 64 bits or of 32. Where both would do, what stands behind decides.
 pub(crate) fn data_descriptor(held: &[u8], crc: u32, packed: u64, size: u64) -> Option<usize> {
@@ -160,6 +247,10 @@ fn short(bytes: &[u8], at: usize) -> Option<u16> {
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes))
+}
+
+fn long(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! What is in a wrapper that is carried on as it is: the beginning of what a filter makes of the bytes that flow, shown to
 //! another instance of the probe, and so on as long as that is a wrapper too.
 
-use std::cell::Cell;
-use std::collections::VecDeque;
+mod shown;
 
-use bytes::Bytes;
+use std::cell::Cell;
+
 use tokio::pin;
+
+use shown::{Kept, MAX_KEPT, is_cut, rest, shown};
 
 use super::Choice;
 use super::ledger::{component, ran};
@@ -15,13 +17,10 @@ use super::wrapper::{BEGINNING_BYTES, MAX_NESTED, filter_for, is_wrapper, wrappe
 use crate::engine::{Component, Kind};
 use crate::error::{Code, Error, Result};
 use crate::stages::{self, ContentSize, Hazard, Severity, Verdict};
-use crate::stream::{Cut, Failing, Flow, Window, beginning, beginning_windowed, even, preceded, upto};
+use crate::stream::{Cut, Failing, Flow, beginning, beginning_windowed, even, preceded, upto};
 
 /// The most bytes of a wrapper that are unwrapped, and the most that are shown of what comes out.
 pub(super) const MAX_SHOWN: u64 = 64 << 20;
-
-/// What is kept of what a probe was shown, in case it is a wrapper again. One that is, is told from its first bytes.
-const MAX_KEPT: usize = 4 << 20;
 
 /// What a filter is given at a time. Always as much: what it puts out in front of a failure must not depend on how bytes came.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -33,6 +32,8 @@ pub(super) struct Content {
     pub(super) wrappers: Vec<String>,
     /// What is in the innermost one; or why nobody knows.
     pub(super) verdict: Result<Verdict, String>,
+    /// Whether the wrappers were unwrapped to their end, so that nothing else is in them or behind them.
+    pub(super) whole: bool,
     /// What is dangerous about all that is within the outermost one.
     pub(super) hazards: Vec<Hazard>,
     /// The filters that looked into them, outermost first.
@@ -75,7 +76,8 @@ struct Outside {
 
 /// What a look into a wrapper gave.
 enum Inside {
-    Disk(Box<Verdict>),
+    /// With a verdict; and whether the end of it was seen.
+    Disk(Box<Verdict>, bool),
     Wrapper(Box<Outside>),
     Unknown(Hazard),
 }
@@ -147,21 +149,25 @@ impl Content {
     fn unknown(format: &str, why: &str) -> Self {
         let hazard = not_inspected(format, why);
         let wrappers = vec![format.to_owned()];
-        Self { wrappers, verdict: Err(hazard.message.clone()), hazards: vec![hazard], filters: Vec::new() }
+        let verdict = Err(hazard.message.clone());
+        Self { wrappers, verdict, whole: false, hazards: vec![hazard], filters: Vec::new() }
     }
 }
 
 impl Looking<'_> {
     async fn look(&self, mut outside: Outside) -> Result<Content> {
-        let mut content =
-            Content { wrappers: Vec::new(), verdict: Err(String::new()), hazards: Vec::new(), filters: Vec::new() };
+        let (wrappers, hazards, filters) = (Vec::new(), Vec::new(), Vec::new());
+        let mut content = Content { wrappers, verdict: Err(String::new()), whole: false, hazards, filters };
         // Each turn takes one wrapper off, and there are no more than the most.
         loop {
             content.wrappers.push(outside.format.clone());
             match Box::pin(self.inside(outside, &mut content)).await? {
                 Inside::Wrapper(next) => outside = *next,
-                Inside::Disk(verdict) => {
-                    content.verdict = Ok(*verdict);
+                Inside::Disk(verdict, whole) => {
+                    (content.verdict, content.whole) = (Ok(*verdict), whole);
+                    if !whole {
+                        content.hazards.push(rest_not_inspected(&content.within()));
+                    }
                     return Ok(content);
                 }
                 Inside::Unknown(hazard) => {
@@ -214,7 +220,11 @@ impl Looking<'_> {
         };
         content.hazards.extend(verdict.hazards.iter().cloned());
         if !is_wrapper(&verdict.format) {
-            return Ok(Inside::Disk(Box::new(verdict)));
+            let whole = if may_end { rest(flow, &cuts).await } else { Ok(false) };
+            return Ok(match whole {
+                Ok(whole) => Inside::Disk(Box::new(verdict), whole),
+                Err(error) => Inside::Unknown(judged(error, &format, &cuts, false)?),
+            });
         }
         let Kept { chunks, overflowed: false, .. } = kept else {
             let within = format!("more than {MAX_KEPT} bytes were read of what is in it");
@@ -230,66 +240,6 @@ impl Looking<'_> {
             said: verdict.content_size,
         })))
     }
-}
-
-/// What a probe was shown.
-#[derive(Default)]
-struct Kept {
-    chunks: VecDeque<Bytes>,
-    bytes: usize,
-    overflowed: bool,
-}
-
-impl Kept {
-    fn push(&mut self, chunk: Bytes) {
-        self.bytes = self.bytes.saturating_add(chunk.len());
-        self.overflowed |= self.bytes > MAX_KEPT;
-        match self.overflowed {
-            true => self.chunks.clear(),
-            false => self.chunks.push_back(chunk),
-        }
-    }
-}
-
-/// Lets `flow` come as far as `detect` asks, and says what it has found, what came, and what is still to come.
-async fn shown(
-    mut flow: Flow,
-    detect: impl Future<Output = Result<Verdict>>,
-    window: &Window,
-    cuts: &[Cut],
-) -> (Result<Verdict>, Kept, Flow) {
-    let mut kept = Kept::default();
-    let verdict = {
-        let flowing = async {
-            loop {
-                match flow.next().await {
-                    Ok(Some(chunk)) => kept.push(chunk),
-                    Ok(None) => return Ok(()),
-                    Err(error) if is_cut(&error, cuts) => {
-                        window.cut_off();
-                        std::future::pending::<()>().await;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        };
-        pin!(flowing, detect);
-        tokio::select! {
-            biased;
-            verdict = &mut detect => verdict,
-            flowed = &mut flowing => match flowed {
-                Ok(()) => detect.await,
-                // What the probe makes of it follows from it.
-                Err(error) => Err(error),
-            },
-        }
-    };
-    (verdict, kept, flow)
-}
-
-/// Whether a flow failed only because no more of it is looked at.
-fn is_cut(error: &Error, cuts: &[Cut]) -> bool {
-    error.code() == Code::Internal && cuts.iter().any(Cut::is_reached)
 }
 
 /// What it means that filter or probe failed. A component that is at fault, and a source, end the run.
@@ -311,6 +261,11 @@ fn not_inspected(format: &str, why: &str) -> Hazard {
     Hazard { code: "content-not-inspected".to_owned(), severity: Severity::Refuse, message }
 }
 
+fn rest_not_inspected(format: &str) -> Hazard {
+    let message = format!("only the beginning of what is in the {format} file was inspected: more may be in it");
+    Hazard { code: "content-rest-not-inspected".to_owned(), severity: Severity::Note, message }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -326,18 +281,5 @@ mod tests {
         for code in [Code::ComponentTrapped, Code::ComponentBudget, Code::SourceFailed, Code::Internal] {
             assert_eq!(judge(code, true).unwrap_err().code(), code);
         }
-    }
-
-    #[test]
-    fn what_is_kept_is_bounded() {
-        let mut kept = Kept::default();
-        let chunk = Bytes::from(vec![0; MAX_KEPT / 2]);
-        kept.push(chunk.clone());
-        kept.push(chunk.clone());
-        assert_eq!((kept.chunks.len(), kept.overflowed), (2, false));
-        kept.push(chunk);
-        assert_eq!((kept.chunks.len(), kept.overflowed), (0, true));
-        kept.push(Bytes::from_static(b"x"));
-        assert!(kept.chunks.is_empty(), "what follows is not the beginning");
     }
 }

@@ -342,6 +342,7 @@ pub(super) fn content(content: &Content) -> ContentReport {
     ContentReport {
         inspected: verdict.is_some(),
         reason: content.verdict.as_ref().err().cloned(),
+        whole: content.whole,
         wrappers: content.wrappers.clone(),
         format: verdict.map(|verdict| verdict.format.clone()),
         virtual_size: verdict.and_then(|verdict| verdict.virtual_size),

@@ -121,6 +121,8 @@ pub struct ContentReport {
     pub inspected: bool,
     /// Why not; null if one has.
     pub reason: Option<String>,
+    /// Whether all of it was looked at, to the end of every wrapper: nothing else is in them, and nothing is behind them.
+    pub whole: bool,
     /// The formats of the wrappers around it, outermost first.
     pub wrappers: Vec<String>,
     /// Its format.

@@ -36,6 +36,7 @@ pub const HAZARDS: &[&str] = &[
     "archive",
     "content-invalid",
     "content-not-inspected",
+    "content-rest-not-inspected",
     "decompression-bomb",
     "decompression-memory",
     "format-ambiguous",
