@@ -13,8 +13,9 @@ use longshore_tests::memory::{Memory, Stop, Stops};
 use longshore_tests::nginx::Nginx;
 use longshore_tests::program::{Ran, finish, longshore, ran};
 use longshore_tests::registry::{Registry, Setup, Version};
-use longshore_tests::scratch::{Scratch, raw, run};
+use longshore_tests::scratch::{Scratch, noise, qcow2, raw, run};
 use longshore_tests::tls::Authority;
+use longshore_tests::wrapped::in_folder;
 use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
@@ -405,12 +406,63 @@ fn what_cannot_be_continued_is_said_before_the_disk_moves() {
     finish(&mut command, b"").failed(20, "local-file", &["the checkpoint ", "left behind: nothing in "]);
 }
 
+#[test]
+fn what_is_in_a_wrapper_is_looked_into_again() {
+    let stage = Stage::new(Version::V3);
+    let www = stage.scratch.folder("www");
+    // The probe has its verdict long before the process is killed, and what goes on is behind what it looked at.
+    let inside = [qcow2(&stage.scratch.path("disk.qcow2")), noise(usize::try_from(DISK).unwrap())].concat();
+    fs::write(www.join("vm.qcow2"), &inside).unwrap();
+    let policy = accepting_wrappers(&stage.scratch);
+    let more = ["--limit-rate", "32MiB", "--policy", &*policy];
+    for (wrapper, command) in [("tar", "tar -cf disk.raw vm.qcow2"), ("zstd", "zstd -q -f -o disk.raw vm.qcow2")] {
+        in_folder(&www, command);
+        let undisturbed = {
+            let report = end(&mut stage.import("undisturbed", &more)).done().report();
+            fs::remove_dir_all(stage.registry.storage().join("docker")).unwrap();
+            report
+        };
+        assert_eq!(undisturbed["disk"]["content"]["format"], "qcow2", "{undisturbed}");
+        stage.killed_after(48 * MIB, &more);
+        let report = end(&mut stage.import("1", &more)).done().report();
+        assert!(report["transfer"]["continued_from"].as_u64().unwrap() >= 32 * MIB, "{report}");
+        assert!(
+            report["transfer"]["bytes_received"].as_u64().unwrap() < DISK,
+            "it is not read from its start: {report}"
+        );
+        // Labels are those of what is inside, as they were.
+        assert_eq!((image(&report), &report["disk"]), (image(&undisturbed), &undisturbed["disk"]), "{wrapper}");
+        fs::remove_dir_all(stage.registry.storage().join("docker")).unwrap();
+    }
+}
+
+/// A policy that lets wrappers be stored as they are, and the flags of these tests be named.
+fn accepting_wrappers(scratch: &Scratch) -> String {
+    let text = "schema = \"longshore.policy/v1\"\n[flags]\nallow = [\"--ca\", \"--plain-http\"]\n\
+                [require]\naccepted-hazards = [\"archive\", \"wrapped\"]\n";
+    fs::write(scratch.path("wrapped.toml"), text).unwrap();
+    scratch.text("wrapped.toml")
+}
+
 /// Before and after every request of an import, those behind the last byte of the layer among them.
 #[test]
 fn killed_at_every_request() {
-    const MOST_REQUESTS: usize = 60;
     let scratch = Scratch::new();
     raw(&scratch.path("disk.raw"), 1_000_000);
+    at_every_request(&scratch, &[]);
+}
+
+#[test]
+fn killed_at_every_request_with_a_wrapped_disk() {
+    let scratch = Scratch::new();
+    qcow2(&scratch.path("vm.qcow2"));
+    in_folder(&scratch.path("."), "tar -czf disk.raw vm.qcow2");
+    let policy = accepting_wrappers(&scratch);
+    at_every_request(&scratch, &["--policy", &policy]);
+}
+
+fn at_every_request(scratch: &Scratch, more: &[&str]) {
+    const MOST_REQUESTS: usize = 60;
     let (mut expected, mut skipped) = (None, 0);
     let secret = scratch.path("auth.json");
     for number in 1..MOST_REQUESTS {
@@ -425,6 +477,7 @@ fn killed_at_every_request() {
             let command = || {
                 let mut command = longshore(["import", &scratch.text("disk.raw"), &to, "--plain-http", &host]);
                 command.args(["--checkpoint", &checkpoint, "--report", "-", "--auth-file", &scratch.text("auth.json")]);
+                command.args(more);
                 command
             };
             let mut child =
