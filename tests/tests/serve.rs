@@ -324,3 +324,48 @@ fn a_cloned_block_device_comes_as_snappy_frames() {
     let two = with.ask(&head("POST", "/upload?name=device.raw", &fields), &body).is(201).json();
     assert_eq!(one["digest"], two["digest"]);
 }
+    drop(with);
+
+    // What the operator wants to come off comes off all the same, and frames are what the client says that they are.
+    let unwrapping = serving(&registry, &["--spool", &spool, "--spool-max", "8MiB", "--filter", "auto"]);
+    let framed = |bytes: &[u8]| {
+        let mut encoder = snap::write::FrameEncoder::new(Vec::new());
+        encoder.write_all(bytes).unwrap();
+        chunked(&encoder.into_inner().unwrap(), 100_000)
+    };
+    let compressed = longshore_tests::wrapped::piped("gzip -1", &disk);
+    for bytes in [&disk[..], &compressed] {
+        unwrapping.ask(&head("PUT", "/upload?name=device.raw", &fields), &framed(bytes)).is(201);
+        assert!(disk_in(&registry, "1", "device.raw") == disk);
+    }
+    let refused =
+        unwrapping.ask(&head("PUT", "/upload", &fields), &chunked(&disk, 100_000)).refused(422, "disk-invalid");
+    assert!(refused.text().contains("snappy"), "{}", refused.text());
+}
+
+#[test]
+fn a_form_is_no_disk() {
+    let scratch = Scratch::new();
+    let registry = registry(&scratch);
+    let serving = serving(&registry, &[]);
+    let disk = scratch.text("disk.raw");
+    std::fs::write(&disk, [noise(1000), b"\r\n\n".to_vec(), noise(1000)].concat()).unwrap();
+    let url = format!("http://{}/upload", serving.address);
+    let curl = |arguments: &[&str]| {
+        let mut curl = Command::new("curl");
+        let output = curl.args(["--silent", "--show-error", "--write-out", "%{http_code}"]).args(arguments).arg(&url);
+        let output = output.output().expect("curl; run `./setup test`");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // Of the first, curl has taken the line feeds out.
+    for form in [["-d", &*format!("@{disk}")], ["--data-binary", &format!("@{disk}")], ["-F", &format!("disk=@{disk}")]]
+    {
+        let said = curl(&form);
+        assert!(said.ends_with("400") && said.contains("the body is a form"), "{form:?}: {said}");
+        assert!(said.contains("curl -T FILE") && said.contains("application/octet-stream"), "{form:?}: {said}");
+    }
+    registry.assert_empty();
+    let plain = ["--data-binary", &*format!("@{disk}"), "-H", "Content-Type: application/octet-stream"];
+    assert!(curl(&plain).ends_with("201"));
+    assert!(disk_in(&registry, "1", "disk.img") == std::fs::read(&disk).unwrap());
+    assert!(curl(&["-T", &disk]).ends_with("201"));

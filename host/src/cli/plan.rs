@@ -205,7 +205,7 @@ fn readers(from: &From, source: &Source, auth_file: Option<&Path>) -> Result<(Ch
 fn filters(specs: &[String], auth_file: Option<&Path>) -> Result<Filters> {
     match specs {
         [only] if only == NONE => Ok(Filters::Named(Vec::new())),
-        [only] if only == AUTO => Ok(Filters::Auto),
+        [only] if only == AUTO => Ok(Filters::Auto(Vec::new())),
         specs => {
             let named = specs.iter().map(|spec| match spec.as_str() {
                 alone @ (AUTO | NONE) => Err(usage(format!("`--filter {alone}` excludes every other filter"))),
@@ -272,7 +272,7 @@ mod tests {
         let filters = |arguments: &[&str]| planned(arguments).map(|plan| plan.chosen.filters);
         assert!(filters(&[]).unwrap().are_none());
         assert!(filters(&["--filter", "none"]).unwrap().are_none());
-        assert!(matches!(filters(&["--filter", "auto"]).unwrap(), Filters::Auto));
+        assert!(matches!(filters(&["--filter", "auto"]).unwrap(), Filters::Auto(named) if named.is_empty()));
         let Filters::Named(two) = filters(&["--filter", "./a", "--filter", "b"]).unwrap() else { panic!() };
         assert!(matches!(&two[..], [Choice::File(a), Choice::BuiltIn(b)] if a.as_os_str() == "./a" && b == "b"));
         for alone in ["none", "auto"] {

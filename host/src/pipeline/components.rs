@@ -1,7 +1,7 @@
 //! Which components do the work.
 
+use super::Chosen;
 use super::loader::Loader;
-use super::{Chosen, Filters};
 use crate::engine::{self, Component, Embedded, Engine, Kind, built_in};
 use crate::error::{Code, Error, Result, Stage};
 use crate::policy::{Grant, Limits};
@@ -45,10 +45,8 @@ impl Components {
     pub(super) async fn load(chosen: &Chosen, loader: Loader<'_>) -> Result<Self> {
         let mut filters = Vec::new();
         // Which the bytes ask for is known once they flow: until then none of them costs anything.
-        if let Filters::Named(named) = &chosen.filters {
-            for filter in named {
-                filters.push(loader.load(filter, Kind::Filter).await?);
-            }
+        for filter in chosen.filters.named() {
+            filters.push(loader.load(filter, Kind::Filter).await?);
         }
         let compressor = match &chosen.compressor {
             Some(compressor) => Some(loader.load(compressor, Kind::Compressor).await?),

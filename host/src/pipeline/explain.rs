@@ -7,7 +7,7 @@ use super::accepted::checksum_named;
 use super::components::may_be_told;
 use super::destination::{allowed, registry_at};
 use super::loader::{MayRun, may_run};
-use super::{ChecksumFile, Choice, Filters, Plan, Target};
+use super::{ChecksumFile, Choice, Plan, Target};
 use crate::engine::{Kind, built_in};
 use crate::error::{Code, Error, Result, Stage};
 use crate::net::{Net, redacted};
@@ -68,9 +68,7 @@ pub fn explain(plan: &Plan) -> Result<Vec<Answer>> {
 fn components(plan: &Plan, net: &Net) -> Result<Vec<Answer>> {
     let chosen = &plan.chosen;
     let mut all = vec![(Kind::Source, &chosen.source)];
-    if let Filters::Named(named) = &chosen.filters {
-        all.extend(named.iter().map(|filter| (Kind::Filter, filter)));
-    }
+    all.extend(chosen.filters.named().iter().map(|filter| (Kind::Filter, filter)));
     all.push((Kind::Probe, &chosen.probe));
     all.push((Kind::Framing, &chosen.framing));
     all.extend(chosen.compressor.iter().map(|compressor| (Kind::Compressor, compressor)));
@@ -100,7 +98,7 @@ fn components(plan: &Plan, net: &Net) -> Result<Vec<Answer>> {
             Err(error) => answers.push(Answer { subject, verdict: Answered::Denied(error) }),
         }
     }
-    if matches!(chosen.filters, Filters::Auto) {
+    if chosen.filters.are_chosen_by_bytes() {
         for filter in built_in().iter().filter(|component| component.kind == Kind::Filter) {
             let choice = Choice::BuiltIn(filter.name.to_owned());
             // One that must not run keeps out only disks that need it.

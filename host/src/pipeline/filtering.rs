@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use super::Choice;
 use super::disk::{agreed, entry, within_output};
 use super::import::Run;
 use super::loader::Loader;
 use super::wrapper::{BEGINNING_BYTES, MAX_NESTED, wrapper};
-use super::{Choice, Filters};
 use crate::engine::{Component, Kind};
 use crate::error::{Code, Error, Result, Stage};
 use crate::observe::Meter;
@@ -31,7 +31,7 @@ pub(super) async fn filtered(run: &Run<'_>, flow: Flow, size: Option<u64>, name:
     for (at, filter) in run.components.filters.iter().enumerate() {
         now = passed(run, at, filter, now).await?;
     }
-    if matches!(run.plan.chosen.filters, Filters::Auto) {
+    if run.plan.chosen.filters.are_chosen_by_bytes() {
         now = unwrapped(run, now).await?;
     }
     let Filtered { mut flow, size, name, last } = now;
@@ -73,7 +73,7 @@ async fn unwrapped(run: &Run<'_>, mut now: Filtered) -> Result<Filtered> {
         run.watch(&filter);
         run.ledger.filter_chosen(&filter);
         run.progress.chose(filter.name());
-        now = passed(run, at, &filter, now).await?;
+        now = passed(run, run.components.filters.len().saturating_add(at), &filter, now).await?;
     }
     Ok(now)
 }

@@ -190,8 +190,8 @@ impl Choice {
 pub enum Filters {
     /// These, in this order; nothing, if there are none.
     Named(Vec<Choice>),
-    /// The built-in ones that the bytes ask for by how they begin.
-    Auto,
+    /// The built-in ones that the bytes ask for by how they begin, behind these.
+    Auto(Vec<Choice>),
 }
 
 impl Filters {
@@ -199,6 +199,26 @@ impl Filters {
     #[must_use]
     pub const fn are_none(&self) -> bool {
         matches!(self, Self::Named(named) if named.is_empty())
+    }
+
+    /// Whether the bytes decide about more than those that were named.
+    #[must_use]
+    pub const fn are_chosen_by_bytes(&self) -> bool {
+        matches!(self, Self::Auto(_))
+    }
+
+    /// Those that were named, in this order.
+    #[must_use]
+    pub fn named(&self) -> &[Choice] {
+        let (Self::Named(named) | Self::Auto(named)) = self;
+        named
+    }
+
+    /// The same behind another one.
+    pub(crate) fn behind(mut self, first: Choice) -> Self {
+        let (Self::Named(named) | Self::Auto(named)) = &mut self;
+        named.insert(0, first);
+        self
     }
 }
 

@@ -12,15 +12,15 @@ use url::form_urlencoded;
 use super::answer::Refused;
 use super::refusal::Refusal;
 use crate::oci::Tag;
-use crate::pipeline::{Checksum, Choice, Filters, Input, Plan, Source, sanitised};
+use crate::pipeline::{Checksum, Choice, Input, Plan, Source, sanitised};
 
 /// The most checksums of one upload.
 const MAX_CHECKSUMS: usize = 8;
 /// Says that a disk comes as snappy frames: what the cloner of block devices sends (CDI).
 const CONTENT_TYPE: &str = "x-cdi-content-type";
 const CLONE: &str = "blockdevice-clone";
-/// The media types of forms with files.
-const FORM: &str = "multipart/";
+/// The media types of forms, with files and without.
+const FORMS: [&str; 2] = ["multipart/", "application/x-www-form-urlencoded"];
 /// What takes them off.
 const SNAPPY: &str = "filter-snappy";
 
@@ -82,11 +82,7 @@ impl Wishes {
         let mut plan = operator.clone();
         plan.input = Input { source, size: length, ..plan.input };
         if self.snappy {
-            let mut filters = vec![Choice::BuiltIn(SNAPPY.to_owned())];
-            if let Filters::Named(named) = plan.chosen.filters {
-                filters.extend(named);
-            }
-            plan.chosen.filters = Filters::Named(filters);
+            plan.chosen.filters = plan.chosen.filters.behind(Choice::BuiltIn(SNAPPY.to_owned()));
         }
         plan.disk_size = if plan.chosen.filters.are_none() { self.size.or(length) } else { self.size };
         if plan.chosen.filters.are_none() && plan.input.size.is_none() {
@@ -140,8 +136,11 @@ fn as_it_is(fields: &HeaderMap) -> Result<(), Refused> {
         return Err(malformed("a part of a disk is not PUT".to_owned()).hint("uploads in parts: tus 1.0.0"));
     }
     let kind = single(fields, MEDIA_TYPE.as_str())?.unwrap_or_default();
-    if kind.get(..FORM.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(FORM)) {
-        return Err(malformed("the body is a form".to_owned()).hint("send the disk alone, as `curl -T FILE` does"));
+    let is = |form: &&&str| kind.get(..form.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(form));
+    if let Some(form) = FORMS.iter().find(is) {
+        let hint = "send the disk alone, as `curl -T FILE` does; what curl's -d and --data-binary send is called a form unless \
+                    -H 'Content-Type: application/octet-stream' says that it is none";
+        return Err(malformed(format!("the body is a form ({form}), expected the disk as it is")).hint(hint));
     }
     Ok(())
 }
@@ -233,6 +232,8 @@ mod tests {
             ("content-encoding", "gzip"),
             ("content-range", "bytes 0-1/2"),
             ("content-type", "Multipart/form-data; boundary=x"),
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("content-type", "Application/X-WWW-Form-Urlencoded; charset=utf-8"),
         ] {
             assert_eq!(read("", &[(name, value)], true).unwrap_err(), Refusal::Malformed, "{name}");
         }

@@ -11,7 +11,7 @@ use crate::pipeline::checksum::algorithms;
 use crate::pipeline::destination::Destination;
 use crate::pipeline::import::Run;
 use crate::pipeline::layer::SentLayer;
-use crate::pipeline::{Checksum, Filters, Place};
+use crate::pipeline::{Checksum, Place};
 use crate::registry::Standing;
 use crate::stages::{Access, Facts};
 use crate::stream::{Algorithm, Begun, Layer, Marks, Midstate};
@@ -230,7 +230,7 @@ fn bound(run: &Run<'_>, checksums: &[Checksum]) -> BTreeMap<String, String> {
     let all = [&components.source, &components.probe, &components.framing];
     let all = all.into_iter().chain(&components.filters).chain(&components.compressor);
     let mut digests: Vec<String> = all.map(|component| component.digest().to_string()).collect();
-    if matches!(plan.chosen.filters, Filters::Auto) {
+    if plan.chosen.filters.are_chosen_by_bytes() {
         digests.push("filters chosen by the bytes".to_owned());
     }
     let demanded: Vec<String> = checksums.iter().map(ToString::to_string).collect();
