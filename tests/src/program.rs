@@ -131,7 +131,8 @@ pub fn watched_within(command: &mut Command, within: Duration) -> (Ran, Seen) {
     (ran(&child.wait_with_output().expect("an end")), Seen { own_bytes, took })
 }
 
-fn of_its_own(status: &str) -> Option<u64> {
+/// What a process has of its own, from its `status` in proc(5).
+pub fn of_its_own(status: &str) -> Option<u64> {
     let bytes = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::Value;
 
-use crate::program::{Ran, longshore};
+use crate::program::{Ran, longshore, of_its_own};
 use crate::scratch::run;
 
 /// How long anything may take that is waited for.
@@ -79,6 +79,12 @@ impl Serving {
             assert!(began.elapsed() < WITHIN, "waited for `{what}`; it said\n{}", lines.0.join("\n"));
             lines = self.said.more.wait_timeout(lines, Duration::from_millis(100)).unwrap().0;
         }
+    }
+
+    /// The memory of its own that it has now.
+    pub fn memory(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.child.as_ref().expect("running").id());
+        of_its_own(&std::fs::read_to_string(status).expect("a process")).expect("its memory")
     }
 
     /// Sends it a signal.

@@ -10,6 +10,10 @@ use longshore_tests::registry::{Registry, Setup};
 use longshore_tests::scratch::{Scratch, noise, qcow2};
 use longshore_tests::serving::{Answer, Serving, chunked, head};
 
+/// The most memory of a service, and of each upload that runs, without filters, spool and compressor.
+const MOST_OF_A_SERVICE: u64 = 32 << 20;
+const MOST_OF_AN_UPLOAD: u64 = 16 << 20;
+
 const ANONYMOUS: [&str; 2] = ["--without-tls", "--anonymous"];
 
 /// A service for a registry of its own.
@@ -211,6 +215,50 @@ fn one_upload_at_a_time_or_as_many_as_are_wanted() {
 }
 
 #[test]
+fn many_slow_uploads_take_no_more_memory_than_is_said() {
+    const UPLOADS: usize = 8;
+    let scratch = Scratch::new();
+    let registry = registry(&scratch);
+    let serving = serving(&registry, &["--uploads", &UPLOADS.to_string(), "--client-tags"]);
+    let disk = noise(12 << 20);
+    let length = disk.len().to_string();
+    let mut clients: Vec<_> = (0..UPLOADS).map(|_| serving.connect()).collect();
+    for (at, client) in clients.iter_mut().enumerate() {
+        // Of the same image pushed twice at once, distribution 3 makes errors of its own.
+        let path = format!("/upload?tag=v{at}&name=v{at}.raw");
+        client.say(head("PUT", &path, &[("Content-Length", &length)]).as_bytes());
+    }
+    // All of them at the same time, a little of each, so that what is held of one is held of all.
+    let mut peak = 0;
+    let (parts, last) = disk.split_at(disk.len() - (1 << 20));
+    for part in parts.chunks(1 << 20) {
+        for client in &mut clients {
+            client.say(part);
+            peak = peak.max(serving.memory());
+        }
+    }
+    // Whoever says nothing besides costs little.
+    let idle: Vec<_> = (0..200).map(|_| serving.connect()).collect();
+    serving.ask(&head("GET", "/healthz", &[]), b"").is(200);
+    for client in &mut clients {
+        client.say(last);
+        peak = peak.max(serving.memory());
+    }
+    for client in &mut clients {
+        client.answer().is(201);
+        peak = peak.max(serving.memory());
+    }
+    drop(idle);
+    let most = MOST_OF_A_SERVICE + UPLOADS as u64 * MOST_OF_AN_UPLOAD;
+    println!("{} MiB at most, {} MiB are said", peak >> 20, most >> 20);
+    assert!(peak <= most, "{} MiB for {UPLOADS} uploads, expected at most {} MiB", peak >> 20, most >> 20);
+    let page = include_str!("../../docs/serve.md");
+    let row =
+        format!("| memory of its own | {} MiB, and {} MiB for each upload", MOST_OF_A_SERVICE >> 20, MOST_OF_AN_UPLOAD >> 20);
+    assert!(page.contains(&row), "docs/serve.md says something else than {row}");
+}
+
+#[test]
 fn it_ends_behind_the_uploads_that_run() {
     let scratch = Scratch::new();
     let registry = registry(&scratch);
@@ -323,7 +371,6 @@ fn a_cloned_block_device_comes_as_snappy_frames() {
     let with = serving(&registry, &["--spool", &spool, "--spool-max", "8MiB"]);
     let two = with.ask(&head("POST", "/upload?name=device.raw", &fields), &body).is(201).json();
     assert_eq!(one["digest"], two["digest"]);
-}
     drop(with);
 
     // What the operator wants to come off comes off all the same, and frames are what the client says that they are.
@@ -369,3 +416,4 @@ fn a_form_is_no_disk() {
     assert!(curl(&plain).ends_with("201"));
     assert!(disk_in(&registry, "1", "disk.img") == std::fs::read(&disk).unwrap());
     assert!(curl(&["-T", &disk]).ends_with("201"));
+}

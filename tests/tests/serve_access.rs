@@ -65,6 +65,38 @@ fn is_served(serving: &Serving, config: &Arc<ClientConfig>) -> bool {
 }
 
 #[test]
+fn whoever_waits_for_nothing_keeps_nobody_out() {
+    let scratch = Scratch::new();
+    let text =
+        "schema = \"longshore.policy/v1\"\n[flags]\nallow = [\"--without-tls\"]\n[limits]\nclient-head = \"10m\"\n";
+    std::fs::write(scratch.path("policy.toml"), text).unwrap();
+    let serving = plain(&scratch, &["--policy", &scratch.text("policy.toml")]);
+    let disk = noise(100_000);
+    // One that is being answered, and more than are let in that say nothing, or not enough.
+    let mut upload = serving.connect();
+    upload.say(head("PUT", "/upload", &[("Content-Length", "100000")]).as_bytes());
+    upload.say(&disk[..50_000]);
+    serving.wait_for("begun by");
+    let mut idle = Vec::new();
+    for number in 0..300 {
+        let mut one = serving.connect();
+        if number % 2 == 1 {
+            // Those that were parted with may not even take that.
+            let _ = one.stream.write_all(b"GET /healthz HTTP/1.1\r\n");
+        }
+        idle.push(one);
+    }
+    serving.ask(&head("GET", "/healthz", &[]), b"").is(200);
+    upload.say(&disk[50_000..]);
+    upload.answer().is(201);
+    // The first have gone, the last are still there.
+    assert!(idle[0].is_closed(), "the one that has waited longest");
+    let last = idle.last_mut().unwrap();
+    last.say(b"Host: uploads.example\r\n\r\n");
+    last.answer().is(200);
+}
+
+#[test]
 fn the_token_is_wanted_for_uploads_and_not_for_health() {
     let scratch = Scratch::new();
     std::fs::write(scratch.path("token"), format!("{TOKEN}\n")).unwrap();

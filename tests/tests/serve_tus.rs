@@ -268,6 +268,16 @@ fn an_upload_is_given_up_or_given_up_on() {
         patch(&serving, &path, 0, b"").status
     };
     assert!((0..200).any(|_| brought_nothing() != 204), "empty parts keep a place for ever");
+    // Nor one who brings a byte each time: over all its requests it is too slow.
+    let path = create(&serving, disk.len(), &[]);
+    let mut at = 0;
+    let mut brought_a_byte = || {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let status = patch(&serving, &path, at, &disk[at..=at]).status;
+        at += 1;
+        status
+    };
+    assert!((0..200).any(|_| brought_a_byte() != 204), "single bytes keep a place for ever");
     // Both names are what a client means by one.
     let path = create(&serving, disk.len(), &[("Upload-Metadata", "name YQ==,filename Yg==")]);
     patch(&serving, &path, 0, &disk).is(204);

@@ -6,6 +6,7 @@
 
 mod arriving;
 mod connection;
+mod crowd;
 mod patient;
 
 use std::net::SocketAddr;
@@ -20,11 +21,13 @@ use tokio::time::{sleep, timeout};
 
 pub use arriving::{Arriving, Broken};
 
+use crowd::Crowd;
+
 use crate::error::{Code, Error, Result, Stage};
 use crate::policy::{ListenerTls, Policy};
 use crate::tls::{Negotiated, TlsServer};
 
-/// The most connections of one listener. Whoever comes then waits until another has gone.
+/// The most connections of one listener. Whoever comes then takes the place of another that asks for nothing.
 const MAX_CONNECTIONS: usize = 256;
 /// How long nothing is accepted after accepting has failed: there are no descriptors left, which others may give back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -123,14 +126,8 @@ impl Listener {
     /// are there end behind the answer they wait for, or after a few seconds. Must run in a `LocalSet`.
     pub async fn serve(self, attendant: Rc<impl Attendant>, mut closing: Closing) {
         let mut connections = JoinSet::new();
+        let crowd = Rc::<Crowd>::default();
         loop {
-            while connections.try_join_next().is_some() {}
-            if connections.len() >= MAX_CONNECTIONS {
-                tokio::select! {
-                    _ = connections.join_next() => continue,
-                    () = closing.closed() => break,
-                }
-            }
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
                 () = closing.closed() => break,
@@ -139,14 +136,26 @@ impl Listener {
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             };
+            while connections.try_join_next().is_some() {}
+            if connections.len() >= MAX_CONNECTIONS {
+                // Where all are answered there is nobody to part with: this one waits until one of them has gone.
+                crowd.make_room();
+                tokio::select! {
+                    _ = connections.join_next() => {}
+                    () = closing.closed() => break,
+                }
+            }
             let (tls, attendant) = (self.tls.clone(), Rc::clone(&attendant));
-            connections.spawn_local(connection::connection(
-                (socket, address),
-                tls,
-                attendant,
-                self.head_within,
-                closing.clone(),
-            ));
+            let place = crowd.enter(address.ip());
+            let (head_within, closing) = (self.head_within, closing.clone());
+            connections.spawn_local(async move {
+                let connection =
+                    connection::connection((socket, address), tls, attendant, head_within, closing, &place);
+                tokio::select! {
+                    () = connection => {}
+                    () = place.is_wanted() => {}
+                }
+            });
         }
         drop(self.socket);
         let ended = async { while connections.join_next().await.is_some() {} };

@@ -1,8 +1,9 @@
-//! Whether a client that is waited for sends fast enough.
+//! Whether a client that is waited for sends fast enough, over all its requests, and how long it may be away between them.
 
 use std::time::Duration;
 
-/// What came while somebody waited for it. What the client had to wait for us does not count.
+/// What came while somebody waited for it, in whatever request. What the client had to wait for us does not count.
+#[derive(Debug)]
 pub(super) struct Pace {
     /// Over how long it is looked at.
     stretch: Duration,
@@ -31,6 +32,33 @@ impl Pace {
     }
 }
 
+/// For how long a client may be away. What it brings buys it time again, as much as a client of the least rate would have needed
+/// for that; so a byte now and then keeps no place.
+#[derive(Debug)]
+pub(super) struct Patience {
+    most: Duration,
+    left: Duration,
+    /// Bytes per second.
+    least: u64,
+}
+
+impl Patience {
+    pub(super) const fn new(most: Duration, least: u64) -> Self {
+        Self { most, left: most, least }
+    }
+
+    /// How long it may still be away.
+    pub(super) const fn left(&self) -> Duration {
+        self.left
+    }
+
+    /// It was away so long, and then brought so many bytes, at least one.
+    pub(super) fn back(&mut self, away: Duration, bytes: u64) {
+        let bought = Duration::from_millis(bytes.saturating_mul(1000) / self.least.max(1));
+        self.left = self.left.saturating_sub(away).saturating_add(bought).min(self.most);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +74,19 @@ mod tests {
         assert_eq!(pace.came(1, SECOND), Some(1), "10 bytes in 10 seconds");
         assert_eq!(pace.came(1000, 10 * SECOND), None, "a new stretch, and just fast enough");
         assert_eq!(pace.came(999, 10 * SECOND), Some(99));
+    }
+
+    #[test]
+    fn time_away_is_bought_by_what_is_brought() {
+        let mut patience = Patience::new(10 * SECOND, 100);
+        for _ in 0..4 {
+            patience.back(2 * SECOND, 1);
+        }
+        assert_eq!(patience.left(), Duration::from_millis(2040), "a byte buys 10 ms");
+        patience.back(2 * SECOND, 500);
+        assert_eq!(patience.left(), Duration::from_millis(5040));
+        patience.back(20 * SECOND, 1 << 20);
+        assert_eq!(patience.left(), 10 * SECOND, "and never more than there was");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep_until, timeout};
 
 use super::answer::Refused;
-use super::pace::Pace;
+use super::pace::{Pace, Patience};
 use super::refusal::Refusal;
 use super::worker::Meters;
 use crate::error::{Code, Error, Result, Stage};
@@ -75,6 +75,9 @@ struct State {
     turn: u64,
     /// Since when nobody brings anything.
     away_since: Option<Instant>,
+    /// How fast it came, over the whole upload, and how long the client may be away.
+    pace: Pace,
+    patience: Patience,
     ended: Option<Rc<Ended>>,
 }
 
@@ -87,7 +90,10 @@ impl Upload {
         (bringer, interrupt, meters): (Bringer, Interrupt, Meters),
     ) -> Self {
         let away_since = in_parts.then(Instant::now);
-        let state = State { bringer: Some(bringer), accepted: 0, whole: false, turn: 0, away_since, ended: None };
+        let (pace, patience) =
+            (Pace::new(bounds.stall, bounds.least_rate), Patience::new(bounds.away, bounds.least_rate));
+        let bringer = Some(bringer);
+        let state = State { bringer, accepted: 0, whole: false, turn: 0, away_since, pace, patience, ended: None };
         let (changed, _) = watch::channel(());
         Self { id, length, tags, in_parts, bounds, interrupt, meters, state: RefCell::new(state), changed }
     }
@@ -126,9 +132,12 @@ impl Upload {
     pub(super) async fn attend(&self, mut ended: oneshot::Receiver<Ended>) -> Rc<Ended> {
         let ended = loop {
             let mut changed = self.changed.subscribe();
-            let since = self.state.borrow().away_since;
+            let until = {
+                let state = self.state.borrow();
+                state.away_since.and_then(|since| since.checked_add(state.patience.left()))
+            };
             let away = async {
-                match since.and_then(|since| since.checked_add(self.bounds.away)) {
+                match until {
                     Some(until) => sleep_until(until.into()).await,
                     None => std::future::pending().await,
                 }
@@ -138,7 +147,8 @@ impl Upload {
                 _ = changed.changed() => {}
                 () = away => {
                     self.state.borrow_mut().away_since = None;
-                    self.fail(self.cut(&format!("and stayed away for {} s", self.bounds.away.as_secs())));
+                    let away = self.bounds.away.as_secs();
+                    self.fail(self.cut(&format!("and stayed away for {away} s in all")));
                 }
             }
         };
@@ -165,7 +175,6 @@ impl Upload {
         {
             return Came::Refused(Refused::new(Refusal::Malformed, beyond(length)));
         }
-        let mut pace = Pace::new(self.bounds.stall, self.bounds.least_rate);
         loop {
             let Some(bringer) = &turn.bringer else { return Came::End(self.end_of_it().await) };
             let ready = tokio::select! {
@@ -185,7 +194,8 @@ impl Upload {
             };
             match next {
                 Ok(Some(Ok(chunk))) => {
-                    if let Some(rate) = pace.came(chunk.len(), began.elapsed()) {
+                    let slow = self.state.borrow_mut().pace.came(chunk.len(), began.elapsed());
+                    if let Some(rate) = slow {
                         self.fail(self.slow(rate));
                         return Came::End(self.end_of_it().await);
                     }
@@ -258,7 +268,7 @@ impl Upload {
             }
         });
         let (bringer, since) = bringer.await?;
-        Ok(Turn { upload: self, bringer: Some(bringer), number, spoiled: false, from, since })
+        Ok(Turn { upload: self, bringer: Some(bringer), number, spoiled: false, from, since, began: Instant::now() })
     }
 
     /// Resolves when the turn `number` is over for its request.
@@ -346,9 +356,10 @@ struct Turn<'a> {
     number: u64,
     /// More came than all of it: what came is not to be finished.
     spoiled: bool,
-    /// Where the upload stood as it began, and since when nobody had been there.
+    /// Where the upload stood as it began, since when nobody had been there, and when it was.
     from: u64,
     since: Option<Instant>,
+    began: Instant,
 }
 
 impl Turn<'_> {
@@ -377,8 +388,16 @@ impl Drop for Turn<'_> {
             }
             state.bringer = Some(bringer);
             // Who came back and brought nothing was never here.
-            let since = self.since.filter(|_| state.accepted <= self.from);
-            state.away_since = upload.in_parts.then(|| since.unwrap_or_else(Instant::now));
+            let brought = state.accepted.saturating_sub(self.from);
+            let since = match self.since {
+                Some(since) if brought == 0 => since,
+                since => {
+                    let away = since.map_or(Duration::ZERO, |since| self.began.saturating_duration_since(since));
+                    state.patience.back(away, brought);
+                    Instant::now()
+                }
+            };
+            state.away_since = upload.in_parts.then_some(since);
         }
         // A client that is gone without a word; of whatever was said before, the first counts.
         if !upload.in_parts {

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::crowd::Place;
 use super::patient::Patient;
 use super::{Arriving, Attendant, Call, Closing, Peer};
 use crate::tls::TlsServer;
@@ -38,6 +39,7 @@ pub(super) async fn connection(
     attendant: Rc<impl Attendant>,
     head_within: Duration,
     closing: Closing,
+    place: &Place,
 ) {
     // Answers are small, and whole when they are written.
     let _ = socket.set_nodelay(true);
@@ -45,7 +47,7 @@ pub(super) async fn connection(
     let Some(tls) = tls else {
         let peer = Peer { address, tls: None };
         attendant.connected(&peer);
-        return speak(socket, peer, attendant, head_within, closing).await;
+        return speak(socket, peer, attendant, head_within, closing, place).await;
     };
     let accepted = match timeout(head_within, tls.accept(socket)).await {
         Ok(accepted) => accepted,
@@ -55,22 +57,30 @@ pub(super) async fn connection(
         Ok((stream, negotiated)) => {
             let peer = Peer { address, tls: Some(negotiated) };
             attendant.connected(&peer);
-            speak(stream, peer, attendant, head_within, closing).await;
+            speak(stream, peer, attendant, head_within, closing, place).await;
         }
         Err(why) => attendant.turned_away(address, &why),
     }
 }
 
-async fn speak<I>(io: I, peer: Peer, attendant: Rc<impl Attendant>, head_within: Duration, mut closing: Closing)
-where
+async fn speak<I>(
+    io: I,
+    peer: Peer,
+    attendant: Rc<impl Attendant>,
+    head_within: Duration,
+    mut closing: Closing,
+    place: &Place,
+) where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let peer = Rc::new(peer);
     let service = service_fn(|request: http::Request<Incoming>| {
         let (attendant, peer) = (Rc::clone(&attendant), Rc::clone(&peer));
         let (head, body) = request.into_parts();
+        let answering = place.answering();
         // hyper wants the future in one place.
         Box::pin(async move {
+            let _answering = answering;
             let reply = attendant.answer(Call { head, body: Arriving::new(body), peer }).await;
             Ok::<_, Infallible>(reply.map(Full::<Bytes>::from))
         })

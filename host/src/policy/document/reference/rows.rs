@@ -228,7 +228,11 @@ pub(super) const ROWS: &[Row] = &[
         "limits.client-rate",
         "Of `serve`: bytes per second that a client must send, over each `client-stall` in which it is waited for.",
     ),
-    limit("limits.client-away", "Of `serve`: how long a client that sends a disk in parts may be away in between."),
+    limit(
+        "limits.client-away",
+        "Of `serve`: how long a client that sends a disk in parts may be away in between, in all. What it brings buys as much of it \
+         again as it takes at `client-rate`.",
+    ),
     limit("limits.component-idle", "Without a sign from a component that is waited for and waits for nothing itself."),
     limit(
         "limits.component-wait",
