@@ -16,6 +16,7 @@ use longshore_tests::script::{Script, empty, full, with};
 use longshore_tests::signer::Signer;
 use longshore_tests::tls::Authority;
 use longshore_tests::wire::{Act, Wire};
+use longshore_tests::wrapped::piped;
 use serde_json::{Value, json};
 
 const DISK: usize = 3_000_001;
@@ -120,6 +121,55 @@ fn layers_that_others_made_are_read_wherever_the_disk_stands() {
     push_layer(&scratch, &registry, &tar(&scratch, "none.tar", &[], &["etc/few"]), "none");
     let none = from(&scratch, &registry.reference("other:none"), &[]);
     none.failed(11, "source-invalid", &["no file in `disk/`"]).golden("registry-source-without-a-disk");
+}
+
+#[test]
+fn two_files_in_disk_are_one_too_many() {
+    let scratch = Scratch::new();
+    let registry = Registry::start(&scratch, "registry", Setup { version: Version::V3, ..Setup::default() });
+    let authority = Authority::new(&scratch);
+    let location = format!("location /v2/ {{ proxy_pass http://{}; proxy_set_header Range \"\"; }}", registry.host());
+    let without_ranges = Nginx::with(&scratch, &authority, &location);
+    for folder in ["root/disk", "root/etc"] {
+        fs::create_dir_all(scratch.path(folder)).unwrap();
+    }
+    let disk = qcow2(&scratch.path("root/disk/a.qcow2"));
+    fs::write(scratch.path("root/disk/b.raw"), vec![7; 5000]).unwrap();
+    fs::write(scratch.path("root/etc/much"), vec![7; 3 << 20]).unwrap();
+    let tar = |name: &str, names: &[&str]| fs::read(tar(&scratch, name, &[], names)).unwrap();
+    let (two, far) = (["disk/a.qcow2", "disk/b.raw"], ["disk/a.qcow2", "etc/much", "disk/b.raw"]);
+    let (one, other, none) = (tar("a", &two[..1]), tar("b", &two[1..]), tar("c", &["etc/much"]));
+    let (two, far) = (tar("two", &two), tar("far", &far));
+    for (tag, compressed, layers) in [
+        ("near", false, vec![&two]),
+        ("far", false, vec![&far]),
+        ("near-gzip", true, vec![&two]),
+        ("far-gzip", true, vec![&far]),
+        ("later", false, vec![&one, &none, &other]),
+        ("later-gzip", true, vec![&one, &other]),
+    ] {
+        let kind = if compressed { format!("{LAYER}+gzip") } else { LAYER.to_owned() };
+        let stored: Vec<Vec<u8>> =
+            layers.iter().map(|tar| if compressed { piped("gzip -1", tar) } else { tar.to_vec() }).collect();
+        let named: Vec<(&str, &[u8], String)> =
+            stored.iter().zip(&layers).map(|(stored, tar)| (&*kind, &stored[..], digest(tar))).collect();
+        image(&scratch, tag, &named).push(&registry, &format!("other:{tag}"));
+        let says = ["several files in `disk/`, `a.qcow2` and `b.raw`"];
+        let ran = from(&scratch, &registry.reference(&format!("other:{tag}")), &[]);
+        let ran = ran.failed(11, "source-invalid", &says);
+        if tag == "near" {
+            ran.golden("registry-source-with-two-disks");
+        }
+        let (to, source) =
+            (format!("oci:{}:1", scratch.text("layout")), format!("docker://{}/other:{tag}", without_ranges.host()));
+        import([&*source, &*to, "--ca", &authority.ca()]).failed(11, "source-invalid", &says);
+        assert_layout_empty(&scratch.path("layout"));
+    }
+    // Other things in other layers are nobody's disk.
+    let alone = [(LAYER, &none[..], digest(&none)), (LAYER, &one, digest(&one)), (LAYER, &none, digest(&none))];
+    image(&scratch, "alone", &alone).push(&registry, "other:alone");
+    from(&scratch, &registry.reference("other:alone"), &[]).done();
+    assert!(disk_of(&scratch, "a.qcow2") == disk);
 }
 
 #[test]

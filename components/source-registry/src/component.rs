@@ -72,6 +72,10 @@ impl Source for Component {
             };
             let layer = Layer { blob: *blob, diff_id, expansion: options.expansion, sole: options.sole };
             if let Some(found) = layer::find(&asking, &layer).await? {
+                for blob in image.layers.iter().skip(at + 1) {
+                    let later = Layer { diff_id: None, blob: *blob, ..layer };
+                    layer::has_no_other(&asking, &later, &found.disk).await?;
+                }
                 return Ok(Disk::new(RegistryDisk { asking, layer, found }));
             }
         }

@@ -1,4 +1,4 @@
-//! The entries of a tar layer, one after the other, up to the disk (POSIX.1-2017, pax "ustar Interchange Format"; GNU tar
+//! The entries of a tar layer, one after the other, up to the disk and behind it (POSIX.1-2017, pax "ustar Interchange Format"; GNU tar
 //! "Basic Tar Format"; OCI image-spec, layer.md).
 
 use crate::Refusal;
@@ -10,7 +10,7 @@ const BLOCK: usize = 512;
 const FOLDER: &[u8] = b"disk/";
 /// The most bytes of an extended header or a long name.
 const MAX_EXTENDED: u64 = 64 * 1024;
-/// The most entries in front of the disk.
+/// The most entries of a layer.
 const MAX_ENTRIES: u32 = 100_000;
 /// How gzip, zstd, xz and bzip2 begin.
 const COMPRESSED: [&[u8]; 4] = [b"\x1F\x8B", b"\x28\xB5\x2F\xFD", b"\xFD7zXZ\0", b"BZh"];
@@ -66,13 +66,13 @@ pub enum Seen {
     More,
     /// So many bytes are of no interest; they may be passed by [`Walk::skipped`], or taken.
     Skip(u64),
-    /// The disk: its first byte is next.
+    /// A disk: its first byte is next. [`Walk::skipped`] passes it, too.
     Disk(Disk),
     /// The tar ends without a disk.
     End,
 }
 
-/// The first file in `disk/`.
+/// A file in `disk/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
     /// Its name, without folders.
@@ -140,6 +140,11 @@ impl Walk {
         }
     }
 
+    /// Nothing more is to be seen.
+    pub fn end(&mut self) {
+        self.state = State::Over;
+    }
+
     fn header(&mut self, block: &[u8]) -> Result<Option<Disk>, Refusal> {
         if block.iter().all(|byte| *byte == 0) {
             // Two of them are the end; readers differ about a single one.
@@ -153,7 +158,7 @@ impl Walk {
         }
         self.entries += 1;
         if self.entries > MAX_ENTRIES {
-            return Err(Refusal::Limit(format!("the layer has more than {MAX_ENTRIES} entries in front of its disk")));
+            return Err(Refusal::Limit(format!("the layer has more than {MAX_ENTRIES} entries")));
         }
         let header = Header { block };
         if !header.is_sound() {
@@ -543,6 +548,32 @@ mod tests {
         ] {
             let refused = alike(&twofold);
             assert!(matches!(&refused, Err(Refusal::Invalid(says)) if says.contains(why)), "{why}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_second_file_in_disk_is_seen_behind_the_first() {
+        use EntryType::{Directory, Regular};
+        for (behind, expected) in [
+            (&[(Regular, "disk/b.raw", 9)][..], Some("b.raw")),
+            (&[(Regular, "etc/x", 600), (Directory, "disk/", 0), (Regular, "disk/b.raw", 0)], Some("b.raw")),
+            (&[(Regular, "etc/x", 600), (Regular, "disk/.wh.b", 0)], None),
+            (&[], None),
+        ] {
+            for size in [0, 3, 512, 5000] {
+                let tar = layer(&[&[(Regular, "disk/a.raw", size)], behind].concat());
+                for piece in [1, 512, tar.len()] {
+                    let mut walk = Walk::default();
+                    let mut rest = &tar[..];
+                    let Ok(Seen::Disk(first)) = walk.take(&mut rest) else { panic!("a disk") };
+                    walk.skipped(first.size);
+                    let other = rest[size..].chunks(piece).find_map(|mut part| match walk.take(&mut part).unwrap() {
+                        Seen::Disk(other) => Some(other.name),
+                        _ => None,
+                    });
+                    assert_eq!(other.as_deref(), expected, "{behind:?} {size} {piece}");
+                }
+            }
         }
     }
 

@@ -17,6 +17,8 @@ const MAX_LOOKS: u32 = 32;
 const MAX_AROUND: u64 = 1 << 20;
 /// The most bytes of a layer that are read in order in search of its disk.
 const MAX_SEARCHED: u64 = 1 << 30;
+/// The same of one behind that of the disk, in search of another: whoever has two has them near the beginning.
+const MAX_SEARCHED_BESIDE: u64 = 16 << 20;
 
 /// A disk, and where it stands.
 pub(super) struct Found {
@@ -40,45 +42,103 @@ pub(super) async fn find(asking: &Asking, layer: &Layer) -> Result<Option<Found>
     searched(Contents::open(asking, layer).await?).await
 }
 
-/// The same in one that is stored as it is.
-async fn find_plain(asking: &Asking, whole: &Layer) -> Result<Option<Found>, Failure> {
-    let layer = &whole.blob;
-    let (mut walk, mut position) = (whole.walk(), 0_u64);
-    for _ in 0..MAX_LOOKS {
-        if position >= layer.size {
-            return Ok(None);
-        }
-        let look = LOOK.min(layer.size - position);
-        let bytes = match asking.blob(layer, Some((position, look))).await? {
-            (Answered::Part, body) => collected(body, usize::try_from(look).unwrap_or(usize::MAX)).await?,
-            // Without ranges. Once more, for the host to verify what is read of it.
-            (Answered::Whole, _) => return searched(Contents::open(asking, whole).await?).await,
-        };
-        let mut rest = bytes.as_slice();
-        let seen = walk.take(&mut rest).map_err(failure)?;
-        position = position.saturating_add((bytes.len() - rest.len()) as u64);
-        match seen {
-            Seen::End => return Ok(None),
-            Seen::More => {}
-            Seen::Skip(left) => {
-                walk.skipped(left);
-                position = position.saturating_add(left);
-            }
-            Seen::Disk(disk) => return ranged(asking, whole, disk, position).await.map(Some),
-        }
-    }
-    searched(Contents::open(asking, whole).await?).await
+/// Whether a layer besides that of `disk` has one too, as far as that is seen in its beginning: then nobody could tell which of them
+/// is meant. Those who mount the image see the later one.
+pub(super) async fn has_no_other(asking: &Asking, layer: &Layer, disk: &Disk) -> Result<(), Failure> {
+    let mut looks = Looks::of(layer);
+    let other = match layer.blob.coding {
+        Coding::Unreadable => return Ok(()),
+        Coding::Plain => match looks.next(asking, &layer.blob).await? {
+            Looked::Disk(other) => Some(other),
+            Looked::NoDisk | Looked::TooMany => None,
+            Looked::NoRanges => first_in(Contents::open(asking, layer).await?, MAX_SEARCHED_BESIDE).await?.0,
+        },
+        Coding::Gzip | Coding::Zstd => first_in(Contents::open(asking, layer).await?, MAX_SEARCHED_BESIDE).await?.0,
+    };
+    other.map_or(Ok(()), |other| Err(several(disk, &other)))
 }
 
-/// The disk at `at`, by range if there is not too much around it.
-async fn ranged(asking: &Asking, whole: &Layer, disk: Disk, at: u64) -> Result<Found, Failure> {
-    let layer = &whole.blob;
+/// The same in one that is stored as it is.
+async fn find_plain(asking: &Asking, whole: &Layer) -> Result<Option<Found>, Failure> {
+    let mut looks = Looks::of(whole);
+    match looks.next(asking, &whole.blob).await? {
+        Looked::Disk(disk) => ranged(asking, whole, disk, looks).await.map(Some),
+        Looked::NoDisk => Ok(None),
+        // Once more, for the host to verify what is read of it.
+        Looked::NoRanges | Looked::TooMany => searched(Contents::open(asking, whole).await?).await,
+    }
+}
+
+/// Looks at the headers of a layer by range. Nobody verifies what they show.
+struct Looks {
+    walk: Walk,
+    position: u64,
+    number: u32,
+}
+
+/// What looks gave.
+enum Looked {
+    /// A disk, whose first byte is next.
+    Disk(Disk),
+    /// The end.
+    NoDisk,
+    /// The registry has no ranges.
+    NoRanges,
+    /// There is more in front of it than is looked at so.
+    TooMany,
+}
+
+impl Looks {
+    fn of(layer: &Layer) -> Self {
+        Self { walk: layer.walk(), position: 0, number: 0 }
+    }
+
+    async fn next(&mut self, asking: &Asking, layer: &Blob) -> Result<Looked, Failure> {
+        while self.position < layer.size {
+            if self.number == MAX_LOOKS {
+                return Ok(Looked::TooMany);
+            }
+            self.number += 1;
+            let look = LOOK.min(layer.size - self.position);
+            let bytes = match asking.blob(layer, Some((self.position, look))).await? {
+                (Answered::Part, body) => collected(body, usize::try_from(look).unwrap_or(usize::MAX)).await?,
+                (Answered::Whole, _) => return Ok(Looked::NoRanges),
+            };
+            let mut rest = bytes.as_slice();
+            let seen = self.walk.take(&mut rest).map_err(failure)?;
+            self.position = self.position.saturating_add((bytes.len() - rest.len()) as u64);
+            match seen {
+                Seen::End => return Ok(Looked::NoDisk),
+                Seen::More => {}
+                Seen::Skip(left) => self.skipped(left),
+                Seen::Disk(disk) => return Ok(Looked::Disk(disk)),
+            }
+        }
+        Ok(Looked::NoDisk)
+    }
+
+    fn skipped(&mut self, bytes: u64) {
+        self.walk.skipped(bytes);
+        self.position = self.position.saturating_add(bytes);
+    }
+}
+
+/// The disk that `looks` have come to, by range if there is not too much around it. Another one behind it is refused.
+async fn ranged(asking: &Asking, whole: &Layer, disk: Disk, mut looks: Looks) -> Result<Found, Failure> {
+    let (layer, at) = (&whole.blob, looks.position);
     let end = at.saturating_add(disk.size);
     let Some(behind) = layer.size.checked_sub(end) else {
         return Err(cut_short(layer, &disk));
     };
+    looks.skipped(disk.size);
     if disk.size == 0 || at > MAX_AROUND || behind > MAX_AROUND {
-        return Ok(Found { disk, stands: Stands::InOrder });
+        // Seen before all of it was carried; what is too far behind is seen then.
+        return match looks.next(asking, layer).await {
+            Ok(Looked::Disk(other)) => Err(several(&disk, &other)),
+            // Of what is wrong there, whoever carries it says more.
+            Ok(_) | Err(Failure::Invalid(_) | Failure::Limit(_)) => Ok(Found { disk, stands: Stands::InOrder }),
+            Err(failure) => Err(failure),
+        };
     }
     let around = async |offset, length| {
         if length == 0 {
@@ -87,11 +147,10 @@ async fn ranged(asking: &Asking, whole: &Layer, disk: Disk, at: u64) -> Result<F
         collected(asking.part(layer, offset, length).await?, MAX_AROUND as usize).await
     };
     let (before, after) = (around(0, at).await?, around(end, behind).await?);
-    // The looks were verified by nobody. The host verifies that it is this that stands there: so it must lead to the same disk.
-    let walk = led_to(whole.walk(), &disk, &before).map_err(failure)?;
-    if whole.sole {
-        walked_to_the_end(walk, disk.size, &after)?;
-    }
+    // The host verifies that it is this that stands there: so it must lead to the same disk.
+    let mut walk = led_to(whole.walk(), &disk, &before).map_err(failure)?;
+    walk.skipped(disk.size);
+    no_other(&mut walk, whole.sole, &after, &disk)?;
     Ok(Found { disk, stands: Stands::Ranged { at, before, after } })
 }
 
@@ -108,40 +167,62 @@ fn another_disk() -> Refusal {
     Refusal::Invalid("the layer begins otherwise than the registry said before".to_owned())
 }
 
-/// Looks behind a disk, whose first byte was next, for what must not be there.
-fn walked_to_the_end(mut walk: Walk, disk: u64, after: &[u8]) -> Result<(), Failure> {
-    walk.skipped(disk);
-    let mut rest = after;
-    match walk.take(&mut rest).map_err(failure)? {
-        Seen::End | Seen::More | Seen::Skip(_) => Ok(()),
-        Seen::Disk(_) => Err(Failure::Invalid("the layer has a second disk".to_owned())),
+/// Goes on behind `disk`, where no other one may stand, and beside a sole one nothing. What is malformed there nobody reads on:
+/// it is the layer's own, or its digest shows that it is not.
+fn no_other(walk: &mut Walk, sole: bool, mut behind: &[u8], disk: &Disk) -> Result<(), Failure> {
+    match walk.take(&mut behind) {
+        Ok(Seen::Disk(other)) => Err(several(disk, &other)),
+        Ok(Seen::More | Seen::Skip(_) | Seen::End) => Ok(()),
+        Err(why) if sole => Err(failure(why)),
+        Err(_) => {
+            walk.end();
+            Ok(())
+        }
     }
 }
 
+/// Those who run container disks refuse it, too.
+fn several(disk: &Disk, other: &Disk) -> Failure {
+    let (one, other) = (&disk.name, &other.name);
+    Failure::Invalid(format!(
+        "the image has several files in `disk/`, `{one}` and `{other}`: one of them alone would be its disk"
+    ))
+}
+
 /// The same in a layer that can only be read in order.
-async fn searched(mut contents: Contents) -> Result<Option<Found>, Failure> {
+async fn searched(contents: Contents) -> Result<Option<Found>, Failure> {
     let layer = contents.layer().blob;
+    match first_in(contents, MAX_SEARCHED).await? {
+        (Some(disk), at) if layer.coding == Coding::Plain && at.saturating_add(disk.size) > layer.size => {
+            Err(cut_short(&layer, &disk))
+        }
+        (Some(disk), _) => Ok(Some(Found { disk, stands: Stands::InOrder })),
+        (None, taken) if taken > MAX_SEARCHED => {
+            let message = format!("the first {MAX_SEARCHED} bytes of the layer {} have no disk", layer.digest);
+            Err(Failure::Limit(message))
+        }
+        (None, _) => Ok(None),
+    }
+}
+
+/// The first disk in about the first `most` bytes, and where it begins; or how much was read in search of it.
+async fn first_in(mut contents: Contents, most: u64) -> Result<(Option<Disk>, u64), Failure> {
     let (mut walk, mut taken) = (contents.layer().walk(), 0_u64);
-    while let Some(piece) = contents.next().await? {
+    while taken <= most
+        && let Some(piece) = contents.next().await?
+    {
         let mut rest = piece.as_slice();
         match walk.take(&mut rest).map_err(failure)? {
-            Seen::End => return Ok(None),
+            Seen::End => return Ok((None, 0)),
             Seen::Disk(disk) => {
                 let at = taken.saturating_add((piece.len() - rest.len()) as u64);
-                if layer.coding == Coding::Plain && at.saturating_add(disk.size) > layer.size {
-                    return Err(cut_short(&layer, &disk));
-                }
-                return Ok(Some(Found { disk, stands: Stands::InOrder }));
+                return Ok((Some(disk), at));
             }
             Seen::More | Seen::Skip(_) => {}
         }
         taken = taken.saturating_add(piece.len() as u64);
-        if taken > MAX_SEARCHED {
-            let message = format!("the first {MAX_SEARCHED} bytes of the layer {} have no disk", layer.digest);
-            return Err(Failure::Limit(message));
-        }
     }
-    Ok(None)
+    Ok((None, taken))
 }
 
 fn cut_short(layer: &Blob, disk: &Disk) -> Failure {
@@ -167,30 +248,26 @@ pub(super) async fn in_order(contents: Contents, disk: Disk) -> Result<Body, Fai
     Ok((stream, ended))
 }
 
-async fn carry(mut contents: Contents, expected: &Disk, writer: &mut StreamWriter<u8>) -> Result<(), Failure> {
+async fn carry(mut contents: Contents, disk: &Disk, writer: &mut StreamWriter<u8>) -> Result<(), Failure> {
     let (mut walk, sole) = (contents.layer().walk(), contents.layer().sole);
-    let mut left = 0_u64;
-    let mut found = false;
+    let (mut found, mut left) = (false, disk.size);
     while let Some(mut piece) = contents.next().await? {
         let mut rest = piece.as_slice();
-        if !found && let Seen::Disk(disk) = walk.take(&mut rest).map_err(failure)? {
-            if disk != *expected {
+        if !found && let Seen::Disk(seen) = walk.take(&mut rest).map_err(failure)? {
+            if seen != *disk {
                 return Err(failure(another_disk()));
             }
-            (found, left) = (true, disk.size);
+            walk.skipped(disk.size);
+            found = true;
         }
-        let most = usize::try_from(left).unwrap_or(usize::MAX).min(if found { rest.len() } else { 0 });
-        if found && sole && left <= rest.len() as u64 {
-            walk.skipped(left);
-            let mut behind = rest.get(most..).unwrap_or_default();
-            // A second disk is refused by the walk itself.
-            walk.take(&mut behind).map_err(failure)?;
-        } else if found {
-            walk.skipped(most as u64);
+        if !found {
+            continue;
         }
+        let in_front = piece.len() - rest.len();
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+        left -= most as u64;
+        no_other(&mut walk, sole, rest.get(most..).unwrap_or_default(), disk)?;
         if most > 0 {
-            let in_front = piece.len() - rest.len();
-            left -= most as u64;
             // Nearly always the piece as it is.
             piece.truncate(in_front + most);
             drop(piece.drain(..in_front));
