@@ -356,19 +356,40 @@ fn a_length_that_is_unknown_or_wrong() {
 #[test]
 fn a_file_that_is_written_to_while_it_is_read() {
     use std::io::Write as _;
+    use std::os::unix::fs::FileExt as _;
     let stage = Stage::new();
+    let open = |path: &str| fs::OpenOptions::new().write(true).open(path).unwrap();
+    let ran = changed_while_it_is_read(&stage, &stage.disk(), move |path| {
+        fs::OpenOptions::new().append(true).open(path).unwrap().write_all(b"more").unwrap();
+    });
+    ran.failed(11, "source-changed", &["was written to while it was read"]).golden("source-written-to");
+    // What is not read is no less what was opened.
+    let sparse = stage.scratch.text("sparse.raw");
+    let changes: [fn(&fs::File); 3] = [
+        |file| file.write_all_at(b"more", 40 << 20).unwrap(),
+        |file| file.set_len(40 << 20).unwrap(),
+        |file| file.set_len(80 << 20).unwrap(),
+    ];
+    for change in changes {
+        fs::write(&sparse, [7; 5000]).unwrap();
+        open(&sparse).set_len(64 << 20).unwrap();
+        let ran = changed_while_it_is_read(&stage, &sparse, move |path| change(&open(path)));
+        ran.failed(11, "source-changed", &["was written to while it was read"]);
+    }
+}
+
+/// Imports `disk`, to which `change` happens as soon as the upload is open.
+fn changed_while_it_is_read(stage: &Stage, disk: &str, change: impl Fn(&str) + Clone + Send + Sync + 'static) -> Ran {
     // The sink holds the last part of the upload back until the file has changed.
-    let disk = stage.disk();
-    let (held, path) = (Arc::new(std::sync::atomic::AtomicBool::new(false)), disk.clone());
+    let (held, path) = (Arc::new(std::sync::atomic::AtomicBool::new(false)), disk.to_owned());
     let handler: Handler = Arc::new(move |request| {
-        let (held, path) = (Arc::clone(&held), path.clone());
+        let (held, path, change) = (Arc::clone(&held), path.clone(), change.clone());
         Box::pin(async move {
             match request.method().as_str() {
                 "GET" => empty(200),
                 "POST" => {
                     if !held.swap(true, std::sync::atomic::Ordering::SeqCst) {
-                        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
-                        file.write_all(b"more").unwrap();
+                        change(&path);
                     }
                     let mut answer = empty(202);
                     answer.headers_mut().insert("location", "/v2/vm/blobs/uploads/1".parse().unwrap());
@@ -385,8 +406,7 @@ fn a_file_that_is_written_to_while_it_is_read() {
     });
     let registry = Script::start(Some(stage.authority.server_config()), handler);
     let to = format!("docker://{}/vm", registry.host());
-    let ran = import([&*disk, &to, "--ca", &stage.authority.ca()]);
-    ran.failed(11, "source-changed", &["was written to while it was read"]).golden("source-written-to");
+    import([disk, &to, "--ca", &stage.authority.ca()])
 }
 
 #[test]

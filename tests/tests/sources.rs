@@ -574,6 +574,32 @@ fn a_block_device_is_a_disk_and_is_only_read() {
 }
 
 #[test]
+fn a_disk_with_holes_is_the_same_from_a_file_and_from_a_device() {
+    use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+    const SIZE: u64 = 48 << 20;
+    let stage = Stage::new();
+    let sparse = stage.0.path("vm.raw");
+    let file = fs::File::create(&sparse).unwrap();
+    file.set_len(SIZE).unwrap();
+    for at in [5, 20 << 20, (20 << 20) + 300_000, SIZE - 70_000] {
+        file.write_all_at(&noise(60_000), at).unwrap();
+    }
+    assert!(file.metadata().unwrap().blocks() * 512 < 2 << 20, "a file system with holes");
+    let disk = fs::read(&sparse).unwrap();
+    let sum = run(Command::new("sha256sum").arg(&sparse));
+    let sum = format!("sha256:{}", sum.split(' ').next().unwrap());
+    let device = Loop::attach(&sparse, "r");
+    for (source, name) in [(&*stage.0.text("vm.raw"), "vm.raw"), (device.path(), "disk.img")] {
+        let other = Stage::new();
+        let report = other.import(source, &["--checksum", &sum, "--report", "-"]).done().report();
+        assert_eq!(report["transfer"]["bytes_received"], SIZE, "what is not read is received all the same");
+        assert!(other.disk(name) == disk, "{source}");
+        // Over several connections parts begin anywhere.
+        other.import(source, &["--checksum", &sum, "--source-connections", "3"]).done();
+    }
+}
+
+#[test]
 fn what_is_neither_a_file_nor_a_block_device_is_refused() {
     let stage = Stage::new();
     let pipe = stage.0.text("pipe");

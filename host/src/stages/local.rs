@@ -1,4 +1,7 @@
-//! `local`: the one granted file, block device or standard input as a source component sees it.
+//! `local`: the one granted file, block device or standard input as a source component sees it. What a file has as holes is not
+//! read.
+
+mod extents;
 
 use std::fs::{File, FileType, Metadata};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -11,8 +14,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use tokio::task::coop::poll_proceed;
 use tokio::task::{JoinHandle, spawn_blocking};
 use wasmtime::component::{Access, FutureReader, StreamReader};
+
+use extents::Extent;
 
 use super::brought::{Brought, BroughtBytes};
 use super::fetch::{Nothing, SourceView};
@@ -21,7 +27,7 @@ use crate::bindings::{Failure, local};
 use crate::engine::{HostStream, StoreState, host_future};
 use crate::error::{Code, Error, Result, Stage};
 use crate::observe::{Waiting, WaitsFor};
-use crate::stream::{Chunks, Helping, Pulse};
+use crate::stream::{Chunks, Helping, Pulse, zeros};
 
 /// How much is read at once.
 const READ_BYTES: usize = 256 * 1024;
@@ -141,6 +147,7 @@ impl LocalGrant {
             reader,
             offset,
             end,
+            extent: Extent::Data(offset),
             job: None,
             outcome: Some(outcome),
             pulse: pulse.clone(),
@@ -204,13 +211,22 @@ enum Reader {
     Standard,
 }
 
+/// What a job has found.
+enum Read {
+    Bytes(Bytes, Extent),
+    /// Zeros that are not there to be read.
+    Hole(Extent),
+}
+
 /// Bytes read in the blocking pool, one job at a time.
 struct LocalBytes {
     reader: Reader,
     offset: u64,
     /// Where to stop; none = at the end of the input.
     end: Option<u64>,
-    job: Option<JoinHandle<io::Result<Bytes>>>,
+    /// What is known of what stands there; nothing, of data that end at the offset.
+    extent: Extent,
+    job: Option<JoinHandle<io::Result<Read>>>,
     outcome: Option<Sender>,
     pulse: Pulse,
     helping: Option<Helping>,
@@ -250,11 +266,20 @@ impl Chunks for LocalBytes {
             let verdict = self.verdict();
             return self.finish(verdict);
         }
-        let (reader, offset) = (&self.reader, self.offset);
+        if let Extent::Hole(until) = self.extent
+            && until > self.offset
+        {
+            // Others are to have their turn in between, as while something is read.
+            ready!(poll_proceed(cx)).made_progress();
+            let zeros = zeros(left.min(until - self.offset));
+            self.offset = self.offset.saturating_add(zeros.len() as u64);
+            return Poll::Ready(Some(Ok(zeros)));
+        }
+        let (reader, offset, extent) = (&self.reader, self.offset, self.extent);
         let job = self.job.get_or_insert_with(|| {
             let reader = reader.clone();
-            let most = usize::try_from(left).unwrap_or(usize::MAX).min(READ_BYTES);
-            spawn_blocking(move || reader.read(offset, most))
+            let most = left.min(READ_BYTES as u64);
+            spawn_blocking(move || reader.read(offset, most, extent))
         });
         if job.is_finished() {
             self.helping = None;
@@ -267,11 +292,16 @@ impl Chunks for LocalBytes {
         let read = ready!(read);
         (self.job, self.helping) = (None, None);
         match read {
-            Ok(Ok(bytes)) if bytes.is_empty() => {
+            Ok(Ok(Read::Hole(hole))) => {
+                self.extent = hole;
+                self.poll_chunk(cx)
+            }
+            Ok(Ok(Read::Bytes(bytes, _))) if bytes.is_empty() => {
                 let verdict = self.verdict();
                 self.finish(verdict)
             }
-            Ok(Ok(bytes)) => {
+            Ok(Ok(Read::Bytes(bytes, extent))) => {
+                self.extent = extent;
                 self.offset = self.offset.saturating_add(bytes.len() as u64);
                 Poll::Ready(Some(Ok(bytes)))
             }
@@ -292,8 +322,20 @@ impl Reader {
         }
     }
 
-    fn read(&self, offset: u64, most: usize) -> io::Result<Bytes> {
-        let mut bytes = vec![0; most];
+    /// Reads up to `most` bytes at `offset`, where `extent` is, as far as that is known.
+    fn read(&self, offset: u64, most: u64, extent: Extent) -> io::Result<Read> {
+        let extent = match (self, extent) {
+            (Self::Opened(opened), Extent::Data(until) | Extent::Hole(until)) if until <= offset => {
+                Extent::at(&opened.file, offset)
+            }
+            (_, extent) => extent,
+        };
+        let most = match extent {
+            Extent::Hole(_) => return Ok(Read::Hole(extent)),
+            Extent::Data(until) if until > offset => most.min(until - offset),
+            Extent::Data(_) => most,
+        };
+        let mut bytes = vec![0; usize::try_from(most).unwrap_or(READ_BYTES)];
         loop {
             let read = match self {
                 Self::Opened(opened) => opened.file.read_at(&mut bytes, offset),
@@ -302,7 +344,7 @@ impl Reader {
             match read {
                 Ok(read) => {
                     bytes.truncate(read);
-                    return Ok(bytes.into());
+                    return Ok(Read::Bytes(bytes.into(), extent));
                 }
                 Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
                 Err(why) => return Err(why),
@@ -391,10 +433,55 @@ mod tests {
         let device = Opened { file: Arc::new(file), path: "/dev/memory".into(), size, revision: None };
         assert!(device.unchanged().is_ok());
         let reader = Reader::Opened(device.clone());
-        assert_eq!(reader.read(0, 100).unwrap().len(), 100, "seeking does not move where it is read");
-        assert_eq!(reader.read(4990, 100).unwrap().len(), 10);
+        let read = |offset| match reader.read(offset, 100, Extent::Data(offset)).unwrap() {
+            Read::Bytes(bytes, _) => bytes.len(),
+            Read::Hole(_) => panic!("a hole"),
+        };
+        assert_eq!(read(0), 100, "seeking does not move where it is read");
+        assert_eq!(read(4990), 10);
         device.file.set_len(4000).unwrap();
         assert!(matches!(device.unchanged(), Err(Failure::Changed(_))));
+    }
+
+    /// A sparse file, as its reader sees it from `offset` on: every byte, and how many of them were not read.
+    async fn seen(file: &Arc<File>, offset: u64, length: Option<u64>) -> (Vec<u8>, u64) {
+        let size = file.metadata().unwrap().len();
+        let opened = Opened { file: Arc::clone(file), path: "/sparse".into(), size, revision: None };
+        let grant = LocalGrant { input: Input::Opened(opened), size: Some(size) };
+        let (sender, outcome) = oneshot::channel();
+        let Ok(Opening::Local(mut bytes)) = grant.open(offset, length, &Pulse::default(), sender) else { panic!() };
+        let (mut all, mut unread) = (Vec::new(), 0);
+        while let Some(chunk) = std::future::poll_fn(|cx| bytes.poll_chunk(cx)).await {
+            let chunk = chunk.unwrap();
+            if chunk.as_ptr() == zeros(1).as_ptr() {
+                unread += chunk.len() as u64;
+            }
+            all.extend_from_slice(&chunk);
+        }
+        outcome.await.unwrap().unwrap();
+        (all, unread)
+    }
+
+    #[tokio::test]
+    async fn holes_are_zeros_that_nobody_reads() {
+        const MIB: u64 = 1 << 20;
+        let file = File::from(rustix::fs::memfd_create("sparse", rustix::fs::MemfdFlags::empty()).unwrap());
+        file.set_len(9 * MIB + 7).unwrap();
+        for at in [0, 3 * MIB + 100, 3 * MIB + 9000, 6 * MIB] {
+            file.write_all_at(&[9; 5000], at).unwrap();
+        }
+        let mut whole = vec![0; 9 * MIB as usize + 7];
+        file.read_exact_at(&mut whole, 0).unwrap();
+        let file = Arc::new(file);
+        let (all, unread) = seen(&file, 0, None).await;
+        assert!(all == whole);
+        assert!(unread > 8 * MIB, "only {unread} bytes were not read");
+        for (offset, length) in
+            [(1, 5000), (MIB, 2 * MIB + 101), (3 * MIB, 100), (5 * MIB, MIB), (9 * MIB, 7), (9 * MIB + 7, 0)]
+        {
+            let (some, _) = seen(&file, offset, Some(length)).await;
+            assert!(some == whole[offset as usize..][..length as usize], "{offset} {length}");
+        }
     }
 
     #[test]

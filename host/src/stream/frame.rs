@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use super::{Chunks, Flow};
+use super::{Chunks, Flow, zeros};
 use crate::error::{Code, Error, Result, Stage};
 
 /// The most segments a layer may have.
@@ -14,9 +14,6 @@ pub const MAX_SEGMENTS: usize = 64;
 pub const MAX_LITERAL_BYTES: usize = 1 << 20;
 /// The most zero bytes in a layer.
 pub const MAX_ZERO_BYTES: u64 = 1 << 20;
-
-/// Zeros are sent from here.
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// A piece of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,9 +178,9 @@ impl Chunks for Framed {
                 }
                 Some(Segment::Zeros(0)) => drop(self.segments.pop_front()),
                 Some(Segment::Zeros(left)) => {
-                    let now = usize::try_from(*left).unwrap_or(usize::MAX).min(ZEROS.len());
-                    *left -= now as u64;
-                    return Poll::Ready(Some(Ok(Bytes::from_static(&ZEROS).slice(..now))));
+                    let now = zeros(*left);
+                    *left -= now.len() as u64;
+                    return Poll::Ready(Some(Ok(now)));
                 }
                 Some(Segment::Payload) => {
                     match self.payload.as_mut().map_or(Poll::Ready(None), |payload| payload.poll_next(cx)) {

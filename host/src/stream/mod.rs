@@ -31,6 +31,7 @@ mod spool;
 mod tap;
 mod upto;
 mod window;
+mod zeros;
 
 pub use abreast::{Connections, MAX_CONNECTIONS, abreast};
 pub use algorithm::{Algorithm, Begun, MalformedSum, Sum};
@@ -60,3 +61,4 @@ pub use upto::{Cut, upto};
 pub use window::{
     Answer, MAX_RANGED_BYTES, MAX_WINDOW_READ, Ranges, Reading, Seek, Window, WindowError, beginning_windowed, windowed,
 };
+pub use zeros::zeros;
