@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::loop_device::as_root;
 use crate::registry::Registry;
 use crate::scratch::{Scratch, run};
 use crate::script::{Script, empty, full, streamed};
@@ -116,6 +117,26 @@ pub fn skopeo(arguments: &[&str], from: &str, to: &str) {
     let mut skopeo = Command::new("skopeo");
     skopeo.args(["--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false"]);
     run(skopeo.args(arguments).args([from, to]));
+}
+
+/// Makes an image of nothing but that file in `/disk` with buildah, and pushes it, in its notation, with these arguments. In vfs and
+/// without a container that runs, so that neither mounts nor namespaces are needed; but root, or sudo without a password.
+pub fn buildah(scratch: &Scratch, file: &Path, arguments: &[&str], to: &str) {
+    let storage = scratch.text("buildah");
+    let run_root = format!("{storage}/run");
+    let call = |arguments: &[&str]| {
+        let mut buildah = as_root("buildah");
+        buildah.args(["--root", &storage, "--runroot", &run_root, "--storage-driver", "vfs"]);
+        run(buildah.args(arguments)).trim().to_owned()
+    };
+    let container = call(&["from", "scratch"]);
+    call(&["copy", "--quiet", &container, &file.display().to_string(), "/disk/"]);
+    // A layer that is in the registry already is not pushed as is wanted now.
+    fs::write(scratch.path("way"), format!("{arguments:?}")).expect("a file");
+    call(&["copy", "--quiet", &container, &scratch.text("way"), "/etc/way"]);
+    let image = call(&["commit", "--quiet", &container]);
+    call(&[&["push", "--quiet", "--tls-verify=false"], arguments, &[&image, to]].concat());
+    run(as_root("rm").args(["-rf", &storage]));
 }
 
 fn part(

@@ -30,7 +30,8 @@ impl Drop for Loop {
     }
 }
 
-fn as_root(program: &str) -> Command {
+/// That program as root: by sudo, if this is not root.
+pub fn as_root(program: &str) -> Command {
     let mut command = if rustix::process::geteuid().is_root() {
         Command::new(program)
     } else {
