@@ -31,8 +31,18 @@ impl Part {
     /// gone on with if it `continues`.
     pub(super) fn open(wanted: &Path, force: bool, revision: &str, size: u64, continues: bool) -> Result<Self> {
         let path = beside(wanted, revision)?;
+        let file = create(&path).map_err(|why| failed(&path.display().to_string(), "cannot be made", why))?;
+        Self::locked((file, path), (wanted, force), size, continues)
+    }
+
+    /// The same, once it is open: between that and the lock another export may have ended.
+    fn locked(
+        (file, path): (File, PathBuf),
+        (wanted, force): (&Path, bool),
+        size: u64,
+        continues: bool,
+    ) -> Result<Self> {
         let shown = path.display().to_string();
-        let file = create(&path).map_err(|why| failed(&shown, "cannot be made", why))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -198,6 +208,38 @@ mod tests {
         fs::create_dir(&part).unwrap();
         assert_eq!(folder.open(true).map(drop).unwrap_err().code(), Code::LocalFile);
         assert_eq!(fs::read(&other).unwrap(), b"x");
+    }
+
+    #[test]
+    fn whoever_comes_while_another_ends_leaves_its_file_alone() {
+        for force in [false, true] {
+            let folder = Folder::new(if force { "forced" } else { "race" });
+            let (wanted, path) = (folder.0.join("vm"), folder.0.join(".vm.0123456789abcdef.part"));
+            let part = || Part::open(&wanted, force, "sha256:0123456789abcdef0", 5, true);
+            let first = part().unwrap();
+            fs::write(&path, "whole").unwrap();
+            // The second has opened the part, the first ends, and only now the second gets the lock.
+            let second = create(&path).unwrap();
+            first.commit(5).unwrap();
+            drop(first);
+            let refused = Part::locked((second, path.clone()), (&wanted, force), 3, false).map(drop).unwrap_err();
+            assert!(refused.to_string().contains("which has just ended"), "{refused}");
+            assert_eq!(fs::read(&wanted).unwrap(), b"whole");
+            // And where the first failed, and has removed its part.
+            let first = part().unwrap();
+            let second = create(&path).unwrap();
+            assert_eq!(first.remove(), None);
+            drop(first);
+            assert!(Part::locked((second, path.clone()), (&wanted, force), 5, false).is_err(), "it has no name");
+            // Whose part was taken away has nothing to give the name to, and removes nothing of anybody's.
+            let first = part().unwrap();
+            fs::rename(&path, folder.0.join("elsewhere")).unwrap();
+            fs::write(&path, "somebody's").unwrap();
+            assert!(first.commit(5).unwrap_err().to_string().contains("took"));
+            assert_eq!(first.remove(), None);
+            assert_eq!(fs::read(&path).unwrap(), b"somebody's");
+            assert_eq!(fs::read(&wanted).unwrap(), b"whole");
+        }
     }
 
     #[test]
