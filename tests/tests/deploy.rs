@@ -111,9 +111,21 @@ fn the_policy_holds_for_what_the_pods_do() {
     let serve = arguments(serve);
     assert_eq!(serve[0], "serve");
     let ran = finish(
-        &mut longshore(["policy", "explain", "/dev/null", &*serve[1], "--size", "1", "--policy", &*policy]),
+        &mut longshore([
+            "policy",
+            "explain",
+            "-",
+            &*serve[1],
+            "--size",
+            "1",
+            "--policy",
+            &*policy,
+            "--listener",
+            "tls",
+        ]),
         b"",
     );
+    assert!(ran.stdout.contains("allowed  listen with TLSv1.3"), "{}", ran.stdout);
     assert!(ran.stdout.contains("allowed  write registry.example/disks/uploaded"), "{}", ran.stdout);
     let help = finish(&mut longshore(["serve", "--help"]), b"").done().stdout;
     for flag in serve.iter().filter(|argument| argument.starts_with("--")) {

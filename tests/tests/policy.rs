@@ -503,6 +503,45 @@ fn policies_are_checked_and_shown() {
 }
 
 #[test]
+fn what_a_policy_says_of_listeners_and_of_looks_into_wrappers_is_explained() {
+    let scratch = Scratch::new();
+    let explain = |text: &str, more: &[&str]| {
+        fs::write(scratch.path("policy.toml"), format!("schema = \"longshore.policy/v1\"\n{text}")).unwrap();
+        let to = format!("oci:{}:1", scratch.text("layout"));
+        let arguments = ["policy", "explain", "-", &*to, "--size", "1", "--policy", &*scratch.text("policy.toml")];
+        finish(&mut longshore([&arguments, more].concat()), b"")
+    };
+    let said = explain("", &[]).done().stdout;
+    assert!(!said.contains("listen") && !said.contains("filter-gzip"), "{said}");
+    let said = explain("[limits]\nclient-away = \"1h\"\n[tls]\nversions = [\"TLSv1.3\"]\n", &["--listener", "tls"])
+        .done()
+        .stdout;
+    assert!(
+        said.contains("allowed  listen with TLSv1.3: `tls.versions` (") && said.contains("policy.toml:5)"),
+        "{said}"
+    );
+    assert!(
+        said.contains("open     wait 3600 s in all for a client that sends its disk in parts: `limits.client-away` ("),
+        "{said}"
+    );
+    let denied = explain("", &["--listener", "without-tls"]).failed(13, "flag-denied", &["`--without-tls`"]);
+    assert!(denied.stdout.contains("denied   listen without TLS: "), "{}", denied.stdout);
+    let allowed = explain("[flags]\nallow = [\"--without-tls\"]\n", &["--listener", "without-tls"]).done().stdout;
+    assert!(
+        allowed.contains("allowed  listen without TLS: `flags.allow` (") && allowed.contains("policy.toml:3)"),
+        "{allowed}"
+    );
+    for hazard in ["wrapped", "archive"] {
+        let said = explain(&format!("[require]\naccepted-hazards = [\"{hazard}\"]\n"), &[]).done().stdout;
+        for filter in ["gzip", "xz", "zstd", "bzip2", "archive"] {
+            let line = said.lines().find(|line| line.contains(&format!("run `filter-{filter}` (")));
+            let line = line.unwrap_or_else(|| panic!("{filter}: {said}"));
+            assert!(line.starts_with("open") && line.contains("to look into what a disk is wrapped in"), "{line}");
+        }
+    }
+}
+
+#[test]
 fn messages_as_a_user_reads_them() {
     let stage = Stage::new();
     let url = stage.nginx.url("disk.raw");

@@ -178,7 +178,23 @@ pub(super) enum PolicyCommand {
     ///
     /// Takes the arguments of an import. Nothing is connected to, and no name resolved: what depends on what is found there is
     /// said to be open.
-    Explain(Box<Import>),
+    Explain(Box<Explain>),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Explain {
+    #[command(flatten)]
+    pub(super) import: Import,
+    /// What `serve` asks besides, for a listener with TLS or without it; for SOURCE say -, with --size.
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(super) listener: Option<Listener>,
+}
+
+/// Whether a listener speaks TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Listener {
+    Tls,
+    WithoutTls,
 }
 
 #[derive(Debug, ClapArgs)]

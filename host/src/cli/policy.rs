@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::args::{Import, PolicyCommand, PolicyFlags};
+use super::args::{Explain, Listener, PolicyCommand, PolicyFlags};
 use super::certificates::{self, Beside};
 use super::progress::Verbosity;
 use super::{auth, env, messages, plan};
@@ -38,15 +38,20 @@ pub(super) fn run(command: &PolicyCommand, verbosity: Verbosity) -> Result<()> {
                 }
             }
         }
-        PolicyCommand::Explain(import) => explain(import)?,
+        PolicyCommand::Explain(asked) => explain(asked)?,
     }
     Ok(())
 }
 
-/// Every question of the import on a line of its own. The first no is the error.
-fn explain(import: &Import) -> Result<()> {
+/// Every question of the import on a line of its own, and those of a listener. The first no is the error.
+fn explain(asked: &Explain) -> Result<()> {
+    let plan = plan::plan(&asked.import)?;
+    let mut answers = pipeline::explain(&plan)?;
+    if let Some(listener) = asked.listener {
+        answers.extend(pipeline::explain_listener(&plan.policy, listener == Listener::Tls));
+    }
     let mut denied = None;
-    for Answer { subject, verdict } in pipeline::explain(&plan::plan(import)?)? {
+    for Answer { subject, verdict } in answers {
         let line = match verdict {
             Answered::Allowed(rule) => format!("allowed  {subject}: {rule}"),
             Answered::Open(rule) => format!("open     {subject}: {rule}"),

@@ -1,7 +1,11 @@
 //! Whether the policy would let an import happen, and by which line: the questions that an import asks it, without the import.
 //! Nothing is connected to, resolved, compiled or read but the files of components.
 
+mod listener;
+
 use std::sync::Arc;
+
+pub use listener::explain_listener;
 
 use super::accepted::checksum_named;
 use super::components::may_be_told;
@@ -98,19 +102,28 @@ fn components(plan: &Plan, net: &Net) -> Result<Vec<Answer>> {
             Err(error) => answers.push(Answer { subject, verdict: Answered::Denied(error) }),
         }
     }
+    let require = &plan.policy.require;
     if chosen.filters.are_chosen_by_bytes() {
-        for filter in built_in().iter().filter(|component| component.kind == Kind::Filter) {
-            let choice = Choice::BuiltIn(filter.name.to_owned());
-            // One that must not run keeps out only disks that need it.
-            if let MayRun::Known(digest, allowed) = may_run(&choice, Kind::Filter, &plan.policy, &plan.compiler)?
-                && let Ok((rule, _)) = *allowed
-            {
-                let subject = format!("run `{}` ({digest}) as filter, if the bytes ask for it", filter.name);
-                answers.push(Answer { subject, verdict: Answered::Open(rule) });
-            }
-        }
+        by_the_bytes(plan, "if the bytes ask for it", &mut answers)?;
+    } else if ["archive", "wrapped"].into_iter().any(|hazard| require.accepts_hazard(hazard)) {
+        // What is stored as it is, is looked into all the same.
+        by_the_bytes(plan, "to look into what a disk is wrapped in", &mut answers)?;
     }
     Ok(answers)
+}
+
+/// The built-in filters that run, `when` what flows is of that kind. One that must not run keeps out only disks that need it.
+fn by_the_bytes(plan: &Plan, when: &str, answers: &mut Vec<Answer>) -> Result<()> {
+    for filter in built_in().iter().filter(|component| component.kind == Kind::Filter) {
+        let choice = Choice::BuiltIn(filter.name.to_owned());
+        if let MayRun::Known(digest, allowed) = may_run(&choice, Kind::Filter, &plan.policy, &plan.compiler)?
+            && let Ok((rule, _)) = *allowed
+        {
+            let subject = format!("run `{}` ({digest}) as filter, {when}", filter.name);
+            answers.push(Answer { subject, verdict: Answered::Open(rule) });
+        }
+    }
+    Ok(())
 }
 
 /// Whether a source may be told an option.

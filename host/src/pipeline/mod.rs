@@ -54,7 +54,7 @@ pub use components::{
 };
 pub use copy::CopyPlan;
 pub use delete::{Companions, DeleteAt, DeletePlan, Rule as DeleteRule, Selection, delete};
-pub use explain::{Answer, Answered, explain};
+pub use explain::{Answer, Answered, explain, explain_listener};
 pub use export::{
     EXPORT_SCHEMA, ExportFinished, ExportPlan, ExportReport, ExportSource, ExportTarget, ExportTransfer, Exported,
     ExportedTo, Sparse, export, export_unplanned, stored_image,

@@ -46,7 +46,13 @@ impl Policy {
     /// The rule that bounds redirects.
     #[must_use]
     pub fn redirects_rule(&self) -> Rule {
-        Rule { key: "egress.redirects", site: self.sites.of("egress.redirects") }
+        self.rule("egress.redirects")
+    }
+
+    /// The rule that `key` is.
+    #[must_use]
+    pub fn rule(&self, key: &'static str) -> Rule {
+        Rule { key, site: self.sites.of(key) }
     }
 
     /// The policy with what the command line adds. Under the built-in default everything may be added. Under a document
@@ -79,15 +85,18 @@ impl Policy {
         Ok(self)
     }
 
-    /// Whether disks may be taken in over connections without TLS: under a document only where `flags.allow` has it.
+    /// The rule by which disks may be taken in over connections without TLS: under a document only where `flags.allow` has it.
     ///
     /// # Errors
     /// [`FlagDenied::WithoutTls`].
-    pub fn may_listen_without_tls(&self) -> Result<(), FlagDenied> {
-        let allowed = self.allowed_flags.iter().any(|allowed| allowed.value == AllowedFlag::WithoutTls);
-        match &self.document {
-            Some(document) if !allowed => Err(FlagDenied::WithoutTls { document: Arc::clone(document) }),
-            _ => Ok(()),
+    pub fn may_listen_without_tls(&self) -> Result<Rule, FlagDenied> {
+        let allowed = self.allowed_flags.iter().find(|allowed| allowed.value == AllowedFlag::WithoutTls);
+        match (&self.document, allowed) {
+            (Some(document), None) => Err(FlagDenied::WithoutTls { document: Arc::clone(document) }),
+            (_, allowed) => {
+                let site = allowed.map_or(Site::BuiltIn, |allowed| allowed.site.clone());
+                Ok(Rule { key: "flags.allow", site })
+            }
         }
     }
 
@@ -177,10 +186,11 @@ mod tests {
 
     #[test]
     fn a_document_decides_whether_a_listener_goes_without_tls() {
-        assert_eq!(Policy::default().may_listen_without_tls(), Ok(()));
+        assert_eq!(Policy::default().may_listen_without_tls().unwrap().site, Site::BuiltIn);
         assert!(parsed("").unwrap().may_listen_without_tls().is_err());
         assert!(parsed("[flags]\nallow = [\"--plain-http\"]").unwrap().may_listen_without_tls().is_err());
-        assert_eq!(parsed("[flags]\nallow = [\"--without-tls\"]").unwrap().may_listen_without_tls(), Ok(()));
+        let allowed = parsed("[flags]\nallow = [\"--without-tls\"]").unwrap().may_listen_without_tls().unwrap();
+        assert!(allowed.key == "flags.allow" && allowed.site != Site::BuiltIn);
     }
 
     #[test]
