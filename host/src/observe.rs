@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub use cgroup::{Cgroup, Throttled};
 pub use cpu::{CpuShare, process_cpu, thread_cpu};
 pub use culprit::{Bottleneck, Culprit};
-pub use figures::{End, Figures, Quota, Spent, Task, Traffic};
+pub use figures::{End, Ends, Figures, Giver, Quota, Spent, Taker, Task, Traffic};
 use figures::{Mark, Watched, Work};
 pub use idle::{Idle, Waiting, WaitsFor, waiting_for};
 pub use meter::{Meter, Place, Span};
@@ -279,6 +279,11 @@ impl Progress {
     /// From now on `meters` are watched as what works on `task`.
     pub fn watch(&self, task: Task, meters: Vec<Arc<Meter>>) {
         self.watched().works.push(Work { task, meters });
+    }
+
+    /// The ends of the flow are these.
+    pub fn between(&self, ends: Ends) {
+        self.watched().ends = ends;
     }
 
     /// From now on that is watched: what connections to either end cost, the rate that is not to be exceeded, and the

@@ -253,8 +253,11 @@ fn many_slow_uploads_take_no_more_memory_than_is_said() {
     println!("{} MiB at most, {} MiB are said", peak >> 20, most >> 20);
     assert!(peak <= most, "{} MiB for {UPLOADS} uploads, expected at most {} MiB", peak >> 20, most >> 20);
     let page = include_str!("../../docs/serve.md");
-    let row =
-        format!("| memory of its own | {} MiB, and {} MiB for each upload", MOST_OF_A_SERVICE >> 20, MOST_OF_AN_UPLOAD >> 20);
+    let row = format!(
+        "| memory of its own | {} MiB, and {} MiB for each upload",
+        MOST_OF_A_SERVICE >> 20,
+        MOST_OF_AN_UPLOAD >> 20
+    );
     assert!(page.contains(&row), "docs/serve.md says something else than {row}");
 }
 

@@ -15,6 +15,39 @@ pub enum End {
     Registry,
 }
 
+/// Who or what is at the ends of the flow, for whoever puts it into words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// Where the disk comes from.
+    pub from: Giver,
+    /// Where it goes.
+    pub to: Taker,
+}
+
+/// Where a disk comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Giver {
+    /// SOURCE of an import, which is asked for it.
+    #[default]
+    Source,
+    /// A client that sends it.
+    Client,
+    /// The registry of an export.
+    Registry,
+}
+
+/// Where a disk goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Taker {
+    /// A registry.
+    #[default]
+    Registry,
+    /// An image layout on this machine.
+    Layout,
+    /// A file, a device or standard output.
+    File,
+}
+
 /// What the connections of one end cost, all together.
 #[derive(Clone, Debug, Default)]
 pub struct Traffic {
@@ -88,6 +121,8 @@ pub struct Figures {
     pub spent: Vec<Spent>,
     /// Bytes per second of `--limit-rate`.
     pub limit: Option<u64>,
+    /// Who or what is at the ends.
+    pub ends: Ends,
     /// The quota.
     pub quota: Option<Quota>,
     /// Whether the CPU has instructions for AES.
@@ -104,6 +139,7 @@ pub(super) struct Watched {
     pub(super) works: Vec<Work>,
     pub(super) traffic: Option<[Traffic; 2]>,
     pub(super) limit: Option<u64>,
+    pub(super) ends: Ends,
     pub(super) cgroup: Option<(Cgroup, Throttled)>,
 }
 
@@ -210,6 +246,7 @@ impl Progress {
             thread_cpu: if moving { ended.cpu.saturating_sub(began.cpu) } else { Duration::ZERO },
             spent: self.spent(&watched.works, watched.traffic.as_ref(), now),
             limit: watched.limit,
+            ends: watched.ends,
             quota: watched.cgroup.as_ref().and_then(|(cgroup, before)| {
                 Some(Quota { cpus: cgroup.quota_cpus()?, throttled: cgroup.throttled().since(before) })
             }),

@@ -102,7 +102,7 @@ fn waited_for(figures: &Figures) -> Option<Bottleneck> {
         Culprit::Source => slower_peer(figures, End::Source, time),
         Culprit::DiskWrites => (
             format!("the disk that is written to took {at}: {waited} of {of} were spent waiting for it"),
-            "nothing to gain but by a faster disk: write elsewhere, or push to a registry".to_owned(),
+            figures.ends.advice_on_disk().to_owned(),
         ),
         Culprit::Spool => (
             format!("the disk of the spool took {at}: {waited} of {of} were spent waiting for it"),
@@ -193,7 +193,7 @@ fn cpu(figures: &Figures) -> Bottleneck {
     let advice = if !figures.aes && figures.spent.iter().any(|spent| matches!(spent.task, Task::Tls(..))) {
         "this CPU has no instructions for AES: one that has them spends less on TLS"
     } else {
-        "nothing to gain by settings: both peers were faster than one CPU of this machine"
+        "nothing to gain by settings: both ends were faster than one CPU of this machine"
     };
     Bottleneck { culprit: Culprit::Cpu, evidence, advice: advice.to_owned() }
 }
@@ -344,6 +344,30 @@ mod tests {
         };
         let said = verdict(&both).evidence;
         assert!(said.contains("the registry accepted") && !said.contains("the source"), "{said}");
+    }
+
+    #[test]
+    fn the_ends_are_called_what_they_are() {
+        use super::super::{Ends, Giver, Taker};
+        let say = |whom, from, to| {
+            let said = verdict(&Figures { ends: Ends { from, to }, ..waiting(whom, 9) });
+            format!("{}. {}", said.evidence, said.advice)
+        };
+        let upload = say(WaitsFor::Source, Giver::Client, Taker::Registry);
+        assert!(
+            upload.starts_with("the client gave 100 MiB/s") && upload.contains("the registry took all"),
+            "{upload}"
+        );
+        assert!(!upload.contains("source"), "{upload}");
+        let slow = say(WaitsFor::RegistryTakes, Giver::Client, Taker::Registry);
+        assert!(slow.contains("the registry accepted") && slow.contains("the client was never waited for"), "{slow}");
+        let export = say(WaitsFor::Source, Giver::Registry, Taker::File);
+        assert!(export.starts_with("the registry gave 100 MiB/s"), "{export}");
+        assert!(!export.contains("source or") && !export.contains("registry took"), "{export}");
+        let written = say(WaitsFor::DiskWrites, Giver::Registry, Taker::File);
+        assert!(written.ends_with("write elsewhere"), "{written}");
+        let layout = say(WaitsFor::Source, Giver::Source, Taker::Layout);
+        assert!(layout.starts_with("the source gave") && !layout.contains("registry"), "{layout}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::verdict::{is_held_back, is_software};
-use super::{End, Figures, Spent, Task, WaitsFor};
+use super::{End, Ends, Figures, Giver, Spent, Taker, Task, WaitsFor};
 
 /// The most tasks that a sentence names.
 const MAX_NAMED: usize = 3;
@@ -43,6 +43,42 @@ pub(super) fn dearest(figures: &Figures) -> String {
     named.collect::<Vec<_>>().join(", ")
 }
 
+impl Ends {
+    /// Whom the disk comes from.
+    const fn giver(self) -> &'static str {
+        match self.from {
+            Giver::Source => "source",
+            Giver::Client => "client",
+            Giver::Registry => "registry",
+        }
+    }
+
+    /// What is to be done about a slow one.
+    const fn advice_on_giver(self) -> &'static str {
+        match self.from {
+            Giver::Source => {
+                "nothing to gain here: a faster source or a shorter way to it; over a long way several connections carry \
+                 more, --source-connections N"
+            }
+            Giver::Registry => {
+                "nothing to gain here: a faster registry or a shorter way to it; over a long way several connections carry \
+                 more of a layer that is not compressed, --source-connections N"
+            }
+            Giver::Client => "nothing to gain here: a faster client or a shorter way from it",
+        }
+    }
+
+    /// What is to be done about a slow disk at the other end.
+    pub(super) const fn advice_on_disk(self) -> &'static str {
+        match self.to {
+            Taker::Registry | Taker::Layout => {
+                "nothing to gain but by a faster disk: write elsewhere, or push to a registry"
+            }
+            Taker::File => "nothing to gain but by a faster disk: write elsewhere",
+        }
+    }
+}
+
 /// One end is slower than the other and than this process.
 pub(super) fn slower_peer(figures: &Figures, slow: End, waited: Duration) -> (String, String) {
     let (at, waited) = (rate(figures.rate()), percent(waited, figures.transfer));
@@ -54,21 +90,23 @@ pub(super) fn slower_peer(figures: &Figures, slow: End, waited: Duration) -> (St
     match slow {
         End::Source => {
             let registry = match at_least(figures.registry_pace) {
+                // Nobody but this process takes it there.
+                _ if figures.ends.to != Taker::Registry => String::new(),
                 Some(pace) => format!("; the registry could take {pace}"),
                 None if figures.waited(WaitsFor::RegistryTakes).is_zero() => {
                     "; the registry took all at once".to_owned()
                 }
                 None => String::new(),
             };
-            let evidence = format!("the source gave {at} and was waited for {waited} of {of}{registry}{local}");
-            let advice = "nothing to gain here: a faster source or a shorter way to it; over a long way several \
-                          connections carry more, --source-connections N";
-            (evidence, advice.to_owned())
+            let giver = figures.ends.giver();
+            let evidence = format!("the {giver} gave {at} and was waited for {waited} of {of}{registry}{local}");
+            (evidence, figures.ends.advice_on_giver().to_owned())
         }
         End::Registry => {
+            let giver = figures.ends.giver();
             let source = match at_least(figures.source_pace) {
-                Some(pace) => format!("; the source could give {pace}"),
-                None if figures.waited(WaitsFor::Source).is_zero() => "; the source was never waited for".to_owned(),
+                Some(pace) => format!("; the {giver} could give {pace}"),
+                None if figures.waited(WaitsFor::Source).is_zero() => format!("; the {giver} was never waited for"),
                 None => String::new(),
             };
             let evidence = format!("the registry accepted {at} and was waited for {waited} of {of}{source}{local}");

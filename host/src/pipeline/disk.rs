@@ -51,7 +51,7 @@ pub(super) async fn open_source(
     engine: &Engine,
     component: &Component,
     net: &Net,
-    told: (&Interrupted, &Repeats),
+    told: (&Interrupted, &Arc<Repeats>),
 ) -> Result<stages::Disk> {
     open_with(input, &[], engine, component, net, told).await
 }
@@ -63,7 +63,7 @@ pub(super) async fn open_with(
     engine: &Engine,
     component: &Component,
     net: &Net,
-    told: (&Interrupted, &Repeats),
+    told: (&Interrupted, &Arc<Repeats>),
 ) -> Result<stages::Disk> {
     open_along(input, (own, &Alongside::default()), engine, component, net, told).await
 }
@@ -75,7 +75,7 @@ pub(super) async fn open_along(
     engine: &Engine,
     component: &Component,
     net: &Net,
-    (interrupted, repeats): (&Interrupted, &Repeats),
+    (interrupted, repeats): (&Interrupted, &Arc<Repeats>),
 ) -> Result<stages::Disk> {
     for (key, _) in &input.options {
         may_be_told(component.name(), component.grant(), key)?;
@@ -99,7 +99,8 @@ pub(super) async fn open_along(
                 None => granted,
             };
             let granted = granted.within(Arc::clone(component.grant()));
-            SourceGrant { fetch: Some(FetchGrant::new(granted).reading(alongside.clone())), local: None }
+            let granted = FetchGrant::new(granted).reading(alongside.clone()).telling(Arc::clone(repeats));
+            SourceGrant { fetch: Some(granted), local: None }
         }
         (Source::File(path), None) => SourceGrant { fetch: None, local: Some(LocalGrant::file(path)?) },
         (Source::StandardInput, None) => {

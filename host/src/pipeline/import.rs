@@ -7,7 +7,7 @@ use super::accepted::checksum_named;
 use super::interrupt::Interrupted;
 use super::ledger::Ledger;
 use super::loader::Loader;
-use super::places::traffic;
+use super::places::{ends, traffic};
 use super::preflight::preflight;
 use super::run::{Imported, run};
 use super::{Components, Plan, Report};
@@ -66,6 +66,7 @@ async fn carried_out<T>(
     let ledger = Ledger::default();
     let net = Net::new(Arc::new(plan.policy.clone()));
     progress.watch_run(traffic(&net.connections()), plan.limit.map(NonZeroU64::get), Cgroup::own());
+    progress.between(ends(plan));
     let outcome = carry_out(plan, &net, progress, &ledger, interrupted, flow).await.map_err(|error| {
         let error = net.advise(error);
         // Whoever touched the destination has said what is left there.

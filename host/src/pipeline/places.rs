@@ -4,10 +4,24 @@ use std::sync::Arc;
 
 use super::import::Run;
 use super::reading::Reading;
+use super::{Plan, Source, Target};
 use crate::engine::Component;
 use crate::net::Net;
-use crate::observe::{End, Meter, Place, Progress, Task, Traffic};
+use crate::observe::{End, Ends, Giver, Meter, Place, Progress, Taker, Task, Traffic};
 use crate::policy::Side;
+
+/// Who gives the disk of an import, and who takes it.
+pub(super) const fn ends(plan: &Plan) -> Ends {
+    let from = match &plan.input.source {
+        Source::Upload(_) => Giver::Client,
+        Source::Http(_) | Source::File(_) | Source::StandardInput | Source::Other(_) => Giver::Source,
+    };
+    let to = match &plan.target {
+        Target::Registry { .. } => Taker::Registry,
+        Target::Layout(_) => Taker::Layout,
+    };
+    Ends { from, to }
+}
 
 impl Run<'_> {
     /// What reading its disk takes.

@@ -13,7 +13,7 @@ use crate::stages::{self, Access};
 pub(super) async fn preflight(run: &Run<'_>) -> Result<()> {
     run.interrupted.or(run.wanted().known_to(run.engine, &run.components.probe)).await?;
     run.interrupted.or(checksums(run)).await?;
-    let told = (&run.interrupted, &*run.progress.repeats);
+    let told = (&run.interrupted, &run.progress.repeats);
     let source = open_source(&run.plan.input, run.engine, &run.components.source, run.net, told).await?;
     run.ledger.source(source.facts(), source.described());
     // How long a disk is behind a filter, or without a length, only its bytes tell.

@@ -92,7 +92,7 @@ async fn look(plan: &ProbePlan, net: &Net, interrupted: &Interrupted, known: &mu
     // Nothing but parts will be read: a server that is asked for the whole would send what nobody wants.
     let is_http = matches!(&plan.source, Choice::BuiltIn(name) if name == "source-http");
     let own: &[(&str, &str)] = if is_http { &[("open", "part")] } else { &[] };
-    let disk = open_with(&plan.input, own, &engine, &source, net, (interrupted, &*repeats)).await?;
+    let disk = open_with(&plan.input, own, &engine, &source, net, (interrupted, &repeats)).await?;
     ran(&mut known.source, disk.described());
     known.facts = Some(disk.facts().clone());
     known.size = known_size(&plan.input, disk.facts())?;

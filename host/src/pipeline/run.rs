@@ -45,7 +45,7 @@ pub(super) async fn run(run: &Run<'_>) -> Result<Imported> {
     let checksums = run.interrupted.or(checksums(run)).await?;
     let _lock = run.plan.checkpoint.as_deref().map(Lock::take).transpose()?;
     let saved = saved(run, &checksums)?;
-    let told = (&run.interrupted, &*run.progress.repeats);
+    let told = (&run.interrupted, &run.progress.repeats);
     let source = open_source(&run.plan.input, run.engine, &run.components.source, run.net, told).await?;
     run.ledger.source(source.facts(), source.described());
 

@@ -22,6 +22,7 @@ use super::summing::{Summing, Sums};
 use crate::bindings::Failure;
 use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::net::{self, Body, GrantedClient, is_hosts_field, redacted};
+use crate::observe::Repeats;
 use crate::oci::Digest;
 use crate::stream::{Flow, Helping, MAX_CONNECTIONS, Pulse};
 
@@ -126,6 +127,13 @@ impl FetchGrant {
     #[must_use]
     pub fn stored(images: StoredImages) -> Self {
         Self::of(Peer::Stored(images))
+    }
+
+    /// Tells `repeats` of contents that a component goes on with where they broke.
+    #[must_use]
+    pub fn telling(mut self, repeats: Arc<Repeats>) -> Self {
+        self.sums.repeats = repeats;
+        self
     }
 
     fn of(peer: Peer) -> Self {
@@ -498,7 +506,8 @@ impl AnswerBody {
                 BodyState::Waiting(body) => match Future::poll(std::pin::Pin::new(body), cx) {
                     Poll::Ready(Ok(Ok((status, body)))) => {
                         match (status, &mut self.summing) {
-                            (206, _) | (_, None) => {}
+                            (206, Some(summing)) => summing.goes_on(),
+                            (_, None) => {}
                             (200, Some(summing)) => summing.restart(),
                             (_, Some(_)) => self.summing = None,
                         }
@@ -522,7 +531,12 @@ impl AnswerBody {
                         let ended = self.summing.take().map_or(Ok(()), Summing::end);
                         ended.err().map(|error| Err(self.grant.refused(error)))
                     }
-                    Poll::Ready(Some(Err(error))) => Some(Err(self.grant.refused(error))),
+                    Poll::Ready(Some(Err(error))) => {
+                        if let Some(summing) = &mut self.summing {
+                            summing.broke();
+                        }
+                        Some(Err(self.grant.refused(error)))
+                    }
                     Poll::Pending => {
                         // Whoever reads waits for the network, not for the component, but no longer than the network may
                         // be silent: nobody says when a component has stopped reading.

@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::request::invalid;
 use crate::error::{Code, Error, Result, Stage};
+use crate::observe::Repeats;
 use crate::oci::Digest;
 
 /// The most contents of one component that may be half summed: a source reads one at a time.
@@ -13,12 +14,18 @@ const MAX_KEPT: usize = 4;
 
 /// What was summed so far of contents that broke off.
 #[derive(Clone, Default)]
-pub(super) struct Sums(Arc<Mutex<Vec<Sum>>>);
+pub(super) struct Sums {
+    kept: Arc<Mutex<Vec<Sum>>>,
+    /// Is told of contents that go on where they broke.
+    pub(super) repeats: Arc<Repeats>,
+}
 
 struct Sum {
     digest: Digest,
     hasher: Sha256,
     at: u64,
+    /// Whether the last body broke off, and none has gone on since.
+    broke: bool,
 }
 
 /// A body that is summed as it is read. Dropping it keeps what was summed.
@@ -39,7 +46,7 @@ impl Sums {
         let before = kept.iter().position(|sum| sum.digest == digest).map(|at| kept.swap_remove(at));
         drop(kept);
         let sum = match (from, before) {
-            (0, _) => Sum { digest, hasher: Sha256::new(), at: 0 },
+            (0, _) => Sum { digest, hasher: Sha256::new(), at: 0, broke: false },
             (_, Some(sum)) if sum.at == from => sum,
             (_, before) => {
                 let at = before.map_or(0, |sum| sum.at);
@@ -50,7 +57,7 @@ impl Sums {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Sum>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -58,7 +65,23 @@ impl Summing {
     /// The body begins at the content's start, whatever was asked for.
     pub(super) fn restart(&mut self) {
         if let Some(sum) = &mut self.sum {
-            (sum.hasher, sum.at) = (Sha256::new(), 0);
+            (sum.hasher, sum.at, sum.broke) = (Sha256::new(), 0, false);
+        }
+    }
+
+    /// The body begins where the last one ended.
+    pub(super) fn goes_on(&mut self) {
+        if let Some(sum) = &mut self.sum
+            && std::mem::take(&mut sum.broke)
+        {
+            self.sums.repeats.resumed();
+        }
+    }
+
+    /// The body broke off.
+    pub(super) const fn broke(&mut self) {
+        if let Some(sum) = &mut self.sum {
+            sum.broke = true;
         }
     }
 
@@ -78,7 +101,7 @@ impl Summing {
         if !self.to_end {
             return Ok(());
         }
-        let Some(Sum { digest, hasher, at }) = self.sum.take() else { return Ok(()) };
+        let Some(Sum { digest, hasher, at, .. }) = self.sum.take() else { return Ok(()) };
         let got = Digest::from_hash(hasher.finalize().into());
         if got == digest {
             return Ok(());
@@ -142,6 +165,29 @@ mod tests {
         summing.restart();
         summing.take(b"ab");
         assert_eq!(code(summing.end()), None);
+    }
+
+    #[test]
+    fn what_goes_on_where_it_broke_is_counted_once() {
+        let (sums, digest) = (Sums::default(), Digest::of(b"abc"));
+        let mut summing = sums.begin(digest, 0, true).unwrap();
+        summing.take(b"a");
+        summing.broke();
+        drop(summing);
+        // An answer that never came, and then one.
+        drop(sums.begin(digest, 1, true).unwrap());
+        assert_eq!(sums.repeats.resumes(), 0);
+        let mut summing = sums.begin(digest, 1, false).unwrap();
+        summing.goes_on();
+        summing.take(b"b");
+        summing.end().unwrap();
+        assert_eq!(sums.repeats.resumes(), 1);
+        // Nothing broke here.
+        let mut summing = sums.begin(digest, 2, true).unwrap();
+        summing.goes_on();
+        summing.take(b"c");
+        summing.end().unwrap();
+        assert_eq!(sums.repeats.resumes(), 1);
     }
 
     #[test]

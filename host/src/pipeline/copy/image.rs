@@ -34,7 +34,7 @@ pub(super) async fn open(
     alongside: &Alongside,
 ) -> Result<stages::Disk> {
     let input = origin.input(&written.descriptor.digest)?;
-    let told = (&run.interrupted, &*run.progress.repeats);
+    let told = (&run.interrupted, &run.progress.repeats);
     let source = open_along(&input, (SOLE, alongside), run.engine, &run.components.source, run.net, told).await?;
     let layer = made.layer.digest.to_string();
     match source.facts().revision.as_deref() {

@@ -24,7 +24,7 @@ use crate::engine::{Engine, Kind};
 use crate::error::{Code, Error, Result, Stage};
 use crate::layout;
 use crate::net::Net;
-use crate::observe::{Cgroup, Phase, Progress, Task};
+use crate::observe::{Cgroup, Ends, Giver, Phase, Progress, Taker, Task};
 use crate::oci::Tag;
 use crate::policy::Policy;
 use crate::stages::{Access, Disk, Facts, StoredImages};
@@ -134,6 +134,7 @@ pub fn stored_image(folder: PathBuf, tag: Option<&Tag>, options: Vec<(String, St
 pub async fn export(plan: &ExportPlan, progress: &Progress, interrupted: Interrupted) -> ExportFinished {
     let net = Net::new(Arc::new(plan.policy.clone()));
     progress.watch_run(traffic(&net.connections()), plan.limit.map(NonZeroU64::get), Cgroup::own());
+    progress.between(Ends { from: Giver::Registry, to: Taker::File });
     let mut known = Known::default();
     let outcome = run(plan, progress, &net, &interrupted, &mut known).await.map_err(|error| {
         let error = net.advise(error);
@@ -162,7 +163,7 @@ async fn run(
 
     // Whether there is room for it is known before anybody is asked.
     sink::possible(&plan.target)?;
-    let disk = open_source(&plan.input, &engine, &source, net, (interrupted, &*progress.repeats)).await?;
+    let disk = open_source(&plan.input, &engine, &source, net, (interrupted, &progress.repeats)).await?;
     ran(&mut known.source, disk.described());
     let facts = disk.facts().clone();
     known.facts = Some(facts.clone());
