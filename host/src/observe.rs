@@ -6,6 +6,7 @@ mod culprit;
 mod figures;
 mod idle;
 mod meter;
+mod reading;
 mod verdict;
 mod words;
 
@@ -21,6 +22,7 @@ pub use figures::{End, Ends, Figures, Giver, Quota, Spent, Taker, Task, Traffic}
 use figures::{Mark, Watched, Work};
 pub use idle::{Idle, Waiting, WaitsFor, waiting_for};
 pub use meter::{Meter, Place, Span};
+pub use reading::{Reading, Sessions, Spoken, spoken};
 pub use verdict::verdict;
 
 /// What a run is doing, for whoever shows it.
@@ -348,6 +350,11 @@ impl Progress {
 
     fn watched(&self) -> MutexGuard<'_, Watched> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When a phase began, by the run's clock.
+    fn began(&self, phase: Phase) -> Option<Duration> {
+        self.marks().get(phase as usize).copied().flatten().map(|mark| mark.at)
     }
 
     fn marks(&self) -> [Option<Mark>; Phase::ALL.len()] {

@@ -38,26 +38,32 @@ impl Serving {
         let mut command = longshore(["serve"]);
         command.args(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
         command.args(["--listen", "127.0.0.1:0"]);
+        let mut serving = Self::spawn(command);
+        serving.address = serving.listens("listening at ");
+        let all = serving.said.lines.lock().unwrap().0.clone();
+        serving.health = all.iter().find(|line| line.contains("health and metrics at")).map(|line| address(line));
+        serving
+    }
+
+    /// Starts the program with a command of its own; where it listens is not known yet.
+    pub fn spawn(mut command: Command) -> Self {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
         let said = Arc::<Said>::default();
         let stderr = follow(child.stderr.take().expect("standard error"), &said, |lines, line| lines.0.push(line));
         let stdout = follow(child.stdout.take().expect("standard output"), &said, |lines, line| lines.1.push(line));
-        let mut serving = Self {
+        Self {
             child: Some(child),
             said,
             readers: vec![stderr, stdout],
             address: ([127, 0, 0, 1], 0).into(),
             health: None,
-        };
-        let address = |line: &str| {
-            let (_, rest) = line.split_once("://").expect("a URL");
-            rest.split('/').next().expect("an authority").parse().expect("an address")
-        };
-        serving.address = address(&serving.wait_for("listening at "));
-        let all = serving.said.lines.lock().unwrap().0.clone();
-        serving.health = all.iter().find(|line| line.contains("health and metrics at")).map(|line| address(line));
-        serving
+        }
+    }
+
+    /// The address in the line that has these words; waits for it.
+    pub fn listens(&self, words: &str) -> SocketAddr {
+        address(&self.wait_for(words))
     }
 
     /// The first line on standard error that has these words; waits for it.
@@ -156,6 +162,12 @@ impl Drop for Serving {
             let _ = child.wait();
         }
     }
+}
+
+/// The address in a line with a URL.
+fn address(line: &str) -> SocketAddr {
+    let (_, rest) = line.split_once("://").expect("a URL");
+    rest.split('/').next().expect("an authority").parse().expect("an address")
 }
 
 fn tcp(address: SocketAddr) -> TcpStream {

@@ -34,7 +34,7 @@ const FOR_NOBODY: [&str; 3] = ["oci", "error", "observe"];
 /// Names that may stand only in these files and folders.
 const PLACES: [(&[&str], &[&str]); 9] = [
     (&["wasmtime", "wasmtime_wasi", "wasmtime_wasi_http"], &["engine/", "bindings.rs", "stages/"]),
-    (&["rustls", "tokio_rustls", "rustls_pki_types", "rustls_native_certs", "webpki", "aws_lc_rs"], &["tls/"]),
+    (&["rustls", "tokio_rustls", "rustls_pki_types", "rustls_native_certs", "webpki", "aws_lc_rs", "rcgen"], &["tls/"]),
     (
         &[
             "TcpStream",

@@ -227,6 +227,8 @@ pub(super) struct Import {
     /// Needs a source with ranges and a registry. The file is only for its owner: it says where the upload stands.
     #[arg(long, value_name = "FILE", conflicts_with = "check")]
     pub(super) checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) metrics: Metrics,
     /// Write the report there, on failure too; - prints it instead of the reference.
     #[arg(long, value_name = "FILE|-")]
     pub(super) report: Option<PathBuf>,
@@ -236,6 +238,22 @@ pub(super) struct Import {
     /// Where --progress json goes instead of standard error: the number of a descriptor that is open for writing.
     #[arg(long, value_name = "N")]
     pub(super) progress_fd: Option<i32>,
+}
+
+/// Where an import is watched.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Metrics {
+    /// Where /metrics is served while the import runs, for Prometheus; docs/metrics.md has what is there.
+    ///
+    /// Without a certificate it is plain HTTP, which a policy document must allow: `--without-tls` in flags.allow.
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "check")]
+    pub(super) metrics: Option<SocketAddr>,
+    /// The certificate of --metrics, with what leads from it to its CA, in PEM form.
+    #[arg(long, value_name = "FILE", requires = "metrics", requires = "metrics_key")]
+    pub(super) metrics_cert: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, value_name = "FILE", requires = "metrics_cert")]
+    pub(super) metrics_key: Option<PathBuf>,
 }
 
 /// How a disk becomes an image.

@@ -74,7 +74,7 @@ pub(super) fn anchors(paths: &[PathBuf]) -> Result<Vec<TrustAnchor>> {
     anchors_of(paths, "--ca")
 }
 
-fn anchors_of(paths: &[PathBuf], flag: &'static str) -> Result<Vec<TrustAnchor>> {
+pub(super) fn anchors_of(paths: &[PathBuf], flag: &'static str) -> Result<Vec<TrustAnchor>> {
     let (mut anchors, mut left) = (Vec::new(), MAX_ALL);
     for path in paths {
         let found = read_anchors(path, &Site::Flag(flag), &mut left).map_err(|why| {
@@ -89,12 +89,17 @@ fn anchors_of(paths: &[PathBuf], flag: &'static str) -> Result<Vec<TrustAnchor>>
 /// TLS of a listener: its certificate and key, and what it demands of clients.
 pub(super) fn listener(serve: &Serve) -> Result<Option<ListenerTls>> {
     let (Some(certificate), Some(key)) = (&serve.tls_cert, &serve.tls_key) else { return Ok(None) };
-    let identity = identity(certificate, key, "listener", "--tls-cert")?;
+    let identity = own(certificate, key, "--tls-cert")?;
     let clients = match &serve.client_ca[..] {
         [] => None,
         paths => Some(ClientDemand { anchors: anchors_of(paths, "--client-ca")?, names: serve.client_name.clone() }),
     };
-    Ok(Some(ListenerTls { identity, clients }))
+    Ok(Some(ListenerTls { clients, ..ListenerTls::of(identity) }))
+}
+
+/// A listener's own certificate and key.
+pub(super) fn own(certificate: &Path, key: &Path, flag: &'static str) -> Result<ClientIdentity> {
+    identity(certificate, key, "listener", flag)
 }
 
 /// The client certificates of `--cert` and `--key`, which belong together by their host. Without a host they are for the
@@ -158,7 +163,7 @@ fn for_host(flag: &str, text: &str) -> Result<(Option<Authority>, PathBuf)> {
 }
 
 /// The destination's host and port. Only over TLS does a certificate go anywhere.
-fn registry(destination: Option<&Repository>) -> Result<Authority> {
+pub(super) fn registry(destination: Option<&Repository>) -> Result<Authority> {
     let Some(destination) = destination else {
         return Err(usage(
             "`--cert` without a host is for a registry as DESTINATION: expected `--cert HOST=FILE`".to_owned(),
@@ -177,7 +182,7 @@ fn usage(message: String) -> Error {
 fn read_anchors(path: &Path, site: &Site, left: &mut u64) -> io::Result<Vec<TrustAnchor>> {
     let anchor = |file: PathBuf| {
         let pem = read(&file, left)?;
-        Ok(TrustAnchor { file: file.display().to_string(), pem, site: site.clone() })
+        Ok(TrustAnchor { file: file.display().to_string(), pem, site: site.clone(), side: None })
     };
     files(path)?.into_iter().map(anchor).collect()
 }

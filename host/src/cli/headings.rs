@@ -48,7 +48,10 @@ const HEADINGS: [(&str, &[&str]); 6] = [
             "once",
         ],
     ),
-    ("What is told", &["report", "reports", "progress", "progress-fd", "json"]),
+    (
+        "What is told",
+        &["report", "reports", "progress", "progress-fd", "json", "metrics", "metrics-cert", "metrics-key"],
+    ),
 ];
 
 /// The command line.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::args::Making;
 use crate::error::{Code, Error, Result, Stage};
-use crate::oci::{MediaTypes, Platform, label};
+use crate::oci::{MediaTypes, Platform, Wording, label};
 use crate::pipeline::ImageWishes;
 
 /// The container-disk convention (KubeVirt: qemu runs as 107).
@@ -31,6 +31,8 @@ pub(super) fn wishes(making: &Making) -> Result<ImageWishes> {
         annotations,
         owner: making.owner.as_deref().map_or(Ok(OWNER), owner)?,
         platform: making.platform.as_deref().map_or_else(|| Ok(Platform::linux_amd64()), platform)?,
+        wording: Wording::default(),
+        formats: &[],
     })
 }
 

@@ -2,19 +2,22 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use indicatif::HumanBytes;
 
-use super::args::Import;
+use super::args::{Import, Metrics};
 use super::color::Color;
 use super::progress::{Ended, Shown, Verbosity, rate, shown, warnings};
 use super::signals::signals;
-use super::{messages, plan};
+use super::{certificates, messages, plan};
 use crate::error::{Code, Error, Result, Stage};
 use crate::observe::{Culprit, Progress};
 use crate::pipeline::{
     self, BottleneckReport, ConnectionReport, CopyReport, Finished, Imported, Interrupted, Plan, Report,
 };
+use crate::policy::{ListenerTls, Policy};
+use crate::serve::{Monitor, MonitorIdentity, MonitorPlan, Watched};
 
 /// The file name that means standard output.
 const STANDARD_OUTPUT: &str = "-";
@@ -25,7 +28,7 @@ pub(super) fn run(import: &Import, verbosity: Verbosity, color: Color) -> Result
     if !shown.owns_standard_error() {
         messages::start_log(verbosity);
     }
-    let progress = Progress::start();
+    let progress = Arc::new(Progress::start());
     let done = if import.check {
         checked(import, &progress, &shown).map(|()| Ended::Checked)
     } else {
@@ -60,8 +63,10 @@ fn checked(import: &Import, progress: &Progress, shown: &Shown) -> Result<()> {
     reported
 }
 
-fn imported(import: &Import, progress: &Progress, shown: &Shown) -> Result<Imported> {
+fn imported(import: &Import, progress: &Arc<Progress>, shown: &Shown) -> Result<Imported> {
     let plan = planned(import, progress)?;
+    let _monitor =
+        monitor(&import.metrics, &plan.policy, progress, shown).inspect_err(|error| stale(import, error, progress))?;
     let Finished { outcome, report } = finished(&plan, progress, shown, pipeline::import)?;
     let reported = write_report(import.report.as_deref(), &report);
     if shown.tells_people() {
@@ -85,10 +90,36 @@ fn imported(import: &Import, progress: &Progress, shown: &Shown) -> Result<Impor
 }
 
 fn planned(import: &Import, progress: &Progress) -> Result<Plan> {
-    plan::plan(import).inspect_err(|error| {
-        // A report of an earlier import must not be taken for this one's. The first error is the one to tell.
-        let _ = write_report(import.report.as_deref(), &pipeline::unplanned(error, progress));
-    })
+    plan::plan(import).inspect_err(|error| stale(import, error, progress))
+}
+
+/// A report of an earlier import must not be taken for this one's. The first error is the one to tell.
+fn stale(import: &Import, error: &Error, progress: &Progress) {
+    let _ = write_report(import.report.as_deref(), &pipeline::unplanned(error, progress));
+}
+
+/// Has the import watched where the flags want it.
+fn monitor(wanted: &Metrics, policy: &Policy, progress: &Arc<Progress>, shown: &Shown) -> Result<Option<Monitor>> {
+    let Some(at) = wanted.metrics else { return Ok(None) };
+    let (identity, scheme) = match (&wanted.metrics_cert, &wanted.metrics_key) {
+        (Some(certificate), Some(key)) => {
+            let own = certificates::own(certificate, key, "--metrics-cert")?;
+            (MonitorIdentity::Own(Box::new(ListenerTls::of(own))), "https")
+        }
+        _ => {
+            policy
+                .may_listen_without_tls("--metrics", "tells of the import")
+                .map_err(|why| Error::new(Code::FlagDenied, Stage::Plan, why.to_string()).hint(why.advice()))?;
+            (MonitorIdentity::Nobody, "http")
+        }
+    };
+    let watched = Watched::default();
+    watched.watch_this(progress);
+    let monitor = Monitor::start(MonitorPlan { at, identity, watched, owner: None }, policy)?;
+    if shown.tells_people() {
+        messages::line(&format!("metrics at {scheme}://{}/metrics", monitor.address()));
+    }
+    Ok(Some(monitor))
 }
 
 /// Carries out `flow` of an import.

@@ -15,6 +15,9 @@ use crate::pipeline::{
 };
 use crate::policy::ProbeName;
 
+/// The probe and the framing, unless somebody names another.
+pub(super) const PROBE: &str = "probe-disk";
+pub(super) const FRAMING: &str = "framing-tar";
 /// No filter at all.
 const NONE: &str = "none";
 /// The location of standard input.
@@ -89,7 +92,7 @@ fn made(from: &From, destination: &str, making: &Making) -> Result<Plan> {
             source,
             filters,
             probe,
-            framing: choice_or(making.framing.as_deref(), "framing-tar", auth_file)?,
+            framing: choice_or(making.framing.as_deref(), FRAMING, auth_file)?,
             compressor: making.compressor.as_deref().map(|spec| choice(spec, auth_file)).transpose()?,
         },
         input,
@@ -104,6 +107,7 @@ fn made(from: &From, destination: &str, making: &Making) -> Result<Plan> {
         checksums: making.checksum.iter().map(|text| text.parse()).collect::<Result<_>>()?,
         checksum_files: Vec::new(),
         format: making.format.as_deref().map(format).transpose()?,
+        not_empty: false,
         image: image::wishes(making)?,
         copy: None,
         epoch: env::source_date_epoch().transpose().map_err(usage)?,
@@ -198,7 +202,7 @@ fn readers(from: &From, source: &Source, auth_file: Option<&Path>) -> Result<(Ch
             return Err(usage(message).hint("name a component that declares the scheme: --source FILE"));
         }
     };
-    Ok((reader, choice_or(from.probe.as_deref(), "probe-disk", auth_file)?))
+    Ok((reader, choice_or(from.probe.as_deref(), PROBE, auth_file)?))
 }
 
 /// The filters in their order; `none` and `auto` stand alone.

@@ -9,7 +9,7 @@ use super::{auth, env, messages, plan};
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Repository;
 use crate::pipeline::{self, Answer, Answered};
-use crate::policy::{Authority, Flags, Policy, Proxies};
+use crate::policy::{Authority, Flags, Policy, Proxies, Site, Sited};
 
 /// Where a policy lies that nobody named.
 const SYSTEM_POLICY: &str = "/etc/longshore/policy.toml";
@@ -72,21 +72,41 @@ fn explain(asked: &Explain) -> Result<()> {
 /// # Errors
 /// `policy-invalid` for the document, `flag-denied` where it forbids a flag, and those of the files that flags name.
 pub(super) fn effective(flags: &PolicyFlags, destination: Option<&Repository>) -> Result<Policy> {
-    let mut policy = match document(flags) {
-        Some(path) => read(&path)?,
-        None => Policy::default(),
-    };
-    if policy.egress.wants_proxies() {
-        policy.egress.proxies = env::proxies()?;
-    }
-    let plain_http = |host: &String| -> Result<Authority> {
-        host.parse().map_err(|why| Error::new(Code::Usage, Stage::Plan, format!("--plain-http: {why}")))
+    let policy = in_force(flags.policy.as_deref(), || Ok(Policy::default()))?;
+    let plain_http = |host: &String| -> Result<Sited<Authority>> {
+        let host = host.parse();
+        let host = host.map_err(|why| Error::new(Code::Usage, Stage::Plan, format!("--plain-http: {why}")))?;
+        Ok(Sited::new(host, Site::Flag("--plain-http")))
     };
     let flags = Flags {
         plain_http: flags.plain_http.iter().map(plain_http).collect::<Result<_>>()?,
         anchors: certificates::anchors(&flags.ca)?,
         identities: certificates::identities(&flags.cert, &flags.key, destination)?,
+        unverified: Vec::new(),
     };
+    with(policy, flags)
+}
+
+/// The document that is named, else that of the environment, else the system's, else `otherwise`; and the proxies that it wants.
+///
+/// # Errors
+/// `policy-invalid` for a document that was named or is there.
+pub(super) fn in_force(named: Option<&Path>, otherwise: impl FnOnce() -> Result<Policy>) -> Result<Policy> {
+    let mut policy = match document(named) {
+        Some(path) => read(&path)?,
+        None => otherwise()?,
+    };
+    if policy.egress.wants_proxies() {
+        policy.egress.proxies = env::proxies()?;
+    }
+    Ok(policy)
+}
+
+/// A policy with what is added to it.
+///
+/// # Errors
+/// `flag-denied` where a document forbids it, and those of the files that were named.
+pub(super) fn with(policy: Policy, flags: Flags) -> Result<Policy> {
     let policy = policy
         .with_flags(flags)
         .map_err(|why| Error::new(Code::FlagDenied, Stage::Plan, why.to_string()).hint(why.advice()))?;
@@ -95,8 +115,8 @@ pub(super) fn effective(flags: &PolicyFlags, destination: Option<&Repository>) -
 }
 
 /// A document that was named is never passed over, not even where the name is empty.
-fn document(flags: &PolicyFlags) -> Option<PathBuf> {
-    flags.policy.clone().or_else(env::policy).or_else(|| {
+fn document(named: Option<&Path>) -> Option<PathBuf> {
+    named.map(Path::to_owned).or_else(env::policy).or_else(|| {
         let system = Path::new(SYSTEM_POLICY);
         // Anything but a clear "not there" counts as there.
         (!matches!(system.try_exists(), Ok(false))).then(|| system.to_owned())

@@ -15,7 +15,7 @@ use super::{auth, certificates, messages, plan};
 use crate::error::{Code, Error, Result, Stage};
 use crate::observe::Progress;
 use crate::pipeline::{Imported, Report, in_this_thread};
-use crate::serve::{Service, Token, Told, serve};
+use crate::serve::{Manners, Meters, Service, Token, Told, serve};
 
 /// The lengths that a token may have: fewer could be guessed, and more do not fit a request's head.
 const TOKEN: (usize, usize) = (16, 4096);
@@ -57,7 +57,7 @@ fn service(args: &Serve) -> Result<Service> {
     let plan = plan::serve_plan(args)?;
     if args.without_tls {
         plan.policy
-            .may_listen_without_tls()
+            .may_listen_without_tls("--without-tls", "takes disks in")
             .map_err(|why| Error::new(Code::FlagDenied, Stage::Plan, why.to_string()).hint(why.advice()))?;
     }
     Ok(Service {
@@ -71,6 +71,8 @@ fn service(args: &Serve) -> Result<Service> {
         clients_tag: args.client_tags,
         drain: args.drain,
         once: args.once,
+        manners: Manners::Own,
+        spools_unknown: false,
     })
 }
 
@@ -139,7 +141,7 @@ impl Told for Voice {
         tracing::info!("no TLS session with {from}: {}", messages::harmless(why));
     }
 
-    fn began(&self, id: &str, from: SocketAddr) {
+    fn began(&self, id: &str, from: SocketAddr, _: &Meters) {
         self.say(&format!("upload {id}: begun by {from}"));
     }
 

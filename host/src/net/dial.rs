@@ -13,6 +13,7 @@ use super::connector::Io;
 use super::metered::Metered;
 use super::record::{Connection, Connections, Via};
 use crate::error::{Code, Error, Result, Stage};
+use crate::observe::spoken;
 use crate::policy::{Origin, Policy, Provenance, Proxy, Rule, Scheme, Side};
 use crate::tls::{Negotiated, TlsClient, TlsSession};
 
@@ -112,6 +113,7 @@ impl Dialer {
     {
         let (side, origin) = (self.side, origin.clone());
         if origin.scheme() == Scheme::Http {
+            self.record.traffic(side).sessions.add(spoken(None));
             self.record.add(Connection { side, origin, address, via, tls: None, handshake: None, failed: None });
             return Ok(Box::new(io));
         }
@@ -128,6 +130,7 @@ impl Dialer {
         };
         let traffic = self.record.traffic(side);
         traffic.speaks(&negotiated.suite);
+        traffic.sessions.add(negotiated.spoken());
         self.record.add(Connection { side, origin, address, via, tls: Some(negotiated), handshake, failed: None });
         Ok(Box::new(Metered::tls(stream, traffic)))
     }

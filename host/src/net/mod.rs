@@ -33,4 +33,4 @@ pub use redact::redacted;
 pub use secret::{Basic, MalformedCredentials, Secret};
 pub use temporary::{is_temporary, retry_after};
 
-pub use crate::tls::{ClientCertificate, Negotiated, check as check_tls, random};
+pub use crate::tls::{ClientCertificate, Negotiated, check as check_tls, random, self_signed};

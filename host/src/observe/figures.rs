@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Cgroup, CpuShare, Meter, Phase, Progress, Throttled, WaitsFor, process_cpu, thread_cpu};
+use super::{Cgroup, CpuShare, Meter, Phase, Place, Progress, Sessions, Throttled, WaitsFor, process_cpu, thread_cpu};
 
 /// An end of the flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +55,8 @@ pub struct Traffic {
     pub sockets: Arc<Meter>,
     /// In TLS: bytes within it.
     pub tls: Arc<Meter>,
+    /// What they speak.
+    pub sessions: Sessions,
     suites: Arc<Mutex<Vec<String>>>,
 }
 
@@ -137,6 +139,7 @@ pub struct Figures {
 #[derive(Debug, Default)]
 pub(super) struct Watched {
     pub(super) works: Vec<Work>,
+    pub(super) stages: Vec<(&'static str, Place)>,
     pub(super) traffic: Option<[Traffic; 2]>,
     pub(super) limit: Option<u64>,
     pub(super) ends: Ends,

@@ -199,7 +199,7 @@ fn platform(wire: WirePlatform) -> Option<Platform> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ImageFacts, LAYER_TAR, MediaTypes};
+    use super::super::{ImageFacts, LAYER_TAR, MediaTypes, Wording};
     use super::*;
     use crate::oci::Digest;
 
@@ -215,6 +215,7 @@ mod tests {
                 created: "1970-01-01T00:00:00Z".to_owned(),
                 labels: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
                 annotations: BTreeMap::new(),
+                wording: Wording::default(),
             })
             .unwrap();
             let Document::Manifest(manifest) = Document::parse(&image.manifest_bytes).unwrap() else { panic!() };

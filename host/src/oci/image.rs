@@ -49,6 +49,17 @@ pub mod label {
     pub const ALL: [&str; 4] = [SIZE, VIRTUAL_SIZE, FORMAT, EROFS];
 }
 
+/// Words of a config that say nothing of the disk, and that somebody's convention has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wording {
+    /// Who made it, in the config and its history.
+    pub author: Option<String>,
+    /// The folder in which a container would start.
+    pub working_dir: Option<String>,
+    /// The comment of its one step, in the place of the program that took it.
+    pub comment: Option<String>,
+}
+
 /// What goes into config and manifest.
 #[derive(Clone, Debug)]
 pub struct ImageFacts {
@@ -66,6 +77,8 @@ pub struct ImageFacts {
     pub labels: BTreeMap<String, String>,
     /// Annotations of the manifest; Docker's has none.
     pub annotations: BTreeMap<String, String>,
+    /// Other words.
+    pub wording: Wording,
 }
 
 /// A config and the manifest that names it: the same facts give the same bytes.
@@ -96,15 +109,29 @@ impl Platform {
 pub fn image(facts: &ImageFacts) -> Result<Image, OciSpecError> {
     let types = facts.media_types;
     let rootfs = RootFsBuilder::default().typ("layers").diff_ids(vec![facts.diff_id.to_string()]).build()?;
-    let history = HistoryBuilder::default().created(&*facts.created).created_by("longshore import").build()?;
-    let labels: HashMap<_, _> = facts.labels.clone().into_iter().collect();
+    let Wording { author, working_dir, comment } = &facts.wording;
+    let mut history = HistoryBuilder::default().created(&*facts.created);
+    history = match comment {
+        Some(comment) => history.comment(&**comment),
+        None => history.created_by("longshore import"),
+    };
+    if let Some(author) = author {
+        history = history.author(&**author);
+    }
+    let mut container = ConfigBuilder::default().labels(facts.labels.clone().into_iter().collect::<HashMap<_, _>>());
+    if let Some(working_dir) = working_dir {
+        container = container.working_dir(&**working_dir);
+    }
     let mut config = ImageConfigurationBuilder::default()
         .created(&*facts.created)
         .os(&*facts.platform.os)
         .architecture(&*facts.platform.architecture)
-        .config(ConfigBuilder::default().labels(labels).build()?)
+        .config(container.build()?)
         .rootfs(rootfs)
-        .history(vec![history]);
+        .history(vec![history.build()?]);
+    if let Some(author) = author {
+        config = config.author(&**author);
+    }
     if let Some(variant) = &facts.platform.variant {
         config = config.variant(&**variant);
     }
@@ -177,6 +204,7 @@ mod tests {
             created: "1970-01-01T00:00:00Z".to_owned(),
             labels: map(&[("b", "2"), ("a", "1"), ("c", "3")]),
             annotations: map(&[("z", "26"), ("y", "25")]),
+            wording: Wording::default(),
         }
     }
 
@@ -203,6 +231,21 @@ mod tests {
         assert_eq!(manifest["config"]["mediaType"], "application/vnd.oci.image.config.v1+json");
         assert_eq!(manifest["layers"][0]["mediaType"], LAYER_TAR);
         assert_eq!(manifest["annotations"]["y"], "25");
+    }
+
+    #[test]
+    fn a_convention_may_have_words_of_its_own() {
+        let config = |wording| -> Value {
+            serde_json::from_slice(&image(&ImageFacts { wording, ..facts() }).unwrap().config_bytes).unwrap()
+        };
+        let plain = config(Wording::default());
+        assert_eq!((&plain["author"], &plain["config"]["WorkingDir"]), (&Value::Null, &Value::Null));
+        assert_eq!(plain["history"][0]["created_by"], "longshore import");
+        let [author, working_dir, comment] = ["a", "/", "c"].map(|text| Some(text.to_owned()));
+        let worded = config(Wording { author, working_dir, comment });
+        assert_eq!((&worded["author"], &worded["config"]["WorkingDir"]), (&"a".into(), &"/".into()));
+        let history = serde_json::json!([{"author": "a", "comment": "c", "created": "1970-01-01T00:00:00Z"}]);
+        assert_eq!(worded["history"], history);
     }
 
     #[test]

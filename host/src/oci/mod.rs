@@ -10,7 +10,7 @@ mod typed;
 
 pub use digest::{Digest, MalformedDigest};
 pub use document::{Config, Document, Index, IndexEntry, MalformedDocument, Manifest};
-pub use image::{Descriptor, Image, ImageFacts, Platform, image, label};
+pub use image::{Descriptor, Image, ImageFacts, Platform, Wording, image, label};
 pub use keys::{lookalike, media_type};
 pub use media_types::{
     DOCKER_LAYER_TAR, DOCKER_LIST, DOCKER_MANIFEST, INDEX, LAYER_TAR, MANIFEST, MalformedMediaTypes, MediaTypes,

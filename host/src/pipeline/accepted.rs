@@ -14,6 +14,8 @@ pub(super) struct Wanted<'a> {
     pub(super) require: &'a Require,
     /// The format that the user expects.
     pub(super) format: Option<&'a ProbeName>,
+    /// Whether it must have a byte.
+    pub(super) not_empty: bool,
 }
 
 impl Wanted<'_> {
@@ -35,8 +37,11 @@ impl Wanted<'_> {
     /// The length of the disk, as soon as it is known.
     ///
     /// # Errors
-    /// `disk-too-large`.
+    /// `disk-too-large`; `disk-invalid` if it is empty and must not be.
     pub(super) fn size(&self, size: u64) -> Result<()> {
+        if self.not_empty && size == 0 {
+            return Err(Error::new(Code::DiskInvalid, Stage::Source, "the disk has no byte, expected some"));
+        }
         let Some((most, rule)) = self.require.refuses_size(size) else { return Ok(()) };
         let message = format!("the disk has {size} bytes, the policy's {rule} accepts at most {most}");
         Err(Error::new(Code::DiskTooLarge, Stage::Source, message))
@@ -195,7 +200,7 @@ mod tests {
             max_virtual_size: Some(Sited::new(9, Site::BuiltIn)),
             ..Require::default()
         };
-        let wanted = Wanted { require: &require, format: Some(&expected) };
+        let wanted = Wanted { require: &require, format: Some(&expected), not_empty: false };
         let found = verdict(&[("r", Severity::Refuse), ("w", Severity::Warning), ("n", Severity::Note)]);
         let error = wanted.found(&found, None).unwrap_err();
         assert_eq!(
@@ -208,7 +213,7 @@ mod tests {
         assert_eq!(causes[1], "the raw disk is refused: about r (r)");
         assert!(causes[2].contains("`require.refused-hazards` (built-in): about w (w)"), "{causes:?}");
         let none = Require::default();
-        let usual = Wanted { require: &none, format: None };
+        let usual = Wanted { require: &none, format: None, not_empty: true };
         assert_eq!(usual.found(&found, None).unwrap_err().code(), Code::DiskRefused);
         assert!(usual.found(&verdict(&[("w", Severity::Warning)]), None).is_ok());
     }
@@ -217,7 +222,7 @@ mod tests {
     fn what_the_policy_accepts_by_name_passes_and_nothing_else_does() {
         let require =
             Require { accepted_hazards: vec![Sited::new("r".parse().unwrap(), Site::BuiltIn)], ..Require::default() };
-        let wanted = Wanted { require: &require, format: None };
+        let wanted = Wanted { require: &require, format: None, not_empty: false };
         assert!(wanted.found(&verdict(&[("r", Severity::Refuse), ("w", Severity::Warning)]), None).is_ok());
         let error = wanted.found(&verdict(&[("r", Severity::Refuse), ("s", Severity::Refuse)]), None).unwrap_err();
         assert_eq!(error.to_string(), "the raw disk is refused: about s (s)");

@@ -83,6 +83,7 @@ async fn passed(run: &Run<'_>, at: usize, filter: &Component, now: Filtered) -> 
     let meter = Arc::new(Meter::default());
     let place = Run::passing(filter, &meter);
     run.ledger.filtering(at, &filtered.described, &place);
+    run.progress.runs("filter", &place);
     let flow = metered(within_output(filter, filtered.flow), place);
     Ok(Filtered { flow, size: filtered.size, name: filtered.name, last: Some(filter.name().to_owned()) })
 }

@@ -1,6 +1,7 @@
 //! Ending a run from outside, so that it can still clean up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -52,6 +53,17 @@ impl Interrupt {
 }
 
 impl Interrupted {
+    /// Waits so long, unless the run is ended first.
+    ///
+    /// # Errors
+    /// Why it is to end.
+    pub async fn pause(&self, time: Duration) -> Result<()> {
+        tokio::select! {
+            () = tokio::time::sleep(time) => Ok(()),
+            error = self.error() => Err(error),
+        }
+    }
+
     /// Does `work` unless the run is ended first.
     pub(super) async fn or<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {

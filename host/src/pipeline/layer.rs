@@ -72,6 +72,7 @@ pub(super) async fn send(
     let layer = metered(layer, run.framing_place());
     let place = run.compressor_place(&Arc::new(Meter::default()));
     run.ledger.compressing(compressor.described(), &place);
+    run.progress.runs("compressor", &place);
     let meter = Arc::clone(&run.progress.compressed_digest);
     let compressed = compressor.compress(layer, cpus()).await?;
     let compressed = match &run.components.compressor {

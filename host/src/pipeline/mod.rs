@@ -80,7 +80,7 @@ pub use report::{BottleneckReport, ConnectionReport, ContentReport, CopyReport, 
 pub use run::Imported;
 
 pub use crate::engine::{CachePlace, Compiler};
-pub use crate::net::check_tls;
+pub use crate::net::{check_tls, random};
 
 /// A disk that is brought while it is imported, as [`Source`] takes it, and the end where it is brought.
 pub use crate::stages::Brought;

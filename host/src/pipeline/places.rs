@@ -70,7 +70,11 @@ impl Run<'_> {
         let (progress, components) = (self.progress, self.components);
         let probe = Self::passing(&components.probe, &Arc::default());
         let source = source_place(self.net, progress, &components.source);
-        self.ledger.places(source, probe, self.framing_place(), self.upload_place());
+        let (framing, upload) = (self.framing_place(), self.upload_place());
+        for (stage, place) in [("source", &source), ("probe", &probe), ("framing", &framing), ("upload", &upload)] {
+            progress.runs(stage, place);
+        }
+        self.ledger.places(source, probe, framing, upload);
         let fixed = [&components.source, &components.probe, &components.framing];
         for component in fixed.into_iter().chain(&components.filters).chain(&components.compressor) {
             self.watch(component);

@@ -9,7 +9,7 @@ use url::Url;
 use super::{Artifact, Checksum, ChecksumFile, Compiler, CopyPlan, Credentials, Location, SourceConnections};
 use crate::error::{Error, Result, Stage};
 use crate::net::{SourceFields, redacted};
-use crate::oci::{MediaTypes, Platform, Repository, Tag};
+use crate::oci::{MediaTypes, Platform, Repository, Tag, Wording};
 use crate::policy::{ComponentOrigin, Egress, Origin, Policy, ProbeName};
 use crate::stages::Brought;
 
@@ -40,6 +40,8 @@ pub struct Plan {
     pub checksum_files: Vec<ChecksumFile>,
     /// The format that the disk is expected to have.
     pub format: Option<ProbeName>,
+    /// Whether a disk without a byte is refused.
+    pub not_empty: bool,
     /// What the image is to be like.
     pub image: ImageWishes,
     /// The image that is copied as it is; none if the disk becomes an image of its own.
@@ -104,6 +106,18 @@ pub struct ImageWishes {
     pub owner: (u32, u32),
     /// What the image is for.
     pub platform: Platform,
+    /// Words of the config that say nothing of the disk.
+    pub wording: Wording,
+    /// Formats that the label calls by another name than the probe, each with that name.
+    pub formats: &'static [(&'static str, &'static str)],
+}
+
+impl ImageWishes {
+    /// What the label calls a format.
+    #[must_use]
+    pub fn format_name<'a>(&self, format: &'a str) -> &'a str {
+        self.formats.iter().find(|(probe, _)| *probe == format).map_or(format, |(_, name)| name)
+    }
 }
 
 /// The scheme of a registry as SOURCE.

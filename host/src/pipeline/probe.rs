@@ -210,7 +210,7 @@ pub(super) async fn poured_away(mut flow: Flow) -> Result<()> {
 impl ProbePlan {
     /// What the disk must be like.
     const fn wanted(&self) -> Wanted<'_> {
-        Wanted { require: &self.policy.require, format: None }
+        Wanted { require: &self.policy.require, format: None, not_empty: false }
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Imported {
     pub name: String,
     /// The digest of the manifest.
     pub digest: Digest,
+    /// Bytes of the disk in it.
+    pub disk_size: u64,
 }
 
 impl Imported {
@@ -63,7 +65,7 @@ pub(super) async fn run(run: &Run<'_>) -> Result<Imported> {
         carry(run, source.facts(), &course, disk, &frame, &mut destination).await
     };
     match run.interrupted.or(carried).await {
-        Ok(digest) => Ok(Imported { name: run.plan.target.shown(), digest }),
+        Ok((digest, disk_size)) => Ok(Imported { name: run.plan.target.shown(), digest, disk_size }),
         Err(error) => Err(destination.abandon(error).await),
     }
 }
@@ -75,7 +77,7 @@ async fn carry(
     disk: Disk,
     frame: &FramedLayer,
     destination: &mut Destination,
-) -> Result<Digest> {
+) -> Result<(Digest, u64)> {
     let compressor = compressor(run).await?;
     let media_type = media_type(run.plan.image.media_types, frame, compressor.as_ref())?;
     let marks = course.keep(run, &frame.layer)?.map(|(checkpoint, marks)| {
@@ -115,7 +117,7 @@ async fn carry(
     run.ledger.image(&layer.blob, &image);
     destination.publish(&image, &run.plan.tags).await?;
     destination.finish()?;
-    Ok(image.manifest.digest)
+    Ok((image.manifest.digest, entry.size))
 }
 
 /// Everything that is demanded: what the user typed, and what the checksum files say.
@@ -151,7 +153,7 @@ impl Run<'_> {
 impl Plan {
     /// What the disk must be like.
     pub(super) const fn wanted(&self) -> Wanted<'_> {
-        Wanted { require: &self.policy.require, format: self.format.as_ref() }
+        Wanted { require: &self.policy.require, format: self.format.as_ref(), not_empty: self.not_empty }
     }
 }
 
@@ -160,7 +162,7 @@ fn describe(plan: &Plan, facts: &Facts, entry: &Entry, verdict: &Verdict, layer:
     let wanted = &plan.image;
     let mut labels = wanted.labels.clone();
     labels.insert(label::SIZE.to_owned(), entry.size.to_string());
-    labels.insert(label::FORMAT.to_owned(), verdict.format.clone());
+    labels.insert(label::FORMAT.to_owned(), wanted.format_name(&verdict.format).to_owned());
     labels.insert(label::EROFS.to_owned(), "true".to_owned());
     labels.extend(verdict.virtual_size.map(|size| (label::VIRTUAL_SIZE.to_owned(), size.to_string())));
     let mut annotations = BTreeMap::from([("org.opencontainers.image.created".to_owned(), created.clone())]);
@@ -190,6 +192,7 @@ fn describe(plan: &Plan, facts: &Facts, entry: &Entry, verdict: &Verdict, layer:
         created,
         labels,
         annotations,
+        wording: wanted.wording.clone(),
     };
     image(&facts).map_err(|why| Error::internal(Stage::Publish, format!("config and manifest cannot be made: {why}")))
 }

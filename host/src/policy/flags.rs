@@ -3,17 +3,19 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{AllowedFlag, Authority, FlagIdentity, Policy, Rule, Site, Sited, TrustAnchor};
+use super::{AllowedFlag, Authority, FlagIdentity, HostPattern, HostTls, Policy, Rule, Sited, Trust, TrustAnchor};
 
 /// What was typed that concerns the policy.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     /// `--plain-http`.
-    pub plain_http: Vec<Authority>,
+    pub plain_http: Vec<Sited<Authority>>,
     /// `--ca`.
     pub anchors: Vec<TrustAnchor>,
     /// `--cert` and `--key`.
     pub identities: Vec<FlagIdentity>,
+    /// Hosts whose certificates are not to be verified. No flag says so; the environment of a replaced program may.
+    pub unverified: Vec<Sited<Authority>>,
 }
 
 /// Why a flag is refused.
@@ -28,8 +30,19 @@ pub enum FlagDenied {
         /// The key that would allow it, besides `flags.allow`.
         key: &'static str,
     },
+    /// The document has the certificates of that host verified.
+    Verified {
+        /// What would not.
+        flag: String,
+        /// The document's file.
+        document: Arc<str>,
+    },
     /// The document does not allow to listen without TLS.
     WithoutTls {
+        /// What would.
+        flag: &'static str,
+        /// What is said there for everybody to read and change.
+        what: &'static str,
         /// The document's file.
         document: Arc<str>,
     },
@@ -63,14 +76,14 @@ impl Policy {
     /// The first flag that is refused.
     pub fn with_flags(mut self, flags: Flags) -> Result<Self, FlagDenied> {
         for authority in flags.plain_http {
-            if !self.egress.plain_http.iter().any(|listed| listed.value.contains(&authority)) {
-                let flag = format!("--plain-http {authority}");
+            if !self.egress.plain_http.iter().any(|listed| listed.value.contains(&authority.value)) {
+                let flag = format!("{} {}", authority.site, authority.value);
                 self.allows(AllowedFlag::PlainHttp, &flag, "egress.plain-http")?;
-                self.egress.plain_http.push(Sited::new(authority, Site::Flag("--plain-http")));
+                self.egress.plain_http.push(authority);
             }
         }
         for anchor in flags.anchors {
-            self.allows(AllowedFlag::Ca, &format!("--ca {}", anchor.file), "tls.ca")?;
+            self.allows(AllowedFlag::Ca, &format!("{} {}", anchor.site, anchor.file), "tls.ca")?;
             self.tls.anchors.push(anchor);
         }
         for flag in flags.identities {
@@ -82,17 +95,42 @@ impl Policy {
             }
             self.tls.identities.push(flag);
         }
+        for authority in flags.unverified {
+            self.skip_verification(authority)?;
+        }
         Ok(self)
     }
 
-    /// The rule by which disks may be taken in over connections without TLS: under a document only where `flags.allow` has it.
+    /// Under a document only for a host whose certificates are not verified anyway.
+    fn skip_verification(&mut self, authority: Sited<Authority>) -> Result<(), FlagDenied> {
+        let hosts = HostPattern::from(&authority.value);
+        let entry = self.tls.hosts.iter().find(|entry| entry.hosts.value.meets(&hosts));
+        let already =
+            entry.is_some_and(|entry| entry.hosts.value.contains(&hosts) && matches!(entry.trust, Trust::Anybody(_)));
+        match &self.document {
+            _ if already => {}
+            Some(document) => {
+                let flag = format!("{} {}", authority.site, authority.value);
+                return Err(FlagDenied::Verified { flag, document: Arc::clone(document) });
+            }
+            None => {
+                let trust = Trust::Anybody(authority.site.clone());
+                let hosts = Sited::new(hosts, authority.site);
+                self.tls.hosts.insert(0, HostTls { hosts, trust, pins: Vec::new(), identity: None });
+            }
+        }
+        Ok(())
+    }
+
+    /// The rule by which `flag` may have `what` said over connections without TLS: under a document only where `flags.allow` has
+    /// `--without-tls`.
     ///
     /// # Errors
     /// [`FlagDenied::WithoutTls`].
-    pub fn may_listen_without_tls(&self) -> Result<Rule, FlagDenied> {
+    pub fn may_listen_without_tls(&self, flag: &'static str, what: &'static str) -> Result<Rule, FlagDenied> {
         let allowed = self.allowed_flags.iter().find(|allowed| allowed.value == AllowedFlag::WithoutTls);
         match (&self.document, allowed) {
-            (Some(document), None) => Err(FlagDenied::WithoutTls { document: Arc::clone(document) }),
+            (Some(document), None) => Err(FlagDenied::WithoutTls { flag, what, document: Arc::clone(document) }),
             (_, allowed) => {
                 let site = allowed.map_or(Site::BuiltIn, |allowed| allowed.site.clone());
                 Ok(Rule { key: "flags.allow", site })
@@ -118,8 +156,11 @@ impl FlagDenied {
             Self::NotAllowed { key, .. } => {
                 format!("whoever keeps the policy can list it in `{key}`, or allow the flag in `flags.allow`")
             }
+            Self::Verified { .. } => {
+                "whoever keeps the policy can set `insecure-skip-verification` in an entry `[[tls.host]]` for that host".to_owned()
+            }
             Self::WithoutTls { .. } => {
-                "whoever keeps the policy can allow the flag in `flags.allow`; else name --tls-cert and --tls-key"
+                "whoever keeps the policy can list `--without-tls` in `flags.allow`; else name a certificate and its key"
                     .to_owned()
             }
             Self::HasCertificate { .. } => "leave the flag out: the policy's certificate is used".to_owned(),
@@ -133,8 +174,11 @@ impl fmt::Display for FlagDenied {
             Self::NotAllowed { flag, document, key } => {
                 write!(f, "`{flag}` would add to the policy `{document}`, whose `{key}` does not list it")
             }
-            Self::WithoutTls { document } => {
-                write!(f, "`--without-tls` takes disks in unprotected, which the policy `{document}` does not allow")
+            Self::Verified { flag, document } => {
+                write!(f, "`{flag}` skips a verification that the policy `{document}` does not skip")
+            }
+            Self::WithoutTls { flag, what, document } => {
+                write!(f, "`{flag}` {what} unprotected, which the policy `{document}` does not allow")
             }
             Self::HasCertificate { host, rule } => {
                 write!(f, "`--cert` for {host}, to which the policy's {rule} gives a client certificate already")
@@ -146,14 +190,16 @@ impl fmt::Display for FlagDenied {
 #[cfg(test)]
 mod tests {
     use super::super::document::tests::parsed;
+    use super::super::{Origin, Site};
     use super::*;
 
     fn plain(host: &str) -> Flags {
-        Flags { plain_http: vec![host.parse().unwrap()], ..Flags::default() }
+        let plain_http = vec![Sited::new(host.parse().unwrap(), Site::Flag("--plain-http"))];
+        Flags { plain_http, ..Flags::default() }
     }
 
     fn ca() -> Flags {
-        let anchor = TrustAnchor { file: "ca.pem".to_owned(), pem: Vec::new(), site: Site::Flag("--ca") };
+        let anchor = TrustAnchor { file: "ca.pem".to_owned(), pem: Vec::new(), site: Site::Flag("--ca"), side: None };
         Flags { anchors: vec![anchor], ..Flags::default() }
     }
 
@@ -186,11 +232,33 @@ mod tests {
 
     #[test]
     fn a_document_decides_whether_a_listener_goes_without_tls() {
-        assert_eq!(Policy::default().may_listen_without_tls().unwrap().site, Site::BuiltIn);
-        assert!(parsed("").unwrap().may_listen_without_tls().is_err());
-        assert!(parsed("[flags]\nallow = [\"--plain-http\"]").unwrap().may_listen_without_tls().is_err());
-        let allowed = parsed("[flags]\nallow = [\"--without-tls\"]").unwrap().may_listen_without_tls().unwrap();
+        let asked = |policy: Policy| policy.may_listen_without_tls("--x", "says things");
+        assert_eq!(asked(Policy::default()).unwrap().site, Site::BuiltIn);
+        assert!(asked(parsed("").unwrap()).is_err());
+        assert!(asked(parsed("[flags]\nallow = [\"--plain-http\"]").unwrap()).is_err());
+        let allowed = asked(parsed("[flags]\nallow = [\"--without-tls\"]").unwrap()).unwrap();
         assert!(allowed.key == "flags.allow" && allowed.site != Site::BuiltIn);
+    }
+
+    #[test]
+    fn one_host_may_go_unverified_unless_a_document_says_otherwise() {
+        let unverified = |host: &str| {
+            let unverified = vec![Sited::new(host.parse().unwrap(), Site::Flag("INSECURE"))];
+            Flags { unverified, ..Flags::default() }
+        };
+        let policy = Policy::default().with_flags(unverified("a.example:443")).unwrap();
+        let anybody = |url: &str| {
+            let origin = Origin::of(&url::Url::parse(url).unwrap()).unwrap();
+            matches!(policy.tls.entry(&origin).map(|entry| &entry.trust), Some(Trust::Anybody(_)))
+        };
+        assert!(anybody("https://a.example/") && !anybody("https://a.example:8443/") && !anybody("https://b.example/"));
+        let denied = parsed("").unwrap().with_flags(unverified("a.example")).unwrap_err().to_string();
+        assert!(denied.contains("`INSECURE a.example`") && denied.contains("policy.toml"), "{denied}");
+        let skipped = "[[tls.host]]\nmatch = \"*.example\"\ninsecure-skip-verification = true";
+        assert!(parsed(skipped).unwrap().with_flags(unverified("a.example:5000")).is_ok());
+        let not_all = "[[tls.host]]\nmatch = \"a.example:443\"\nca = [\"c\"]\n\
+                       [[tls.host]]\nmatch = \"*.example\"\ninsecure-skip-verification = true";
+        assert!(parsed(not_all).unwrap().with_flags(unverified("a.example")).is_err());
     }
 
     #[test]

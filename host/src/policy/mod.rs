@@ -39,7 +39,7 @@ pub use flags::{FlagDenied, Flags};
 pub use host::{HostPattern, MalformedHostPattern};
 pub use known::{FORMATS, HAZARDS};
 pub use limits::Limits;
-pub use listener::{ClientDemand, ListenerTls};
+pub use listener::{ClientDemand, ListenerTls, Withheld};
 pub use no_proxy::{MalformedNoProxy, NoProxy};
 pub use origin::{Authority, MalformedAuthority, MalformedOrigin, Origin, Scheme};
 pub use proxy::{MalformedProxy, Proxies, Proxy, ProxyCredentials, ProxyUse};

@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn every_value_says_where_it_comes_from() {
-        let anchor = TrustAnchor { file: "/ca.pem".to_owned(), pem: Vec::new(), site: Site::Flag("--ca") };
+        let anchor = TrustAnchor { file: "/ca.pem".to_owned(), pem: Vec::new(), site: Site::Flag("--ca"), side: None };
         let flags = Flags { anchors: vec![anchor], ..Flags::default() };
         let shown = parsed(DOCUMENT).unwrap().with_flags(flags).unwrap().show();
         for line in [

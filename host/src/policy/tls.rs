@@ -48,6 +48,8 @@ pub struct TrustAnchor {
     pub pem: Vec<u8>,
     /// Who named it.
     pub site: Site,
+    /// The side whose peers are trusted to it; none is both.
+    pub side: Option<Side>,
 }
 
 /// A client certificate and its key, already read.

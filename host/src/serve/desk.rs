@@ -13,11 +13,12 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
+use super::Manners;
 use super::access::Access;
 use super::answer::{Refused, bare, with_body};
 use super::refusal::Refusal;
 use super::uploads::Uploads;
-use super::{metrics, page, simple, tus};
+use super::{exposition, metrics, page, simple, tus};
 use crate::net::{Attendant, Call, Peer, Reply};
 
 /// Answers the requests of one listener.
@@ -59,6 +60,9 @@ impl Attendant for Desk {
 
 impl Desk {
     async fn answered(&self, call: &mut Call) -> Result<Reply, Refused> {
+        if self.uploads.service().manners == Manners::Dvcr {
+            return self.as_replaced(call).await;
+        }
         self.access.same_origin(&call.head.headers)?;
         let path = call.head.uri.path().to_owned();
         match path.as_str() {
@@ -76,7 +80,7 @@ impl Desk {
                 if self.scope == Scope::All {
                     self.access.check(&call.head.headers)?;
                 }
-                Ok(with_body(StatusCode::OK, metrics::MEDIA_TYPE, metrics::text(&self.uploads).into()))
+                Ok(with_body(StatusCode::OK, exposition::MEDIA_TYPE, metrics::of_uploads(&self.uploads).into()))
             }
             _ if self.scope == Scope::Health => Err(nothing()),
             "/" => {
@@ -91,6 +95,27 @@ impl Desk {
                 }
                 None => Err(nothing()),
             },
+        }
+    }
+
+    /// As the uploader did that is replaced: it is ready as long as it answers, whoever has the path may upload, and what it
+    /// does not know is not there. Uploads in parts are there for clients that ask for them.
+    async fn as_replaced(&self, call: &mut Call) -> Result<Reply, Refused> {
+        let path = call.head.uri.path().to_owned();
+        match (self.scope, &call.head.method, path.as_str()) {
+            (Scope::Health, &(Method::GET | Method::HEAD), "/healthz") => {
+                Ok(with_body(StatusCode::OK, TEXT, Bytes::from_static(b"OK")))
+            }
+            (Scope::Health, &(Method::GET | Method::HEAD), "/metrics") => {
+                Ok(with_body(StatusCode::OK, exposition::MEDIA_TYPE, metrics::of_uploads(&self.uploads).into()))
+            }
+            (Scope::All, &Method::GET, "/upload") => Ok(bare(StatusCode::OK)),
+            (Scope::All, &(Method::POST | Method::PUT), "/upload") => self.upload(call).await,
+            (Scope::All, _, path) => match path.strip_prefix("/upload/") {
+                Some(id) => tus::resource(&self.uploads, id, call).await,
+                None => Err(nothing()),
+            },
+            _ => Err(nothing()),
         }
     }
 
@@ -117,13 +142,15 @@ fn busy_is_ready(refused: Refused) -> Result<(), Refused> {
     if refused.refusal == Refusal::Busy { Ok(()) } else { Err(refused) }
 }
 
-fn get(call: &Call) -> Result<(), Refused> {
+/// Whether something is asked for that is only read.
+pub(super) fn get(call: &Call) -> Result<(), Refused> {
     match call.head.method {
         Method::GET | Method::HEAD => Ok(()),
         _ => Err(Refused::new(Refusal::MethodNotAllowed, "this is read with GET").allow("GET, HEAD")),
     }
 }
 
-fn nothing() -> Refused {
+/// There is nothing there.
+pub(super) fn nothing() -> Refused {
     Refused::new(Refusal::NotFound, "there is nothing at that path")
 }

@@ -13,13 +13,17 @@
 //! | `worker` | an import in its thread |
 //! | `answer`, `refusal`, `document` | what clients are told |
 //! | `page` | the upload page for browsers |
-//! | `totals`, `metrics` | what Prometheus is told |
+//! | `totals`, `metrics`, `gauges`, `exposition` | what Prometheus is told, and how |
+//! | `monitor` | the same of one import, beside it |
 
 mod access;
 mod answer;
 mod desk;
 mod document;
+mod exposition;
+mod gauges;
 mod metrics;
+mod monitor;
 mod pace;
 mod page;
 mod refusal;
@@ -39,6 +43,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
+
+pub use monitor::{Monitor, MonitorIdentity, MonitorPlan, Watched};
+
+pub use worker::Meters;
 
 use access::Access;
 use desk::{Desk, Scope};
@@ -78,6 +86,19 @@ pub struct Service {
     pub drain: Duration,
     /// Whether it ends with the first upload that ends.
     pub once: bool,
+    /// How requests are understood and answered.
+    pub manners: Manners,
+    /// Whether only disks go through the plan's spool whose length is not known.
+    pub spools_unknown: bool,
+}
+
+/// How requests are understood and answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manners {
+    /// As `docs/serve.md` says.
+    Own,
+    /// As the uploader of the system that this one replaces did: `docs/drop-in.md`.
+    Dvcr,
 }
 
 /// Whoever is told what happens.
@@ -86,8 +107,8 @@ pub trait Told: 'static {
     fn listens(&self, at: SocketAddr, tls: bool, health_at: Option<SocketAddr>);
     /// A client could not be spoken to within the policy.
     fn turned_away(&self, from: SocketAddr, why: &str);
-    /// An upload began.
-    fn began(&self, id: &str, from: SocketAddr);
+    /// An upload began, whose meters are there as soon as its import has begun to count.
+    fn began(&self, id: &str, from: SocketAddr, meters: &Meters);
     /// An upload ended.
     fn ended(&self, id: &str, outcome: &Result<Imported>, report: Option<&Report>);
     /// It begins no more uploads, and waits for those that run.

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use http::StatusCode;
 
+use super::Manners;
 use super::answer::{Refused, document, failure, status};
 use super::document::{DiskReport, SCHEMA, UploadReport};
 use super::upload::{Came, Ended, Upload};
@@ -14,19 +15,35 @@ use crate::pipeline::error_report;
 
 /// Takes a disk in.
 pub(super) async fn upload(uploads: &Rc<Uploads>, call: &mut Call) -> Result<Reply, Refused> {
-    let wishes = Wishes::read(call.head.uri.query(), &call.head.headers, uploads.service().clients_tag)?;
+    let service = uploads.service();
+    // The query was nothing to the uploader that is replaced, whatever an ingress or a client put there.
+    let query = call.head.uri.query().filter(|_| service.manners == Manners::Own);
+    let wishes = Wishes::read(query, &call.head.headers, service.clients_tag)?;
     let announced = Announced { wishes, length: call.body.length(), in_parts: false };
     let upload = match uploads.begin(announced, &call.peer) {
         Ok(upload) => upload,
         Err(NotBegun::Refused(refused)) => return Err(refused),
-        Err(NotBegun::Failed(error)) => return Ok(failure(&error)),
+        Err(NotBegun::Failed(error)) => return Ok(failed(service.manners, failure(&error))),
+    };
+    let whole = |upload: &Upload, ended: &Ended| match (service.manners, &ended.outcome) {
+        (Manners::Own, _) => reply(upload, ended, StatusCode::CREATED),
+        (Manners::Dvcr, Ok(_)) => reply(upload, ended, StatusCode::OK),
+        (Manners::Dvcr, Err(_)) => failed(service.manners, reply(upload, ended, StatusCode::OK)),
     };
     match upload.bring(&mut call.body, 0).await {
-        Came::End(ended) => Ok(reply(&upload, &ended, StatusCode::CREATED)),
+        Came::End(ended) => Ok(whole(&upload, &ended)),
         Came::Refused(refused) => Err(refused),
         // A whole body is no part.
-        Came::Part => Ok(reply(&upload, &*upload.end_of_it().await, StatusCode::CREATED)),
+        Came::Part => Ok(whole(&upload, &*upload.end_of_it().await)),
     }
+}
+
+/// An answer to a request of which nothing came: 500 whatever it was, for who knows nothing else.
+fn failed(manners: Manners, mut reply: Reply) -> Reply {
+    if manners == Manners::Dvcr {
+        *reply.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    }
+    reply
 }
 
 /// What became of an upload that has ended, under `done` if that is well.

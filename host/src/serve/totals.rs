@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use super::upload::Ended;
 use crate::error::Code;
 use crate::net::Negotiated;
-use crate::pipeline::Report;
+use crate::observe::{Reading, Spoken, spoken};
 
-/// Sums over uploads that ended, connections and requests. Every label is one of a few that the program itself knows.
+/// Sums over imports, connections and requests. Every label is one of a few that the program itself knows.
 #[derive(Debug, Default)]
 pub(super) struct Totals(RefCell<Sums>);
 
@@ -23,10 +23,12 @@ pub(super) struct Sums {
     pub(super) attempts: u64,
     pub(super) resumes: u64,
     pub(super) restarts: u64,
-    /// Seconds by stage: busy, waiting for input, waiting for output, on a CPU.
-    pub(super) stages: BTreeMap<&'static str, [f64; 4]>,
-    /// Sessions by side, version, suite and group.
-    pub(super) sessions: BTreeMap<[String; 4], u64>,
+    /// Seconds by stage: busy, waiting for input, waiting for output.
+    pub(super) stages: BTreeMap<&'static str, [f64; 3]>,
+    /// CPU seconds by stage, of imports that ended: how they are shared out is not known before.
+    pub(super) stages_cpu: BTreeMap<&'static str, f64>,
+    /// Connections by side and what they speak.
+    pub(super) sessions: BTreeMap<(&'static str, Spoken), u64>,
     /// Connections that got no TLS session.
     pub(super) turned_away: u64,
     /// Answers by status.
@@ -42,20 +44,23 @@ impl Totals {
         self.0.borrow().clone()
     }
 
-    /// An upload ended.
-    pub(super) fn add(&self, ended: &Ended) {
+    /// An upload ended, whose meters say that.
+    pub(super) fn add(&self, ended: &Ended, last: Option<&Reading>) {
         let mut sums = self.0.borrow_mut();
         let became = ended.outcome.as_ref().map_or_else(|error| error.code().as_str(), |_| DONE);
         count(sums.uploads.entry(became).or_default());
-        if let Some(report) = &ended.report {
-            sums.report(report);
+        if let Some(last) = last {
+            sums.add(last);
+        }
+        for stage in ended.report.iter().flat_map(|report| &report.stages) {
+            *sums.stages_cpu.entry(stage.stage).or_default() += stage.cpu_seconds.unwrap_or(0.0);
         }
     }
 
     /// A client connected.
     pub(super) fn connected(&self, tls: Option<&Negotiated>) {
-        let tls = tls.map(|tls| (tls.version.as_str(), tls.suite.as_str(), tls.group.as_deref()));
-        self.0.borrow_mut().session("client", tls);
+        let spoken = tls.map_or_else(|| spoken(None), Negotiated::spoken);
+        count(self.0.borrow_mut().sessions.entry(("client", spoken)).or_default());
     }
 
     /// A client got no TLS session.
@@ -70,38 +75,23 @@ impl Totals {
 }
 
 impl Sums {
-    fn report(&mut self, report: &Report) {
-        let transfer = &report.transfer;
-        self.received = self.received.saturating_add(transfer.bytes_received);
-        self.sent = self.sent.saturating_add(transfer.bytes_sent);
-        self.sent_twice = self.sent_twice.saturating_add(transfer.bytes_sent_twice);
-        self.attempts = self.attempts.saturating_add(transfer.attempts.into());
-        self.resumes = self.resumes.saturating_add(transfer.resumes.into());
-        self.restarts = self.restarts.saturating_add(transfer.restarts.into());
-        for stage in &report.stages {
-            let seconds = self.stages.entry(stage.stage).or_default();
-            let of_it = [
-                stage.busy_seconds,
-                stage.waiting_for_input_seconds,
-                stage.waiting_for_output_seconds,
-                stage.cpu_seconds,
-            ];
-            for (sum, more) in seconds.iter_mut().zip(of_it) {
-                *sum += more.unwrap_or(0.0);
-            }
+    /// An import, as far as it is.
+    pub(super) fn add(&mut self, import: &Reading) {
+        let at = &import.position;
+        self.received = self.received.saturating_add(at.received);
+        self.sent = self.sent.saturating_add(import.sent);
+        self.sent_twice = self.sent_twice.saturating_add(at.sent_twice);
+        self.attempts = self.attempts.saturating_add(at.attempt.into());
+        self.resumes = self.resumes.saturating_add(at.resumes.into());
+        self.restarts = self.restarts.saturating_add(import.restarts.into());
+        for (stage, times) in &import.stages {
+            let sums = self.stages.entry(stage).or_default();
+            sums.iter_mut().zip(times).for_each(|(sum, time)| *sum += time.as_secs_f64());
         }
-        for connection in &report.connections {
-            let tls = connection.tls.as_ref();
-            let tls =
-                tls.map(|tls| (tls.version.as_str(), tls.cipher_suite.as_str(), tls.key_exchange_group.as_deref()));
-            self.session(connection.side, tls);
+        for (end, spoken, number) in &import.sessions {
+            let sum = self.sessions.entry((end.as_str(), spoken.clone())).or_default();
+            *sum = sum.saturating_add(*number);
         }
-    }
-
-    fn session(&mut self, side: &str, tls: Option<(&str, &str, Option<&str>)>) {
-        let (version, suite, group) =
-            tls.map_or(("none", "none", "none"), |(version, suite, group)| (version, suite, group.unwrap_or("none")));
-        count(self.sessions.entry([side, version, suite, group].map(str::to_owned)).or_default());
     }
 }
 

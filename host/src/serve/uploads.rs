@@ -111,7 +111,10 @@ impl Uploads {
             return Err(NotBegun::Failed(too_large(most, Some(length))));
         }
         let (bringer, brought) = incoming();
-        let plan = wishes.planned(&self.service.plan, Source::Upload(Brought::new(brought)), length);
+        let mut plan = wishes.planned(&self.service.plan, Source::Upload(Brought::new(brought)), length);
+        if self.service.spools_unknown && plan.disk_size.is_some() {
+            plan.spool = None;
+        }
         if plan.input.size.is_none() && plan.chosen.filters.are_none() && plan.spool.is_none() {
             let message = "the request does not say how long the disk is, and there is no spool to find it out";
             let refused = Refused::new(Refusal::LengthRequired, message)
@@ -138,7 +141,7 @@ impl Uploads {
         self.forget();
         self.all.borrow_mut().insert(upload.id.clone(), Rc::clone(&upload));
         self.running.send_modify(|running| *running += 1);
-        self.told.began(&upload.id, peer.address);
+        self.told.began(&upload.id, peer.address, &upload.meters);
         let (uploads, attended) = (Rc::clone(self), Rc::clone(&upload));
         spawn_local(async move {
             let ended = attended.attend(ended).await;
@@ -188,7 +191,7 @@ impl Uploads {
     }
 
     fn over(&self, upload: &Upload, ended: Rc<Ended>) {
-        self.totals.add(&ended);
+        self.totals.add(&ended, upload.meters.get().map(|meters| meters.reading()).as_ref());
         self.told.ended(&upload.id, &ended.outcome, ended.report.as_ref());
         self.ended.borrow_mut().push_back((Instant::now(), upload.id.clone()));
         self.first.borrow_mut().get_or_insert(ended);

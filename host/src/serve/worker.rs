@@ -14,7 +14,7 @@ use crate::observe::Progress;
 use crate::pipeline::{Finished, Interrupted, Plan, import, in_this_thread};
 
 /// Where an import that has begun puts its meters.
-pub(super) type Meters = Arc<OnceLock<Arc<Progress>>>;
+pub type Meters = Arc<OnceLock<Arc<Progress>>>;
 
 /// Addresses for the stack of an import, as a process's first thread has them: what is not used takes no memory.
 const STACK_BYTES: usize = 8 << 20;

@@ -5,12 +5,12 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::error::{Code, Error, Result, Stage};
-use crate::policy::{Site, TlsPolicy, TrustAnchor};
+use crate::policy::{Side, Site, TlsPolicy, TrustAnchor};
 
-/// Whom every host is trusted to unless the policy says otherwise: the system store (`SSL_CERT_FILE` and `SSL_CERT_DIR`
-/// honoured) if the policy has it count, and the policy's anchors.
-pub(super) fn usual(policy: &TlsPolicy) -> Result<RootCertStore> {
-    let mut roots = only(&policy.anchors)?;
+/// Whom every host of a side is trusted to unless the policy says otherwise: the system store (`SSL_CERT_FILE` and
+/// `SSL_CERT_DIR` honoured) if the policy has it count, and the policy's anchors for that side.
+pub(super) fn usual(policy: &TlsPolicy, side: Side) -> Result<RootCertStore> {
+    let mut roots = of(policy.anchors.iter().filter(|anchor| anchor.side.is_none_or(|meant| meant == side)))?;
     if !policy.system_store {
         if roots.is_empty() {
             let message = "there are no trust anchors: `tls.system-store` is false and `tls.ca` names none";
@@ -33,6 +33,10 @@ pub(super) fn usual(policy: &TlsPolicy) -> Result<RootCertStore> {
 
 /// These anchors and no others.
 pub(super) fn only(anchors: &[TrustAnchor]) -> Result<RootCertStore> {
+    of(anchors.iter())
+}
+
+fn of<'a>(anchors: impl Iterator<Item = &'a TrustAnchor>) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for anchor in anchors {
         add(&mut roots, anchor)?;
@@ -65,7 +69,7 @@ mod tests {
     use super::*;
 
     fn anchor(pem: &str, site: Site) -> TrustAnchor {
-        TrustAnchor { file: "ca.pem".to_owned(), pem: pem.as_bytes().to_vec(), site }
+        TrustAnchor { file: "ca.pem".to_owned(), pem: pem.as_bytes().to_vec(), site, side: None }
     }
 
     #[test]
@@ -83,6 +87,6 @@ mod tests {
     #[test]
     fn a_policy_that_trusts_nobody_says_so() {
         let policy = TlsPolicy { system_store: false, ..TlsPolicy::default() };
-        assert_eq!(usual(&policy).unwrap_err().code(), Code::TlsCertificate);
+        assert_eq!(usual(&policy, Side::Source).unwrap_err().code(), Code::TlsCertificate);
     }
 }

@@ -34,8 +34,8 @@ struct Inner {
     configs: Mutex<HashMap<Which, Arc<ClientConfig>>>,
 }
 
-/// The policy's entry, and the files of the client certificate.
-type Which = (Option<usize>, Option<(String, String)>);
+/// The side, if one is trusted to others than the other is; the policy's entry; the files of the client certificate.
+type Which = (Option<Side>, Option<usize>, Option<(String, String)>);
 
 /// Whether the policy can be met: whether the cryptography is what it demands, and the files that it names can be used, which
 /// are trust anchors, client certificates and their keys. The system's trust store is not read.
@@ -160,7 +160,8 @@ impl Inner {
         let identity = self.policy.identity(side, origin);
         let files = identity.map(|identity| (identity.certificate_file.clone(), identity.key_file.clone()));
         let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(config) = configs.get(&(entry, files.clone())) {
+        let of_side = self.policy.anchors.iter().any(|anchor| anchor.side.is_some()).then_some(side);
+        if let Some(config) = configs.get(&(of_side, entry, files.clone())) {
             return Ok(Arc::clone(config));
         }
         let impossible =
@@ -174,7 +175,7 @@ impl Inner {
                 );
                 None
             }
-            Some(Trust::AsUsual) | None => Some(anchors::usual(&self.policy)?),
+            Some(Trust::AsUsual) | None => Some(anchors::usual(&self.policy, side)?),
         };
         let verifier = match (roots, self.policy.pins(origin)) {
             (Some(roots), Some(keys)) => {
@@ -201,7 +202,7 @@ impl Inner {
             in_module(&self.policy, &self.provider)?;
         }
         let config = Arc::new(config);
-        configs.insert((entry, files), Arc::clone(&config));
+        configs.insert((of_side, entry, files), Arc::clone(&config));
         Ok(config)
     }
 

@@ -3,6 +3,7 @@
 use rustls::{ClientConnection, CommonState, HandshakeKind, ProtocolVersion};
 
 use super::ClientCertificate;
+use crate::observe::{Spoken, spoken};
 
 /// The parameters of one TLS session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,12 @@ pub struct Negotiated {
 }
 
 impl Negotiated {
+    /// The names of what it speaks.
+    #[must_use]
+    pub fn spoken(&self) -> Spoken {
+        spoken(Some((&self.version, &self.suite, self.group.as_deref())))
+    }
+
     pub(super) fn of(connection: &ClientConnection, asked: ClientCertificate, verified: bool) -> Option<Self> {
         Self::of_state(connection, asked, verified)
     }

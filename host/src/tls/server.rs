@@ -37,10 +37,14 @@ impl TlsServer {
     /// `credentials-unreadable` for the listener's certificate and key, `local-file` for the anchors of clients,
     /// `policy-invalid` if the policy has nothing in common with either.
     pub fn new(policy: &TlsPolicy, listener: &ListenerTls) -> Result<Self> {
+        let policy = &listener.spoken(policy);
         let provider = Arc::new(provider::provider(policy));
         let impossible = |why: String| {
             Error::new(Code::PolicyInvalid, Stage::Plan, format!("the TLS policy cannot be met by a listener: {why}"))
         };
+        if policy.versions.is_empty() {
+            return Err(impossible("of what it offers nothing is left".to_owned()));
+        }
         client::in_module(policy, &provider)?;
         let certified = identity::certified(&listener.identity, &provider)?;
         let config = ServerConfig::builder_with_provider(Arc::clone(&provider))

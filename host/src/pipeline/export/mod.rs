@@ -171,7 +171,7 @@ async fn run(
         let message = format!("{} does not say how long the disk is", plan.shown);
         Error::new(Code::SourceLengthUnknown, Stage::Source, message)
     })?;
-    Wanted { require: &plan.policy.require, format: None }.size(size)?;
+    Wanted { require: &plan.policy.require, format: None, not_empty: false }.size(size)?;
     let name = disk_name(None, facts.name.as_deref())?;
     let reading = Reading {
         input: &plan.input,

@@ -206,7 +206,7 @@ impl Files for Any {
     }
 
     fn anchors(&mut self, path: &str, site: &super::Site) -> Result<Vec<super::TrustAnchor>, String> {
-        Ok(vec![super::TrustAnchor { file: path.to_owned(), pem: Vec::new(), site: site.clone() }])
+        Ok(vec![super::TrustAnchor { file: path.to_owned(), pem: Vec::new(), site: site.clone(), side: None }])
     }
 
     fn file(&mut self, path: &str, _: &super::Site) -> Result<(String, Vec<u8>), String> {

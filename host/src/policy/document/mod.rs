@@ -167,7 +167,7 @@ pub(super) mod tests {
         fn anchors(&mut self, path: &str, site: &Site) -> Result<Vec<TrustAnchor>, String> {
             match path {
                 "missing" => Err("`missing` cannot be read".to_owned()),
-                _ => Ok(vec![TrustAnchor { file: path.to_owned(), pem: Vec::new(), site: site.clone() }]),
+                _ => Ok(vec![TrustAnchor { file: path.to_owned(), pem: Vec::new(), site: site.clone(), side: None }]),
             }
         }
 
