@@ -18,6 +18,7 @@ pub mod memory;
 pub mod namespace;
 pub mod nginx;
 pub mod peer;
+pub mod pod;
 pub mod program;
 pub mod proxy;
 pub mod ranges;

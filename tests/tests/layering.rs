@@ -57,6 +57,7 @@ const PLACES: [(&[&str], &[&str]); 9] = [
         &[
             "policy/",
             "oci/",
+            "cli/dropin/message.rs",
             "cli/progress/json.rs",
             "doctor/findings.rs",
             "pipeline/checkpoint/document.rs",

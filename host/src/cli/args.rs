@@ -4,6 +4,7 @@
 
 mod cleaner;
 mod delete;
+mod dropin;
 mod export;
 mod gc;
 mod list;
@@ -23,6 +24,7 @@ use crate::pipeline::SourceConnections;
 
 pub(super) use cleaner::{Cleaner, CleanerCommand, CleanerDelete, CleanerGc, CleanerLs};
 pub(super) use delete::Delete;
+pub(super) use dropin::{DvcrImporter, DvcrUploader};
 pub(super) use export::Export;
 pub(super) use gc::Gc;
 pub(super) use list::List;
@@ -125,6 +127,14 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: PolicyCommand,
     },
+    /// Imports one disk as dvcr-importer did, by the environment that it had; docs/drop-in.md.
+    ///
+    /// The same as a program of the name dvcr-importer.
+    DvcrImporter(DvcrImporter),
+    /// Takes one upload in as dvcr-uploader did, by its flags and environment; docs/drop-in.md.
+    ///
+    /// The same as a program of the name dvcr-uploader.
+    DvcrUploader(Box<DvcrUploader>),
 }
 
 #[derive(Debug, Subcommand)]
@@ -173,7 +183,13 @@ pub(super) enum PolicyCommand {
         file: PathBuf,
     },
     /// Prints the policy in force as a document, with the origin of each value as a comment.
-    Show(PolicyFlags),
+    Show {
+        /// One of those that are built in, in the place of the one in force.
+        #[arg(long = "builtin", value_enum, value_name = "NAME", conflicts_with_all = ["policy", "ca", "plain_http", "cert", "key"])]
+        built_in: Option<BuiltIn>,
+        #[command(flatten)]
+        policy: PolicyFlags,
+    },
     /// Whether the policy would let an import happen, and by which line; if not, ends as the import would.
     ///
     /// Takes the arguments of an import. Nothing is connected to, and no name resolved: what depends on what is found there is
@@ -480,6 +496,15 @@ pub(super) enum CopyWhen {
     Always,
     /// The disk is taken out.
     Never,
+}
+
+/// A policy that is built in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum BuiltIn {
+    /// What is in force without a document.
+    Default,
+    /// The same for dvcr-importer and dvcr-uploader.
+    Dvcr,
 }
 
 /// How progress is shown.

@@ -99,6 +99,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             messages::start_log(verbosity);
             component::run(&command)
         }
+        Command::DvcrImporter(args::DvcrImporter {}) => {
+            messages::start_log(verbosity);
+            dropin::import(verbosity, color)
+        }
+        Command::DvcrUploader(uploader) => {
+            messages::start_log(verbosity);
+            dropin::upload(&uploader, verbosity)
+        }
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { command } => manual::man(&command),
     };

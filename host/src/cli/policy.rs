@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::args::{Explain, Listener, PolicyCommand, PolicyFlags};
+use super::args::{BuiltIn, Explain, Listener, PolicyCommand, PolicyFlags};
 use super::certificates::{self, Beside};
 use super::progress::Verbosity;
-use super::{auth, env, messages, plan};
+use super::{auth, dropin, env, messages, plan};
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Repository;
 use crate::pipeline::{self, Answer, Answered};
@@ -28,8 +28,12 @@ pub(super) fn run(command: &PolicyCommand, verbosity: Verbosity) -> Result<()> {
                 messages::line(&format!("{}: a valid policy", file.display()));
             }
         }
-        PolicyCommand::Show(flags) => {
-            let policy = effective(flags, None)?;
+        PolicyCommand::Show { built_in, policy } => {
+            let policy = match built_in {
+                Some(BuiltIn::Default) => Policy::default(),
+                Some(BuiltIn::Dvcr) => dropin::built_in_policy()?,
+                None => effective(policy, None)?,
+            };
             messages::data(policy.show().trim_end())?;
             let Proxies { http, https, no_proxy: _ } = &policy.egress.proxies;
             for (scheme, proxy) in [("http", http), ("https", https)] {

@@ -20,7 +20,7 @@ pub fn explain_listener(policy: &Policy, tls: bool) -> Vec<Answer> {
             ]
         }
         false => {
-            let verdict = match policy.may_listen_without_tls() {
+            let verdict = match policy.may_listen_without_tls("--without-tls", "takes disks in") {
                 Ok(rule) => Answered::Allowed(rule),
                 Err(why) => {
                     Answered::Denied(Error::new(Code::FlagDenied, Stage::Plan, why.to_string()).hint(why.advice()))

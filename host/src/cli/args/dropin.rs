@@ -1,0 +1,60 @@
+//! The arguments of the programs that are replaced, as they have them. Each has a variable of its own in the environment,
+//! which `cli/dropin` reads.
+
+use clap::Args as ClapArgs;
+
+/// Everything is in the environment.
+#[derive(Debug, ClapArgs)]
+pub(in crate::cli) struct DvcrImporter {}
+
+#[derive(Debug, ClapArgs)]
+pub(in crate::cli) struct DvcrUploader {
+    /// Where clients connect [default: LISTEN_ADDRESS, else 0.0.0.0].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(in crate::cli) listen_address: Option<String>,
+    /// The port [default: LISTEN_PORT, else 8444].
+    #[arg(long, value_name = "PORT")]
+    pub(in crate::cli) listen_port: Option<String>,
+    /// The port of /healthz [default: HEALTHZ_PORT, else 8080].
+    #[arg(long, value_name = "PORT")]
+    pub(in crate::cli) healthz_port: Option<String>,
+    /// The listener's certificate [default: TLS_CERT_FILE]; without one, plain HTTP.
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) server_cert: Option<String>,
+    /// Its key [default: TLS_KEY_FILE].
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) server_key: Option<String>,
+    /// Clients must present a certificate that this has issued [default: CLIENT_CA_FILE].
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) client_ca: Option<String>,
+    /// Name that it must have [default: CLIENT_NAME].
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) client_name: Option<String>,
+    /// Cipher suites of TLS 1.2 that the listener speaks, of those that the policy offers [default: TLS_CIPHERS].
+    #[arg(long, value_name = "SUITE,…")]
+    pub(in crate::cli) tls_ciphers: Option<String>,
+    /// The oldest version that it speaks, as VersionTLS12 [default: TLS_MIN_VERSION].
+    #[arg(long, value_name = "VERSION")]
+    pub(in crate::cli) tls_min_version: Option<String>,
+    /// Where the image goes [default: UPLOADER_DESTINATION_ENDPOINT].
+    #[arg(long, value_name = "REFERENCE")]
+    pub(in crate::cli) destination_endpoint: Option<String>,
+    /// The user there [default: UPLOADER_DESTINATION_ACCESS_KEY_ID].
+    #[arg(long, value_name = "USER")]
+    pub(in crate::cli) destination_access_key_id: Option<String>,
+    /// The password [default: UPLOADER_DESTINATION_SECRET_KEY]. Everybody on this machine can read it here: use the variable.
+    #[arg(long, value_name = "PASSWORD")]
+    pub(in crate::cli) destination_secret_key: Option<String>,
+    /// Credentials in docker's config.json format [default: UPLOADER_DESTINATION_AUTH_CONFIG].
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) destination_auth_config: Option<String>,
+    /// Whether the registry's certificate is not verified [default: DESTINATION_INSECURE_TLS].
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(in crate::cli) destination_insecure_tls: Option<String>,
+    /// Certificates to trust besides the system's: a PEM file or a folder [default: UPLOADER_DESTINATION_CA_BUNDLE].
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(in crate::cli) destination_ca_bundle: Option<String>,
+    /// Checksums of the upload, all of which must match [default: UPLOADER_CHECKSUMS].
+    #[arg(long, value_name = "ALGO:HEX,…")]
+    pub(in crate::cli) checksums: Option<String>,
+}

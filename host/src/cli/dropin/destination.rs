@@ -1,0 +1,162 @@
+//! The registries that the environment names: references, credentials, and how they are spoken to.
+
+use super::super::alone::alone;
+use super::super::{auth, certificates, locate};
+use super::environment::{Environment, is_true};
+use super::{policy, usage};
+use crate::error::{Code, Error, Result, Stage};
+use crate::oci::{Reference, Repository, Tag};
+use crate::pipeline::{Credentials, ListAt, ListPlan, SourceCredentials, Target, list};
+use crate::policy::{Authority, Policy, Side};
+
+/// Where an image goes.
+pub(super) struct Destination {
+    pub(super) target: Target,
+    pub(super) tag: Tag,
+}
+
+/// The variables of one registry, perhaps with flags that go before them.
+pub(super) struct Named<'a> {
+    pub(super) endpoint: Variable<'a>,
+    pub(super) user: Variable<'a>,
+    pub(super) password: Variable<'a>,
+    pub(super) auth_config: Variable<'a>,
+    pub(super) insecure: Variable<'a>,
+    pub(super) ca: Variable<'a>,
+}
+
+/// A variable, and a flag with what was typed.
+#[derive(Clone, Copy)]
+pub(super) struct Variable<'a> {
+    pub(super) name: &'static str,
+    pub(super) flag: Option<(&'static str, Option<&'a String>)>,
+}
+
+impl Variable<'_> {
+    /// A variable alone.
+    pub(super) const fn alone(name: &'static str) -> Self {
+        Self { name, flag: None }
+    }
+
+    /// Its value, and what says so.
+    pub(super) fn read(&self, environment: &Environment) -> Result<Option<(&'static str, String)>> {
+        environment.or(self.flag.unwrap_or((self.name, None)), self.name)
+    }
+}
+
+/// The destination, and the policy with what its variables add.
+pub(super) fn destination(
+    environment: &Environment,
+    named: &Named<'_>,
+    policy: Policy,
+) -> Result<(Destination, Policy)> {
+    let Some((name, endpoint)) = named.endpoint.read(environment)? else {
+        return Err(usage(format!("{} is not set", named.endpoint.name)));
+    };
+    let locate::Destination::Registry(reference) = locate::destination(&endpoint)? else {
+        return Err(usage(format!("{name} is an image layout, expected a registry")));
+    };
+    let Reference { repository, tag, .. } = reference;
+    let policy = match named.ca.read(environment)? {
+        Some((name, at)) => policy::trusting(policy, &at, name, Side::Registry)?,
+        None => policy,
+    };
+    let credentials = credentials(environment, named, &repository)?;
+    let policy = spoken_to(environment, &named.insecure, &repository, credentials.as_ref(), policy)?;
+    let target = Target::Registry { repository, credentials };
+    Ok((Destination { target, tag: tag.unwrap_or_else(Tag::latest) }, policy))
+}
+
+/// A user and a password, else what the file of credentials has for that repository.
+pub(super) fn credentials(
+    environment: &Environment,
+    named: &Named<'_>,
+    repository: &Repository,
+) -> Result<Option<Credentials>> {
+    if let Some(pair) = pair(environment, &named.user, &named.password)? {
+        return Ok(Some(Credentials::Basic(pair)));
+    }
+    match named.auth_config.read(environment)? {
+        Some((_, file)) => auth::credentials(Some(file.as_ref()), repository),
+        // Nobody's home is looked into: what is not named is not there.
+        None => Ok(None),
+    }
+}
+
+/// A user and a password, if one of them is set.
+pub(super) fn pair(
+    environment: &Environment,
+    user: &Variable<'_>,
+    password: &Variable<'_>,
+) -> Result<Option<SourceCredentials>> {
+    let (user_name, password_name) = (user.name, password.name);
+    let value = |found: Option<(&str, String)>| found.map(|(_, value)| value).unwrap_or_default();
+    let (user, password) = (value(user.read(environment)?), value(password.read(environment)?));
+    if user.is_empty() && password.is_empty() {
+        return Ok(None);
+    }
+    SourceCredentials::new(&user, &password).map(Some).map_err(|why| {
+        let message = format!("{user_name} and {password_name} cannot be used: {why}");
+        Error::new(Code::CredentialsUnreadable, Stage::Plan, message)
+    })
+}
+
+/// The policy under which a registry is spoken to: where the variable says so, without looking at its certificate, and without
+/// TLS if it has none.
+pub(super) fn spoken_to(
+    environment: &Environment,
+    insecure: &Variable<'_>,
+    repository: &Repository,
+    credentials: Option<&Credentials>,
+    policy: Policy,
+) -> Result<Policy> {
+    let Some((name, text)) = insecure.read(environment)? else { return Ok(policy) };
+    if !is_true(name, &text)? {
+        return Ok(policy);
+    }
+    let over_tls = policy::unverified(policy, certificates::registry(Some(repository))?, name)?;
+    if !lacks_tls(&over_tls, repository, credentials)? {
+        return Ok(over_tls);
+    }
+    let host: Authority = repository.registry().parse().map_err(|why| usage(format!("{why}")))?;
+    let without = policy::plain(over_tls.clone(), host, name)?;
+    // Where nobody answers either way, whoever comes back is to come back with TLS.
+    Ok(if lacks_tls(&without, repository, credentials)? { over_tls } else { without })
+}
+
+/// Whether nobody there speaks as the policy has it: one question, which is asked once.
+fn lacks_tls(policy: &Policy, repository: &Repository, credentials: Option<&Credentials>) -> Result<bool> {
+    let mut policy = policy.clone();
+    (policy.limits.attempts, policy.limits.connect) = (1, policy.limits.connect.min(ASKED_WITHIN));
+    policy.limits.answer = policy.limits.answer.min(ASKED_WITHIN);
+    // Without TLS a password is not sent to find out whether there is any.
+    let plain =
+        policy.egress.plain_http.iter().any(|host| Some(&host.value) == repository.registry().parse().ok().as_ref());
+    let credentials = credentials.filter(|_| !plain).cloned();
+    let at = ListAt::Repository(repository.clone(), credentials);
+    let asked = alone(list(&ListPlan { at, names: true, policy }))?;
+    Ok(asked.is_err_and(|why| matches!(why.code(), Code::TlsHandshake | Code::RegistryUnreachable)))
+}
+
+/// How long it may take to find out whether somebody speaks TLS.
+const ASKED_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::super::environment::tests::of;
+    use super::*;
+
+    #[test]
+    fn half_of_a_pair_is_a_pair_and_no_message_quotes_it() {
+        let found = |variables: &[(&str, &str)]| {
+            let (user, password) = (Variable::alone("U"), Variable::alone("P"));
+            pair(&of(variables), &user, &password)
+        };
+        assert!(found(&[("U", "")]).unwrap().is_none());
+        assert_eq!(found(&[("U", "u")]).unwrap().unwrap().user, "u");
+        assert!(found(&[("P", "p")]).unwrap().is_some());
+        let why = found(&[("U", "hunter2:x"), ("P", "p")]).unwrap_err();
+        assert_eq!(why.code(), Code::CredentialsUnreadable);
+        assert!(!why.to_string().contains("hunter2"));
+    }
+}

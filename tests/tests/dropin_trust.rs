@@ -1,0 +1,119 @@
+//! Whom `dvcr-importer` trusts and what it is held to: each side by its own certificates, an operator's policy in the place of
+//! the built-in one; and the message that every failure leaves.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use longshore_tests::namespace::{Files, inside};
+use longshore_tests::pod::importing;
+use longshore_tests::registry::{Registry, Setup};
+use longshore_tests::scratch::{Scratch, noise};
+use longshore_tests::script::{Answer, Handler, Script, broken, empty, full};
+use longshore_tests::serving::WITHIN;
+use longshore_tests::tls::Authority;
+
+fn alone(test: &str, scratch: &Scratch) -> bool {
+    inside(test, scratch, &[], Files { hosts: "127.0.0.1 localhost\n", resolver: "" })
+}
+
+#[test]
+fn every_failure_leaves_a_message() {
+    let scratch = Scratch::new();
+    if !alone("every_failure_leaves_a_message", &scratch) {
+        return;
+    }
+    let registry = Registry::start(&scratch, "registry", Setup::default());
+    let answers: Handler = Arc::new(|request| {
+        let answer = match request.uri().path() {
+            "/missing" => empty(404),
+            "/broken" => broken(),
+            _ => empty(401),
+        };
+        Box::pin(async move { answer })
+    });
+    let source = Script::start(None, answers);
+    let pod = importing(&scratch, &registry, &source.url("missing"));
+    pod.run().failed(10, "source-not-found", &["404"]);
+    assert!(pod.error().contains("404"));
+    let began = Instant::now();
+    let pod = pod.with(&[("IMPORTER_ENDPOINT", "http://127.0.0.1:1/disk.raw")]);
+    pod.run().failed(10, "source-unreachable", &["127.0.0.1:1"]);
+    assert!(began.elapsed() < WITHIN, "what was never there is told at once");
+    for (name, value, code, exit) in [
+        ("IMPORTER_ENDPOINT", source.url("denied"), "source-denied", 16),
+        ("IMPORTER_SOURCE", "s3".to_owned(), "usage", 2),
+        ("IMPORTER_DESTINATION_ENDPOINT", String::new(), "usage", 2),
+        ("IMPORTER_CHECKSUMS", "sha256:abc".to_owned(), "usage", 2),
+        ("DESTINATION_INSECURE_TLS", "perhaps".to_owned(), "usage", 2),
+        ("IMPORTER_CERT_DIR", "/proxycerts".to_owned(), "local-file", 20),
+        ("IMPORTER_DESTINATION_AUTH_CONFIG", "/nonexistent".to_owned(), "credentials-unreadable", 16),
+        ("LONGSHORE_POLICY", "/nonexistent".to_owned(), "policy-invalid", 13),
+    ] {
+        let pod = importing(&scratch, &registry, &source.url("missing")).with(&[(name, value)]);
+        pod.run().failed(exit, code, &[]);
+        assert!(!pod.error().is_empty(), "{name}");
+    }
+    let copied = [("IMPORTER_SOURCE", "dvcr"), ("IMPORTER_ENDPOINT", "registry.example/vm:1")];
+    let pod = importing(&scratch, &registry, "").with(&copied);
+    pod.run().failed(2, "unsupported", &["`dvcr`"]);
+    assert!(pod.error().contains("not supported yet"));
+    registry.assert_empty();
+}
+
+#[test]
+fn each_side_has_its_own_trust_and_an_operators_policy_holds() {
+    let scratch = Scratch::new();
+    if !alone("each_side_has_its_own_trust_and_an_operators_policy_holds", &scratch) {
+        return;
+    }
+    let (theirs, ours) = (Authority::named(&scratch, "theirs"), Authority::named(&scratch, "ours"));
+    let disk = Bytes::from(noise(100_000));
+    let served = disk.clone();
+    let source = Script::start(
+        Some(theirs.server_config()),
+        Arc::new(move |_| {
+            let served = served.clone();
+            Box::pin(async move { full(200, served) }) as Answer
+        }),
+    );
+    let registry = Registry::start(&scratch, "registry", Setup { tls: Some(&ours), ..Setup::default() });
+    let pod = importing(&scratch, &registry, &source.url("disk.raw"));
+    for (file, authority) in [("certs/ca.pem", &theirs), ("destination-ca.pem", &ours)] {
+        fs::copy(&authority.ca, pod.file(file)).unwrap();
+    }
+    let pod = pod.with(&[("DESTINATION_INSECURE_TLS", "false"), ("IMPORTER_CERT_DIR", "/certs")]);
+    // Who may say whom a source is trusted by cannot pose as the destination.
+    fs::copy(&ours.ca, pod.file("certs/ours.pem")).unwrap();
+    pod.run().failed(15, "tls-certificate", &[&registry.host()]);
+    let pod = pod.with(&[("IMPORTER_DESTINATION_CA_BUNDLE", "/destination-ca.pem")]);
+    pod.run().done();
+    // Nor the other way round.
+    let swapped = pod.with(&[("IMPORTER_CERT_DIR", "/destination-ca.pem")]);
+    swapped.run().failed(15, "tls-certificate", &[&source.host()]);
+    let pod = swapped.with(&[
+        ("IMPORTER_CERT_DIR", "/certs"),
+        ("IMPORTER_DESTINATION_CA_BUNDLE", ""),
+        ("DESTINATION_INSECURE_TLS", "1"),
+    ]);
+    let ran = pod.run().done();
+    assert!(ran.stderr.contains("NOT verified") && ran.stderr.contains("DESTINATION_INSECURE_TLS"), "{}", ran.stderr);
+
+    // What the environment adds, a document must allow.
+    let file = pod.file("policy.toml");
+    let policy = |rest: &str| fs::write(&file, format!("schema = \"longshore.policy/v1\"\n{rest}")).unwrap();
+    policy("[flags]\nallow = [\"--ca\"]\n");
+    let pod = pod.with(&[("LONGSHORE_POLICY", "/policy.toml")]);
+    pod.run().failed(13, "flag-denied", &["DESTINATION_INSECURE_TLS", "/policy.toml"]);
+    assert!(pod.error().contains("DESTINATION_INSECURE_TLS"), "{}", pod.error());
+    let host = registry.host();
+    let skips = format!("[[tls.host]]\nmatch = \"{host}\"\ninsecure-skip-verification = true\n");
+    policy(&format!("[flags]\nallow = [\"--ca\"]\n{skips}"));
+    pod.run().done();
+    let pod = pod.with(&[("IMPORTER_ENDPOINT", "http://127.0.0.1:1/disk.raw")]);
+    pod.run().failed(13, "flag-denied", &["IMPORTER_ENDPOINT 127.0.0.1:1"]);
+    policy(&skips);
+    let pod = pod.with(&[("IMPORTER_ENDPOINT", &source.url("disk.raw"))]);
+    pod.run().failed(13, "flag-denied", &["IMPORTER_CERT_DIR"]);
+}
