@@ -208,3 +208,56 @@ fn disks_of_images_devices_and_files_are_the_images_that_they_were() {
     pod.run().failed(15, "tls-certificate", &[&from.host()]);
     assert!(pod.error().contains("is not trusted"), "{}", pod.error());
 }
+
+/// A layer as the replaced importer wrote it: without the zeros that a file's last block is filled up with.
+fn unpadded(scratch: &Scratch, disk: &[u8]) -> Vec<u8> {
+    fs::create_dir_all(scratch.path("old/disk")).unwrap();
+    fs::write(scratch.path("old/disk/old.raw"), disk).unwrap();
+    let tar = scratch.text("old.tar");
+    run(Command::new("tar").args(["--format=ustar", "-C", &scratch.text("old"), "-cf", &tar, "disk"]));
+    let mut layer = fs::read(tar).unwrap();
+    layer.truncate(2 * 512 + disk.len());
+    layer.resize(layer.len() + 1024, 0);
+    layer
+}
+
+#[test]
+fn an_image_is_copied_as_it_is() {
+    let scratch = Scratch::new();
+    if !alone("an_image_is_copied_as_it_is", &scratch) {
+        return;
+    }
+    let authority = Authority::new(&scratch);
+    for version in VERSIONS {
+        let name = format!("{version:?}");
+        let registry = Registry::start(&scratch, &name, Setup { version, ..setup(&authority) });
+        let disk = noise(300_001);
+        let layer = unpadded(&scratch, &disk);
+        let made = images::image(&scratch, &name, &[(LAYER, &layer, digest(&layer))]);
+        let creds = format!("user:{PASSWORD}");
+        run(Command::new("skopeo").args(["--insecure-policy", "copy", "--quiet", "--preserve-digests"]).args([
+            "--dest-tls-verify=false",
+            "--dest-creds",
+            &creds,
+            &format!("dir:{}", made.folder.display()),
+            &registry.reference("vm/from:1"),
+        ]));
+        let pod = importer(&scratch, &format!("{name}-pod"), &authority, &registry, "vm/to:2").with(&[
+            ("IMPORTER_SOURCE", "dvcr"),
+            ("IMPORTER_ENDPOINT", &format!("{}/vm/from:1", registry.host())),
+            ("IMPORTER_CERT_DIR", &String::new()),
+        ]);
+        let ran = pod.run().done();
+        let manifest = fs::read(made.folder.join("manifest.json")).unwrap();
+        assert!(ran.stdout.trim_end().ends_with(&digest(&manifest)), "{}", ran.stdout);
+        let message = pod.message();
+        assert_eq!(message.as_object().unwrap().keys().collect::<Vec<_>>(), ["duration"], "{message}");
+        assert!(message["duration"].as_u64().unwrap() > 1_000_000);
+        assert_eq!(pulled(&scratch, &format!("{name}-to"), &registry, "vm/to:2").manifest, made.manifest);
+
+        let pod = pod.with(&[("IMPORTER_ENDPOINT", format!("{}/vm/none:1", registry.host()))]);
+        let ran = pod.run();
+        assert!(ran.code.is_some_and(|code| code != 0), "{}", ran.stderr);
+        assert!(pod.error().contains("vm/none"), "{}", pod.error());
+    }
+}

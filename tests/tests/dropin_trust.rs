@@ -55,10 +55,6 @@ fn every_failure_leaves_a_message() {
         pod.run().failed(exit, code, &[]);
         assert!(!pod.error().is_empty(), "{name}");
     }
-    let copied = [("IMPORTER_SOURCE", "dvcr"), ("IMPORTER_ENDPOINT", "registry.example/vm:1")];
-    let pod = importing(&scratch, &registry, "").with(&copied);
-    pod.run().failed(2, "unsupported", &["`dvcr`"]);
-    assert!(pod.error().contains("not supported yet"));
     registry.assert_empty();
 }
 

@@ -28,8 +28,8 @@ pub struct Imported {
     pub name: String,
     /// The digest of the manifest.
     pub digest: Digest,
-    /// Bytes of the disk in it.
-    pub disk_size: u64,
+    /// Bytes of the disk in it; none of an image that was copied as it is.
+    pub disk_size: Option<u64>,
 }
 
 impl Imported {
@@ -65,7 +65,7 @@ pub(super) async fn run(run: &Run<'_>) -> Result<Imported> {
         carry(run, source.facts(), &course, disk, &frame, &mut destination).await
     };
     match run.interrupted.or(carried).await {
-        Ok((digest, disk_size)) => Ok(Imported { name: run.plan.target.shown(), digest, disk_size }),
+        Ok((digest, size)) => Ok(Imported { name: run.plan.target.shown(), digest, disk_size: Some(size) }),
         Err(error) => Err(destination.abandon(error).await),
     }
 }

@@ -76,6 +76,15 @@ pub(super) fn credentials(
     if let Some(pair) = pair(environment, &named.user, &named.password)? {
         return Ok(Some(Credentials::Basic(pair)));
     }
+    from_file(environment, named, repository)
+}
+
+/// What the file of credentials has for a repository.
+pub(super) fn from_file(
+    environment: &Environment,
+    named: &Named<'_>,
+    repository: &Repository,
+) -> Result<Option<Credentials>> {
     match named.auth_config.read(environment)? {
         Some((_, file)) => auth::credentials(Some(file.as_ref()), repository),
         // Nobody's home is looked into: what is not named is not there.

@@ -45,6 +45,7 @@ pub(super) fn plan(
         format: None,
         not_empty: true,
         image: wishes(),
+        copy: None,
         epoch: env::source_date_epoch().transpose().map_err(usage)?,
         chosen: Chosen {
             source: built_in(source),

@@ -14,7 +14,7 @@ use super::environment::Environment;
 use super::message::Message;
 use super::source::{Wanted, wanted};
 use super::{image, monitor, policy, usage};
-use crate::error::{Code, Error, Result, Stage};
+use crate::error::{Code, Result};
 use crate::observe::Progress;
 use crate::pipeline::{Checksum, Finished, Imported, Plan, Report, import};
 use crate::serve::Watched;
@@ -53,14 +53,14 @@ fn imported(environment: &Environment, verbosity: Verbosity, color: Color) -> Re
     let (watched, owner) = (Watched::default(), environment.text(OWNER)?);
     let _monitor = monitor(owner.clone(), &watched, &policy)?;
     let (destination, policy) = destination(environment, &DESTINATION, policy)?;
-    let plan = match wanted(environment, owner.as_deref(), policy)? {
+    let plan = match wanted(environment, (&DESTINATION, &destination), owner.as_deref(), policy)? {
         Wanted::Disk(disk) => {
             let (input, name, policy) = *disk;
             image::plan(input, name, destination, checksums(environment)?, policy)?
         }
-        Wanted::Image(reference) => {
-            let message = format!("IMPORTER_SOURCE `dvcr`, a copy of {reference}, is not supported yet");
-            return Err(Error::new(Code::Unsupported, Stage::Plan, message));
+        Wanted::Image(image) => {
+            let (input, image, policy) = *image;
+            image::plan(input, None, destination, checksums(environment)?, policy)?.copying(image)
         }
     };
     let wishes = plan.image.clone();

@@ -40,8 +40,10 @@ const fn is_zero(number: &u64) -> bool {
 }
 
 impl Message {
-    /// Of an import that went well. Of a wrapper, what is inside counts, as for the labels.
+    /// Of an import that went well. Of a wrapper, what is inside counts, as for the labels; of a copy there is only how long it
+    /// took.
     pub(super) fn done(imported: &Imported, report: &Report, image: &ImageWishes, took: Duration) -> Self {
+        let Some(size) = imported.disk_size else { return Self { duration: nanoseconds(took), ..Self::default() } };
         let disk = &report.disk;
         let inside = disk.content.as_ref().filter(|content| content.inspected);
         let (format, virtual_size) = match inside {
@@ -51,7 +53,7 @@ impl Message {
         let transfer = &report.transfer;
         let rate = transfer.bytes_received as f64 / transfer.transferring_seconds.max(f64::EPSILON);
         Self {
-            size: imported.disk_size,
+            size,
             virtual_size: virtual_size.unwrap_or(0),
             format: format.as_deref().map_or_else(String::new, |format| image.format_name(format).to_owned()),
             duration: nanoseconds(took),
@@ -60,12 +62,7 @@ impl Message {
         }
     }
 
-    /// Of an image that was copied as it is.
-    pub(super) fn copied(took: Duration) -> Self {
-        Self { duration: nanoseconds(took), ..Self::default() }
-    }
-
-    /// Of one that did not.
+    /// Of one that did not go well.
     pub(super) fn failed(error: &Error) -> Self {
         let causes = error.causes().into_iter().map(|cause| format!(": {cause}")).collect::<String>();
         let hint = error.advice().map_or_else(String::new, |hint| format!(" (hint: {hint})"));
@@ -121,7 +118,8 @@ mod tests {
         let expected = "{\"source-image-size\":1,\"source-image-virtual-size\":2,\"source-image-format\":\"qcow2\",\
                         \"duration\":3,\"average-speed\":4}";
         assert_eq!(message.text().unwrap(), expected);
-        assert_eq!(Message::copied(Duration::from_secs(2)).text().unwrap(), "{\"duration\":2000000000}");
+        let copied = Message { duration: 2_000_000_000, ..Message::default() };
+        assert_eq!(copied.text().unwrap(), "{\"duration\":2000000000}");
         let error = Error::new(Code::ChecksumMismatch, Stage::Checksum, "no").context("why").hint("do");
         assert_eq!(Message::failed(&error).text().unwrap(), "{\"error-message\":\"no: why (hint: do)\"}");
     }

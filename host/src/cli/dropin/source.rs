@@ -4,12 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use super::super::{auth, locate};
-use super::destination::{Named, Variable, credentials, pair, spoken_to};
+use super::destination::{Destination, Named, Variable, credentials, from_file, pair, spoken_to};
 use super::environment::Environment;
-use super::{image, policy, usage};
+use super::image::uuid;
+use super::{policy, usage};
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Reference;
-use crate::pipeline::{Input, Source, SourceFields, SourceRegistry};
+use crate::pipeline::{ImageAt, Input, Source, SourceFields, SourceRegistry, Target};
 use crate::policy::{Authority, Policy, Side};
 
 const KIND: &str = "IMPORTER_SOURCE";
@@ -33,19 +34,24 @@ const FILE: &str = "/tmp/fs/disk.img";
 pub(super) enum Wanted {
     /// A disk, and its name where it has none of its own; with the policy and what its variables add.
     Disk(Box<(Input, Option<String>, Policy)>),
-    /// An image that is to be copied as it is, with the destination's credentials on both sides.
-    Image(Reference),
+    /// An image that is to be copied as it is, trusted and spoken to as the destination is.
+    Image(Box<(Input, ImageAt, Policy)>),
 }
 
 /// Reads the variables of the source.
-pub(super) fn wanted(environment: &Environment, owner: Option<&str>, policy: Policy) -> Result<Wanted> {
+pub(super) fn wanted(
+    environment: &Environment,
+    (named, destination): (&Named<'_>, &Destination),
+    owner: Option<&str>,
+    policy: Policy,
+) -> Result<Wanted> {
     let kind = environment.needed(KIND)?;
     let policy = match environment.text(CERTIFICATES)? {
         Some(at) => policy::trusting(policy, &at, CERTIFICATES, Side::Source)?,
         None => policy,
     };
     let local = |path: &str, ending: &str| -> Result<(Input, Option<String>)> {
-        Ok((input(Source::File(path.into())), Some(format!("{}.{ending}", image::uuid(owner)?))))
+        Ok((input(Source::File(path.into())), Some(format!("{}.{ending}", uuid(owner)?))))
     };
     let ((input, name), policy) = match kind.as_str() {
         "http" => {
@@ -58,7 +64,7 @@ pub(super) fn wanted(environment: &Environment, owner: Option<&str>, policy: Pol
         }
         "blockDevice" => (local(DEVICE, "raw")?, policy),
         "filesystem" => (local(FILE, "img")?, policy),
-        "dvcr" => return reference(environment).map(Wanted::Image),
+        "dvcr" => return image(environment, (named, destination), policy).map(Box::new).map(Wanted::Image),
         other => {
             let known = "http, registry, dvcr, blockDevice or filesystem";
             return Err(usage(format!("{KIND} is `{other}`, expected {known}")));
@@ -108,6 +114,36 @@ fn registry(environment: &Environment, policy: Policy) -> Result<(Input, Policy)
     let credentials = credentials(environment, &named, &repository)?;
     let policy = spoken_to(environment, &named.insecure, &repository, credentials.as_ref(), policy)?;
     Ok((Input { registry: Some(SourceRegistry { repository, credentials }), ..input(source) }, policy))
+}
+
+/// An image in a registry that is the destination's as a rule: it has the destination's credentials then, else those that the
+/// destination's file has for it.
+fn image(
+    environment: &Environment,
+    (named, destination): (&Named<'_>, &Destination),
+    policy: Policy,
+) -> Result<(Input, ImageAt, Policy)> {
+    let reference = reference(environment)?;
+    let policy = match named.ca.read(environment)? {
+        Some((name, at)) => policy::trusting(policy, &at, name, Side::Source)?,
+        None => policy,
+    };
+    let repository = &reference.repository;
+    let (credentials, policy) = match &destination.target {
+        Target::Registry { repository: to, credentials } if to.registry() == repository.registry() => {
+            (credentials.clone(), policy)
+        }
+        _ => {
+            let credentials = from_file(environment, named, repository)?;
+            let policy = spoken_to(environment, &named.insecure, repository, credentials.as_ref(), policy)?;
+            (credentials, policy)
+        }
+    };
+    let input = Input {
+        registry: Some(SourceRegistry { repository: repository.clone(), credentials: credentials.clone() }),
+        ..input(locate::in_registry(&reference)?)
+    };
+    Ok((input, ImageAt::Registry { reference, credentials }, policy))
 }
 
 fn reference(environment: &Environment) -> Result<Reference> {
@@ -179,9 +215,25 @@ fn files(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
 mod tests {
     use super::super::environment::tests::of;
     use super::*;
+    use crate::pipeline::Credentials;
 
     fn read(variables: &[(&str, &str)]) -> Result<Wanted> {
-        wanted(&of(variables), Some("b856691e-1038-11e9-a5ab-525500d15501"), policy::built_in().unwrap())
+        let environment = of(variables);
+        let alone = Variable::alone;
+        let named = Named {
+            endpoint: alone("TO"),
+            user: alone("TO_USER"),
+            password: alone("TO_PASSWORD"),
+            auth_config: alone("TO_CONFIG"),
+            insecure: alone("TO_INSECURE"),
+            ca: alone("TO_CA"),
+        };
+        let to: Reference = "r.example/to:1".parse().unwrap();
+        let credentials = pair(&environment, &named.user, &named.password)?.map(Credentials::Basic);
+        let target = Target::Registry { repository: to.repository, credentials };
+        let destination = Destination { target, tag: crate::oci::Tag::latest() };
+        let owner = Some("b856691e-1038-11e9-a5ab-525500d15501");
+        wanted(&environment, (&named, &destination), owner, policy::built_in().unwrap())
     }
 
     fn disk(variables: &[(&str, &str)]) -> (Input, Option<String>, Policy) {
@@ -204,8 +256,19 @@ mod tests {
         let registry = disk(&[(KIND, "registry"), (ENDPOINT, "docker://r.example:5000/vm/disk:1")]);
         assert_eq!(registry.0.source.location(), "docker://r.example:5000/vm/disk:1");
         assert!(registry.0.registry.is_some());
-        let Wanted::Image(image) = read(&[(KIND, "dvcr"), (ENDPOINT, "r.example/vm:1")]).unwrap() else { panic!() };
-        assert_eq!(image.to_string(), "r.example/vm:1");
+    }
+
+    #[test]
+    fn an_image_is_copied_with_the_destinations_credentials_where_they_are_for_it() {
+        for (endpoint, credentials) in
+            [("r.example/vm:1", true), ("r.example:5000/vm:1", false), ("q.example/vm:1", false)]
+        {
+            let variables = [(KIND, "dvcr"), (ENDPOINT, endpoint), ("TO_USER", "u"), ("TO_PASSWORD", "p")];
+            let Wanted::Image(image) = read(&variables).unwrap() else { panic!("{endpoint}") };
+            let (input, ImageAt::Registry { reference, credentials: found }, _) = *image else { panic!("{endpoint}") };
+            assert_eq!((reference.to_string(), found.is_some()), (endpoint.to_owned(), credentials));
+            assert_eq!(input.registry.unwrap().credentials.is_some(), credentials);
+        }
     }
 
     #[test]

@@ -193,7 +193,7 @@ impl Told for Voice {
         let took = self.began.borrow().map_or(Duration::ZERO, |began| began.elapsed());
         let message = match (outcome, report) {
             (Ok(imported), Some(report)) => Message::done(imported, report, &self.wishes, took),
-            (Ok(_), None) => Message::copied(took),
+            (Ok(_), None) => Message::default(),
             (Err(error), _) => Message::failed(error),
         };
         self.heard.ended.set(true);

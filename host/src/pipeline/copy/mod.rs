@@ -72,7 +72,10 @@ pub(super) async fn run(run: &Run<'_>, plan: &CopyPlan) -> Result<Imported> {
         destination.tag(&root.descriptor, &root.bytes, &run.plan.tags).await
     };
     match run.interrupted.or(copied).await {
-        Ok(()) => Ok(Imported { name: run.plan.target.shown(), digest: documents.root().digest }),
+        Ok(()) => {
+            let digest = documents.root().digest;
+            Ok(Imported { name: run.plan.target.shown(), digest, disk_size: None })
+        }
         Err(error) => Err(destination.abandon(advised(error)).await),
     }
 }
