@@ -28,7 +28,7 @@ impl Files for Given {
     }
 
     fn anchors(&mut self, path: &str, site: &Site) -> Result<Vec<TrustAnchor>, String> {
-        Ok(vec![TrustAnchor { file: path.to_owned(), pem: Vec::new(), site: site.clone() }])
+        Ok(vec![TrustAnchor { file: path.to_owned(), pem: Vec::new(), site: site.clone(), side: None }])
     }
 
     fn file(&mut self, path: &str, _: &Site) -> Result<(String, Vec<u8>), String> {

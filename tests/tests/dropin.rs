@@ -242,11 +242,9 @@ fn an_image_is_copied_as_it_is() {
             &format!("dir:{}", made.folder.display()),
             &registry.reference("vm/from:1"),
         ]));
-        let pod = importer(&scratch, &format!("{name}-pod"), &authority, &registry, "vm/to:2").with(&[
-            ("IMPORTER_SOURCE", "dvcr"),
-            ("IMPORTER_ENDPOINT", &format!("{}/vm/from:1", registry.host())),
-            ("IMPORTER_CERT_DIR", &String::new()),
-        ]);
+        let pod = importer(&scratch, &format!("{name}-pod"), &authority, &registry, "vm/to:2")
+            .with(&[("IMPORTER_SOURCE", "dvcr"), ("IMPORTER_ENDPOINT", &format!("{}/vm/from:1", registry.host()))]);
+        let pod = pod.with(&[("IMPORTER_CERT_DIR", "")]);
         let ran = pod.run().done();
         let manifest = fs::read(made.folder.join("manifest.json")).unwrap();
         assert!(ran.stdout.trim_end().ends_with(&digest(&manifest)), "{}", ran.stdout);

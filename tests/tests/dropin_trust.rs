@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use longshore_tests::http_proxy::{HttpProxy, Manner};
 use longshore_tests::namespace::{Files, inside};
 use longshore_tests::pod::importing;
 use longshore_tests::registry::{Registry, Setup};
@@ -15,7 +16,7 @@ use longshore_tests::serving::WITHIN;
 use longshore_tests::tls::Authority;
 
 fn alone(test: &str, scratch: &Scratch) -> bool {
-    inside(test, scratch, &[], Files { hosts: "127.0.0.1 localhost\n", resolver: "" })
+    inside(test, scratch, &[], Files { hosts: "127.0.0.1 localhost images.example\n", resolver: "" })
 }
 
 #[test]
@@ -112,4 +113,37 @@ fn each_side_has_its_own_trust_and_an_operators_policy_holds() {
     policy(&skips);
     let pod = pod.with(&[("IMPORTER_ENDPOINT", &source.url("disk.raw"))]);
     pod.run().failed(13, "flag-denied", &["IMPORTER_CERT_DIR"]);
+}
+
+#[test]
+fn proxies_of_the_environment_are_used_and_trusted_by_their_folder() {
+    let scratch = Scratch::new();
+    if !alone("proxies_of_the_environment_are_used_and_trusted_by_their_folder", &scratch) {
+        return;
+    }
+    let (theirs, proxys) = (Authority::named(&scratch, "theirs"), Authority::named(&scratch, "proxys"));
+    let disk = Bytes::from(noise(100_000));
+    let source = Script::start(
+        Some(theirs.server_config()),
+        Arc::new(move |_| {
+            let served = disk.clone();
+            Box::pin(async move { full(200, served) }) as Answer
+        }),
+    );
+    let routes = vec![("images.example:443", source.port)];
+    let proxy = HttpProxy::start(Some(proxys.server_config()), Manner { routes, ..Manner::default() });
+    let registry = Registry::start(&scratch, "registry", Setup::default());
+    let pod = importing(&scratch, &registry, "https://images.example/disk.raw");
+    fs::copy(&theirs.ca, pod.file("certs/ca.pem")).unwrap();
+    let pod = pod.with(&[("IMPORTER_CERT_DIR", "/certs"), ("HTTPS_PROXY", &proxy.variable("")), ("http_proxy", "")]);
+    pod.run().failed(15, "tls-certificate", &["the proxy"]);
+    fs::copy(&proxys.ca, pod.file("proxycerts/ca.pem")).unwrap();
+    pod.run().done();
+    assert!(proxy.heads().iter().all(|head| head.starts_with("CONNECT images.example:443 ")), "{:?}", proxy.heads());
+    let pod = pod.with(&[("https_proxy", "http://127.0.0.1:1")]);
+    pod.run().failed(10, "source-unreachable", &["127.0.0.1:1"]);
+    let pod = pod.with(&[("no_proxy", "images.example")]);
+    let count = proxy.heads().len();
+    pod.run().failed(10, "source-unreachable", &["images.example"]);
+    assert_eq!(proxy.heads().len(), count);
 }

@@ -202,7 +202,16 @@ fn a_verdict_is_in_the_message_and_what_may_go_better_is_an_error() {
     let serving = start(&pod, &[]);
     assert_eq!(serving.stop().code, Some(0));
     assert_eq!(pod.said(), "");
-    // What cannot begin is told.
+    // What cannot begin is told: a document that does not let disks come unprotected, and a variable that is not there.
+    let policy = "schema = \"longshore.policy/v1\"\n[[tls.host]]\nmatch = \"127.0.0.1\"\ninsecure-skip-verification = true\n\
+                  [egress]\nplain-http = [\"127.0.0.1\"]\n";
+    fs::write(pod.file("policy.toml"), policy).unwrap();
+    let pod = pod.with(&[("LONGSHORE_POLICY", "/policy.toml")]);
+    pod.run().failed(13, "flag-denied", &["TLS_CERT_FILE", "/policy.toml"]);
+    assert!(pod.error().contains("unprotected"), "{}", pod.error());
+    fs::write(pod.file("policy.toml"), format!("{policy}[flags]\nallow = [\"--without-tls\"]\n")).unwrap();
+    assert_eq!(start(&pod, &[]).stop().code, Some(0));
+    let pod = pod.with(&[("LONGSHORE_POLICY", "/policy.toml")]);
     let pod = pod.with(&[("UPLOADER_DESTINATION_ENDPOINT", "")]);
     pod.run().failed(2, "usage", &["UPLOADER_DESTINATION_ENDPOINT is not set"]);
     assert!(pod.error().contains("UPLOADER_DESTINATION_ENDPOINT"));

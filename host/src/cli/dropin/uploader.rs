@@ -15,7 +15,7 @@ use super::environment::Environment;
 use super::importer::OWNER;
 use super::message::Message;
 use super::{image, listener, monitor, policy, usage};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::observe::Progress;
 use crate::pipeline::{ImageWishes, Imported, Input, Report, Source, SourceFields, in_this_thread};
 use crate::serve::{Manners, Meters, Service, Told, Watched, serve};
@@ -129,12 +129,18 @@ fn service(
         registry: None,
         layout: None,
     };
+    let tls = listener::tls(typed, environment)?;
+    if tls.is_none() {
+        policy
+            .may_listen_without_tls("TLS_CERT_FILE", "is not set, so disks come")
+            .map_err(|why| Error::new(Code::FlagDenied, Stage::Plan, why.to_string()).hint(why.advice()))?;
+    }
     let name = format!("source-stream-{}", image::uuid(owner)?);
     let mut plan = image::plan(input, Some(name), destination, checksums, policy)?;
     plan.spool = Some(image::spool()?);
     Ok(Service {
         at: SocketAddr::new(address, listen),
-        tls: listener::tls(typed, environment)?,
+        tls,
         health_at: Some(SocketAddr::new(LISTEN_ADDRESS, health)),
         plan,
         token: None,
