@@ -9,6 +9,7 @@ use bytes::Bytes;
 use longshore_tests::http_proxy::{HttpProxy, Manner};
 use longshore_tests::namespace::{Files, inside};
 use longshore_tests::pod::importing;
+use longshore_tests::program::{finish, longshore};
 use longshore_tests::registry::{Registry, Setup};
 use longshore_tests::scratch::{Scratch, noise};
 use longshore_tests::script::{Answer, Handler, Script, broken, empty, full};
@@ -146,4 +147,19 @@ fn proxies_of_the_environment_are_used_and_trusted_by_their_folder() {
     let count = proxy.heads().len();
     pod.run().failed(10, "source-unreachable", &["images.example"]);
     assert_eq!(proxy.heads().len(), count);
+}
+
+#[test]
+fn the_policy_that_they_imply_is_printed() {
+    let scratch = Scratch::new();
+    let show = |arguments: &[&str]| finish(&mut longshore([&["policy", "show"], arguments].concat()), b"");
+    let shown = show(&["--builtin", "dvcr"]).done().stdout;
+    for line in ["total = \"17m\"  # dvcr:", "source-stall = \"10m\"  # dvcr:", "proxy = \"environment\"  # dvcr:"] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    fs::write(scratch.path("shown.toml"), shown).unwrap();
+    finish(&mut longshore(["policy", "check", &scratch.text("shown.toml")]), b"").done();
+    assert_eq!(show(&["--builtin", "default"]).done().stdout, show(&[]).done().stdout);
+    show(&["--builtin", "dvcr", "--policy", "x"]).failed(2, "usage", &["--policy"]);
+    show(&["--builtin", "other"]).failed(2, "usage", &["dvcr"]);
 }

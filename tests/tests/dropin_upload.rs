@@ -157,6 +157,21 @@ fn lengths_that_nobody_says_and_clones_of_devices_are_taken() {
     serving.ended().done();
     assert_eq!(pod.message()["source-image-size"], disk.len());
     assert!(pulled(&scratch, &registry).file(&file()) == disk);
+
+    // In parts, by who asks for that.
+    let serving = start(&pod, &[]);
+    let (tus, length) = (("Tus-Resumable", "1.0.0"), disk.len().to_string());
+    let made = ask(UPLOAD, "POST", "/upload", &[tus, ("Upload-Length", &length)], b"").is(201);
+    let path = made.field("location").unwrap().to_owned();
+    let part = |from: usize, to: usize| {
+        let offset = from.to_string();
+        let fields = [tus, ("Content-Type", "application/offset+octet-stream"), ("Upload-Offset", &*offset)];
+        ask(UPLOAD, "PATCH", &path, &fields, &disk[from..to]).is(204)
+    };
+    part(0, 1_000_000);
+    part(1_000_000, disk.len());
+    serving.ended().done();
+    assert_eq!(pod.message()["source-image-size"], disk.len());
 }
 
 #[test]

@@ -65,8 +65,8 @@ impl Message {
     /// Of one that did not go well.
     pub(super) fn failed(error: &Error) -> Self {
         let causes = error.causes().into_iter().map(|cause| format!(": {cause}")).collect::<String>();
-        let hint = error.advice().map_or_else(String::new, |hint| format!(" (hint: {hint})"));
-        Self { error: format!("{error}{causes}{hint}"), ..Self::default() }
+        // Advice is about flags, which whoever reads this has none of.
+        Self { error: format!("{error}{causes}"), ..Self::default() }
     }
 
     /// Leaves it where the pod's runtime looks.
@@ -121,7 +121,7 @@ mod tests {
         let copied = Message { duration: 2_000_000_000, ..Message::default() };
         assert_eq!(copied.text().unwrap(), "{\"duration\":2000000000}");
         let error = Error::new(Code::ChecksumMismatch, Stage::Checksum, "no").context("why").hint("do");
-        assert_eq!(Message::failed(&error).text().unwrap(), "{\"error-message\":\"no: why (hint: do)\"}");
+        assert_eq!(Message::failed(&error).text().unwrap(), "{\"error-message\":\"no: why\"}");
     }
 
     #[test]
