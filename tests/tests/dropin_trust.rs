@@ -57,6 +57,10 @@ fn every_failure_leaves_a_message() {
         pod.run().failed(exit, code, &[]);
         assert!(!pod.error().is_empty(), "{name}");
     }
+    let pod = importing(&scratch, &registry, "");
+    pod.forget();
+    finish(&mut pod.command(&["--frobnicate"]), b"").failed(2, "usage", &["--frobnicate"]);
+    assert!(pod.error().contains("--frobnicate"));
     registry.assert_empty();
 }
 

@@ -56,7 +56,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         .and_then(|matches| Args::from_arg_matches(&matches));
     let args = match parsed {
         Ok(args) => args,
-        Err(why) => return refuse(&why),
+        Err(why) => {
+            dropin::refused(&arguments, &why);
+            return refuse(&why);
+        }
     };
     let (verbosity, color) = (args.verbosity(), args.color.decide());
     let done = match args.command {

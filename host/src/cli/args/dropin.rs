@@ -1,11 +1,17 @@
 //! The arguments of the programs that are replaced, as they have them. Each has a variable of its own in the environment,
 //! which `cli/dropin` reads.
 
+use std::fmt;
+
 use clap::Args as ClapArgs;
 
 /// Everything is in the environment.
 #[derive(Debug, ClapArgs)]
 pub(in crate::cli) struct DvcrImporter {}
+
+/// Something typed that must not be shown.
+#[derive(Clone)]
+pub(in crate::cli) struct Hidden(pub(in crate::cli) String);
 
 #[derive(Debug, ClapArgs)]
 pub(in crate::cli) struct DvcrUploader {
@@ -44,7 +50,7 @@ pub(in crate::cli) struct DvcrUploader {
     pub(in crate::cli) destination_access_key_id: Option<String>,
     /// The password [default: UPLOADER_DESTINATION_SECRET_KEY]. Everybody on this machine can read it here: use the variable.
     #[arg(long, value_name = "PASSWORD")]
-    pub(in crate::cli) destination_secret_key: Option<String>,
+    pub(in crate::cli) destination_secret_key: Option<Hidden>,
     /// Credentials in docker's config.json format [default: UPLOADER_DESTINATION_AUTH_CONFIG].
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) destination_auth_config: Option<String>,
@@ -57,4 +63,16 @@ pub(in crate::cli) struct DvcrUploader {
     /// Checksums of the upload, all of which must match [default: UPLOADER_CHECKSUMS].
     #[arg(long, value_name = "ALGO:HEX,…")]
     pub(in crate::cli) checksums: Option<String>,
+}
+
+impl From<String> for Hidden {
+    fn from(typed: String) -> Self {
+        Self(typed)
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
 }

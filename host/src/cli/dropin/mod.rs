@@ -34,6 +34,8 @@ pub(super) use importer::run as import;
 pub(super) use policy::built_in as built_in_policy;
 pub(super) use uploader::run as upload;
 
+use message::Message;
+
 use crate::error::{Code, Error, Result, Stage};
 use crate::policy::Policy;
 use crate::serve::{Monitor, MonitorIdentity, MonitorPlan, Watched};
@@ -62,8 +64,23 @@ pub(super) fn arguments(mut arguments: Vec<OsString>) -> Vec<OsString> {
         // What compiles components is this program too, whatever its file is called; that comes before.
         arguments.insert(1, name.into());
     }
-    let logs = arguments.get(1).is_some_and(|argument| [IMPORTER, UPLOADER].iter().any(|name| *argument == *name));
-    if logs { with_level(arguments) } else { arguments }
+    if leaves_message(&arguments) { with_level(arguments) } else { arguments }
+}
+
+/// Leaves the message of a command line that is none.
+pub(super) fn refused(arguments: &[OsString], why: &clap::Error) {
+    if !why.use_stderr() || !leaves_message(arguments) {
+        return;
+    }
+    let text = why.to_string();
+    let words = text.lines().next().unwrap_or_default();
+    // There is nobody else to tell; standard error has it too.
+    let _ = Message::failed(&usage(words.strip_prefix("error: ").unwrap_or(words))).leave();
+}
+
+/// Whether it is one of those with a termination message.
+fn leaves_message(arguments: &[OsString]) -> bool {
+    arguments.get(1).is_some_and(|argument| [IMPORTER, UPLOADER].iter().any(|name| *argument == *name))
 }
 
 /// `-v=N`, `-v N` and the same with two dashes as `-v` for all but 0: what is logged beyond that is not what it was.

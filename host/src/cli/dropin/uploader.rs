@@ -101,7 +101,7 @@ fn service(
         password: variable(
             "UPLOADER_DESTINATION_SECRET_KEY",
             "--destination-secret-key",
-            typed.destination_secret_key.as_ref(),
+            typed.destination_secret_key.as_ref().map(|typed| &typed.0),
         ),
         auth_config: variable(
             "UPLOADER_DESTINATION_AUTH_CONFIG",
