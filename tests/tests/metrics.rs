@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::unfold;
+use longshore_tests::cgroup::with_quota;
 use longshore_tests::program::{import, longshore};
 use longshore_tests::registry::{Registry, Setup};
 use longshore_tests::scratch::{Scratch, noise, run};
@@ -177,4 +178,20 @@ fn its_listener_speaks_tls_within_the_policy() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     import(["/dev/null", &layout, "--metrics", &taken]).failed(20, "local-file", &[&taken, "cannot be listened at"]);
+}
+
+#[test]
+fn a_quota_is_told_with_what_it_did() {
+    let scratch = Scratch::new();
+    let authority = Authority::new(&scratch);
+    let (source, go) = halting(&authority);
+    let (url, layout, ca) = (source.url("disk.raw"), format!("oci:{}", scratch.text("layout")), authority.ca());
+    let arguments = ["import", &url, &layout, "--ca", &ca, "--metrics", "127.0.0.1:0", "--progress", "plain"];
+    let importing = Serving::spawn(with_quota(&longshore(arguments), 200));
+    let at = importing.listens("metrics at ");
+    let text = until(at, |text| value(text, "longshore_throttled_seconds_total") > Some(0.0));
+    assert_eq!(value(&text, "longshore_quota_cpus"), Some(0.2), "{text}");
+    assert!(value(&text, "longshore_throttled_periods_total") >= Some(1.0), "{text}");
+    go.send_replace(true);
+    importing.ended().done();
 }
