@@ -9,7 +9,8 @@ mod connection;
 mod crowd;
 mod patient;
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -94,8 +95,18 @@ impl Closing {
     }
 }
 
+async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(why) if address.ip() == Ipv6Addr::UNSPECIFIED && why.kind() != ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await.map_err(|_| why)
+        }
+        bound => bound,
+    }
+}
+
 impl Listener {
-    /// Opens a socket at `address`; without `tls` whatever is said there can be read on the way.
+    /// Opens a socket at `address`; without `tls` whatever is said there can be read on the way. `[::]` is every address of the
+    /// machine, where it has none of IPv6 too.
     ///
     /// # Errors
     /// `local-file` if the address cannot be listened at; those of [`TlsServer::new`].
@@ -105,7 +116,7 @@ impl Listener {
             let message = format!("{address} cannot be listened at: {why}");
             Error::new(Code::LocalFile, Stage::Plan, message).caused_by(why)
         };
-        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let socket = bind(address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         Ok(Self { socket, address, tls, head_within: policy.limits.client_head })
     }

@@ -26,7 +26,7 @@ mod source;
 mod uploader;
 
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 pub(super) use cleaner::run as clean;
@@ -49,6 +49,8 @@ const UPLOADER: &str = "dvcr-uploader";
 const TERMINATION_LOG: &str = "/dev/termination-log";
 /// Where a pod has room for what must be kept on its way.
 const SPOOL: &str = "/tmp";
+/// Every address of the pod.
+const EVERYWHERE: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 /// Where the metrics are.
 const METRICS_PORT: u16 = 8443;
 /// The common name of the certificate that they are served with.
@@ -107,18 +109,15 @@ fn with_level(arguments: Vec<OsString>) -> Vec<OsString> {
     all
 }
 
-/// Where both programs tell how far they are. Every address of the machine, as it was, and of IPv4 where there is nothing else.
+/// Where both programs tell how far they are.
 fn monitor(owner: Option<String>, watched: &Watched, policy: &Policy) -> Result<Monitor> {
-    let at = |address: IpAddr| {
-        let plan = MonitorPlan {
-            at: SocketAddr::new(address, METRICS_PORT),
-            identity: MonitorIdentity::SelfSigned(METRICS_NAME),
-            watched: watched.clone(),
-            owner: Some(owner.clone().unwrap_or_default()),
-        };
-        Monitor::start(plan, policy)
+    let plan = MonitorPlan {
+        at: SocketAddr::new(EVERYWHERE, METRICS_PORT),
+        identity: MonitorIdentity::SelfSigned(METRICS_NAME),
+        watched: watched.clone(),
+        owner: Some(owner.unwrap_or_default()),
     };
-    at(Ipv6Addr::UNSPECIFIED.into()).or_else(|_| at(Ipv4Addr::UNSPECIFIED.into()))
+    Monitor::start(plan, policy)
 }
 
 fn usage(message: impl Into<String>) -> Error {

@@ -14,7 +14,7 @@ use super::destination::{Named, Variable, destination};
 use super::environment::Environment;
 use super::importer::OWNER;
 use super::message::Message;
-use super::{image, listener, monitor, policy, usage};
+use super::{EVERYWHERE, image, listener, monitor, policy, usage};
 use crate::error::{Code, Error, Result, Stage};
 use crate::observe::Progress;
 use crate::pipeline::{ImageWishes, Imported, Input, Report, Source, SourceFields, in_this_thread};
@@ -141,7 +141,7 @@ fn service(
     Ok(Service {
         at: SocketAddr::new(address, listen),
         tls,
-        health_at: Some(SocketAddr::new(LISTEN_ADDRESS, health)),
+        health_at: Some(SocketAddr::new(EVERYWHERE, health)),
         plan,
         token: None,
         uploads: NonZeroUsize::MIN,
