@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{AllowedFlag, Authority, FlagIdentity, HostPattern, HostTls, Policy, Rule, Sited, Trust, TrustAnchor};
+use super::{AllowedFlag, Authority, FlagIdentity, HostPattern, HostTls, Policy, Rule, Site, Sited, Trust, TrustAnchor};
 
 /// What was typed that concerns the policy.
 #[derive(Clone, Debug, Default)]
