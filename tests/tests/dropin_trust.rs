@@ -121,6 +121,47 @@ fn each_side_has_its_own_trust_and_an_operators_policy_holds() {
 }
 
 #[test]
+fn what_is_said_of_one_side_changes_nothing_on_the_other() {
+    let scratch = Scratch::new();
+    if !alone("what_is_said_of_one_side_changes_nothing_on_the_other", &scratch) {
+        return;
+    }
+    // A registry is a source too: its own answer is the disk, at the same host and port.
+    let plain = Registry::start(&scratch, "plain", Setup::default());
+    let pod = importing(&scratch, &plain, &format!("http://{}/v2/", plain.host()));
+    let pod = pod.with(&[("DESTINATION_INSECURE_TLS", "false")]);
+    pod.run().failed(15, "tls-handshake", &[&plain.host()]);
+    plain.assert_empty();
+    let pod = pod.with(&[("DESTINATION_INSECURE_TLS", "true")]);
+    pod.run().done();
+
+    let ours = Authority::named(&scratch, "ours");
+    let registry = Registry::start(&scratch, "registry", Setup { tls: Some(&ours), ..Setup::default() });
+    let to = |tag: &str| format!("{}/vm:{tag}", registry.host());
+    let pod = pod.with(&[("IMPORTER_DESTINATION_ENDPOINT", &to("1"))]);
+    pod.run().done();
+    for kind in ["registry", "dvcr"] {
+        let pod = importing(&scratch, &registry, &to("1")).with(&[
+            ("IMPORTER_SOURCE", kind),
+            ("IMPORTER_DESTINATION_ENDPOINT", &to(kind)),
+            ("INSECURE_TLS", "true"),
+            ("DESTINATION_INSECURE_TLS", "false"),
+        ]);
+        pod.run().failed(15, "tls-certificate", &[&registry.host()]);
+        assert!(!registry.has_tag("vm", kind));
+        // An image of the platform's own registry is asked for as that registry is.
+        let pod = pod.with(&[("INSECURE_TLS", "false"), ("DESTINATION_INSECURE_TLS", "true")]);
+        if kind == "dvcr" {
+            pod.run().done();
+        } else {
+            pod.run().failed(15, "tls-certificate", &[&registry.host()]);
+            pod.with(&[("INSECURE_TLS", "true")]).run().done();
+        }
+        assert!(registry.has_tag("vm", kind));
+    }
+}
+
+#[test]
 fn proxies_of_the_environment_are_used_and_trusted_by_their_folder() {
     let scratch = Scratch::new();
     if !alone("proxies_of_the_environment_are_used_and_trusted_by_their_folder", &scratch) {

@@ -9,6 +9,7 @@ use super::{auth, messages, policy};
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::Reference;
 use crate::pipeline::{self, InspectedImage, ListAt, ListPlan, ListedImage, Listing};
+use crate::policy::Side;
 
 /// Digits of a digest that people are shown.
 const DIGITS: usize = 12;
@@ -44,7 +45,7 @@ fn planned(list: &List) -> Result<ListPlan> {
         ListAt::Registry(repository, _) | ListAt::Repository(repository, _) => Some(repository),
         ListAt::Layout(_) => None,
     };
-    Ok(ListPlan { policy: policy::effective(&list.policy, repository)?, names: list.names, at })
+    Ok(ListPlan { policy: policy::effective(&list.policy, repository)?, names: list.names, side: Side::Registry, at })
 }
 
 /// The host, if nothing else is named.

@@ -86,7 +86,7 @@ pub(super) fn effective(flags: &PolicyFlags, destination: Option<&Repository>) -
         plain_http: flags.plain_http.iter().map(plain_http).collect::<Result<_>>()?,
         anchors: certificates::anchors(&flags.ca)?,
         identities: certificates::identities(&flags.cert, &flags.key, destination)?,
-        unverified: Vec::new(),
+        ..Flags::default()
     };
     with(policy, flags)
 }

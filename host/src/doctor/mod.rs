@@ -127,7 +127,8 @@ fn whom(peer: &Peer, policy: &Policy) -> Result<(Side, Origin, Url)> {
                 found.ok_or_else(|| unusable(repository.registry()))
             };
             let plain = at(Scheme::Http)?;
-            let (origin, url) = if policy.egress.allows_scheme(&plain.0) { plain } else { at(Scheme::Https)? };
+            let (origin, url) =
+                if policy.egress.allows_scheme(Side::Registry, &plain.0) { plain } else { at(Scheme::Https)? };
             Ok((Side::Registry, origin, url))
         }
     }

@@ -48,7 +48,7 @@ impl Dialer {
         self.policy.egress.check_origin(self.side, origin).map_err(|why| {
             Error::new(Code::EgressDenied, self.stage, format!("{origin} must not be connected to: {why}"))
         })?;
-        if !self.policy.egress.allows_scheme(origin) {
+        if !self.policy.egress.allows_scheme(self.side, origin) {
             let host = match (origin.scheme(), origin.port()) {
                 (Scheme::Http, 80) => origin.host().to_string(),
                 (_, port) => format!("{}:{port}", origin.host()),

@@ -113,7 +113,7 @@ impl Artifact {
 
     fn pull<'p>(&self, pull: &'p mut Option<Pull>, policy: &Policy, net: &Net) -> Result<&'p mut Pull> {
         if pull.is_none() {
-            let (origin, url) = registry_at(&self.reference.repository, policy)?;
+            let (origin, url) = registry_at(&self.reference.repository, Side::Registry, policy)?;
             let client = net.client(Side::Registry, vec![origin]);
             *pull = Some(Pull::new(client, &url, self.reference.repository.clone(), self.credentials.clone())?);
         }

@@ -44,7 +44,7 @@ impl Destination {
     pub(super) fn new(target: &Target, policy: &Policy, net: &Net) -> Result<Self> {
         let place = match target {
             Target::Registry { repository, credentials } => {
-                let (origin, url) = registry_at(repository, policy)?;
+                let (origin, url) = registry_at(repository, Side::Registry, policy)?;
                 let client = net.client(Side::Registry, vec![origin]);
                 let push = registry::Push::new(client, &url, repository.clone(), credentials.clone())?;
                 Place::Registry(Box::new(push))
@@ -355,8 +355,8 @@ pub(super) fn allowed(target: &Target, tags: &[Tag], policy: &Policy) -> Result<
     })
 }
 
-/// Where a repository's registry is reached: over TLS unless the policy allows plain HTTP for it.
-pub(super) fn registry_at(repository: &Repository, policy: &Policy) -> Result<(Origin, Url)> {
+/// Where a repository's registry is reached on that side: over TLS unless the policy allows plain HTTP for it there.
+pub(super) fn registry_at(repository: &Repository, side: Side, policy: &Policy) -> Result<(Origin, Url)> {
     let at = |scheme: Scheme| {
         let url = Url::parse(&format!("{}://{}/", scheme.as_str(), repository.api())).ok();
         url.and_then(|url| Some((Origin::of(&url).ok()?, url))).ok_or_else(|| {
@@ -365,5 +365,5 @@ pub(super) fn registry_at(repository: &Repository, policy: &Policy) -> Result<(O
         })
     };
     let plain = at(Scheme::Http)?;
-    if policy.egress.allows_scheme(&plain.0) { Ok(plain) } else { at(Scheme::Https) }
+    if policy.egress.allows_scheme(side, &plain.0) { Ok(plain) } else { at(Scheme::Https) }
 }

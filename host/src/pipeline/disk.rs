@@ -93,7 +93,7 @@ pub(super) async fn open_along(
             let granted = GrantedClient::new(client, origin.clone()).presenting(input.fields.clone(), origin.clone());
             let granted = match &input.registry {
                 Some(SourceRegistry { repository, credentials }) => {
-                    let (_, at) = registry_at(repository, net.policy())?;
+                    let (_, at) = registry_at(repository, Side::Source, net.policy())?;
                     granted.answering(Arc::new(Reader::new(&at, repository, credentials.clone())), origin)
                 }
                 None => granted,

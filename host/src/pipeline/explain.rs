@@ -63,7 +63,7 @@ pub fn explain(plan: &Plan) -> Result<Vec<Answer>> {
     demands(plan, &mut answers);
     destination(plan, &mut answers);
     if let Target::Registry { repository, .. } = &plan.target {
-        let (origin, _) = registry_at(repository, &plan.policy)?;
+        let (origin, _) = registry_at(repository, Side::Registry, &plan.policy)?;
         connection(plan, &net, Side::Registry, &origin, &mut answers);
     }
     Ok(answers)
@@ -80,7 +80,7 @@ fn components(plan: &Plan, net: &Net) -> Result<Vec<Answer>> {
     for (kind, choice) in all {
         let name = choice.shown();
         if let Choice::Registry(artifact) = choice {
-            let (origin, _) = registry_at(&artifact.reference.repository, &plan.policy)?;
+            let (origin, _) = registry_at(&artifact.reference.repository, Side::Registry, &plan.policy)?;
             connection(plan, net, Side::Registry, &origin, &mut answers);
         }
         let (digest, allowed) = match may_run(choice, kind, &plan.policy, &plan.compiler)? {
@@ -144,7 +144,7 @@ fn connection(plan: &Plan, net: &Net, side: Side, origin: &Origin, answers: &mut
     let connected = matches!(verdict, Answered::Allowed(_));
     answers.push(Answer { subject: format!("connect to {origin}"), verdict });
     if connected && origin.scheme() == Scheme::Http {
-        let rule = egress.allowing_plain_http(origin);
+        let rule = egress.allowing_plain_http(side, origin);
         answers.push(Answer { subject: format!("speak to {origin} without TLS"), verdict: Answered::Allowed(rule) });
     }
     let proxy = egress.proxy_to(side, origin);

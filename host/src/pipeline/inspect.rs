@@ -74,7 +74,7 @@ async fn look(plan: &InspectPlan, net: &Net) -> Result<Inspection> {
 async fn open(plan: &InspectPlan, net: &Net) -> Result<(Place, Descriptor, Vec<u8>, String)> {
     match &plan.image {
         ImageAt::Registry { reference, credentials } => {
-            let (origin, url) = registry_at(&reference.repository, &plan.policy)?;
+            let (origin, url) = registry_at(&reference.repository, Side::Registry, &plan.policy)?;
             let client = net.client(Side::Registry, vec![origin]);
             let repository = reference.repository.clone();
             let mut pull = registry::Pull::new(client, &url, repository, credentials.clone())?;

@@ -21,6 +21,8 @@ pub struct ListPlan {
     pub at: ListAt,
     /// Whether names are enough: images are then not looked at.
     pub names: bool,
+    /// The side on which a registry is spoken to.
+    pub side: Side,
     /// What is allowed.
     pub policy: Policy,
 }
@@ -50,14 +52,14 @@ async fn look(plan: &ListPlan, net: &Net) -> Result<Listing> {
     let listing = |name: String, kind| Listing { schema: LISTING_SCHEMA, name, kind, repositories: None, images: None };
     match &plan.at {
         ListAt::Registry(host, credentials) => {
-            let (origin, url) = registry_at(host, &plan.policy)?;
-            let client = net.client(Side::Registry, vec![origin]);
+            let (origin, url) = registry_at(host, plan.side, &plan.policy)?;
+            let client = net.client(plan.side, vec![origin]);
             let repositories = registry::repositories(client, &url, host, credentials.clone()).await?;
             Ok(Listing { repositories: Some(repositories), ..listing(host.registry(), "registry") })
         }
         ListAt::Repository(repository, credentials) => {
-            let (origin, url) = registry_at(repository, &plan.policy)?;
-            let client = net.client(Side::Registry, vec![origin]);
+            let (origin, url) = registry_at(repository, plan.side, &plan.policy)?;
+            let client = net.client(plan.side, vec![origin]);
             let mut pull = registry::Pull::new(client, &url, repository.clone(), credentials.clone())?;
             pull.open().await?;
             let tags = pull.tags().await?;

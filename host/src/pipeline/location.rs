@@ -3,7 +3,7 @@
 use url::Url;
 
 use crate::net::redacted;
-use crate::policy::{Egress, Origin};
+use crate::policy::{Egress, Origin, Side};
 
 /// What was typed, without user information.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Location {
         let host = self.url.host_str().filter(|host| !host.is_empty())?;
         let port = self.url.port().map_or_else(String::new, |port| format!(":{port}"));
         let at = |scheme: &str| Origin::of(&Url::parse(&format!("{scheme}://{host}{port}/")).ok()?).ok();
-        at("http").filter(|plain| egress.allows_scheme(plain)).or_else(|| at("https"))
+        at("http").filter(|plain| egress.allows_scheme(Side::Source, plain)).or_else(|| at("https"))
     }
 }
 

@@ -27,7 +27,7 @@ pub enum Provenance {
 /// The egress policy: the built-in rule, what the document says, and what the command line adds.
 #[derive(Clone, Debug)]
 pub struct Egress {
-    /// Hosts that may be spoken to without TLS.
+    /// Hosts that may be spoken to without TLS, on either side.
     pub plain_http: Vec<Sited<Authority>>,
     /// The most redirects of one `open` or `read` of a source.
     pub redirects: usize,
@@ -41,7 +41,7 @@ pub struct Egress {
     pub registry: Rules,
 }
 
-/// What the document says about one side. Nothing, if it is empty.
+/// What is said about one side. Nothing, if it is empty.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     /// Hosts that may be reached; if there are any, no other may.
@@ -52,6 +52,8 @@ pub struct Rules {
     pub addresses: Vec<Sited<AddressRange>>,
     /// Addresses that may not.
     pub denied_addresses: Vec<Sited<AddressRange>>,
+    /// Hosts that this side, besides those of both, may speak to without TLS. No document says so.
+    pub plain_http: Vec<Sited<Authority>>,
     /// Where this side's proxies come from; none is as for both.
     pub proxy: Option<Sited<ProxyUse>>,
 }
@@ -88,10 +90,15 @@ pub enum AddressDenied {
 pub(super) const DEFAULT_REDIRECTS: usize = 10;
 
 impl Egress {
-    /// Whether the scheme is allowed for that origin: TLS always is, plain HTTP where it was asked for.
+    /// Whether the scheme is allowed for that origin on that side: TLS always is, plain HTTP where it was asked for.
     #[must_use]
-    pub fn allows_scheme(&self, origin: &Origin) -> bool {
-        origin.scheme() == Scheme::Https || self.plain_http.iter().any(|authority| authority.value.covers(origin))
+    pub fn allows_scheme(&self, side: Side, origin: &Origin) -> bool {
+        origin.scheme() == Scheme::Https || self.plain(Some(side)).any(|authority| authority.value.covers(origin))
+    }
+
+    /// The hosts that may be spoken to without TLS on that side; without one, on both.
+    pub(super) fn plain(&self, side: Option<Side>) -> impl Iterator<Item = &Sited<Authority>> {
+        self.plain_http.iter().chain(side.into_iter().flat_map(|side| &self.rules(side).plain_http))
     }
 
     /// Whether an origin may be spoken to at all. Its addresses are checked on their own.
@@ -216,8 +223,8 @@ impl Egress {
 
     /// The rule that lets it be spoken to without TLS, if [`Self::allows_scheme`] says that it may.
     #[must_use]
-    pub fn allowing_plain_http(&self, origin: &Origin) -> Rule {
-        let listed = self.plain_http.iter().find(|authority| authority.value.covers(origin));
+    pub fn allowing_plain_http(&self, side: Side, origin: &Origin) -> Rule {
+        let listed = self.plain(Some(side)).find(|authority| authority.value.covers(origin));
         let site = listed.map_or(Site::BuiltIn, |authority| authority.site.clone());
         Rule { key: "egress.plain-http", site }
     }
@@ -248,6 +255,13 @@ impl Egress {
         match side {
             Side::Source => &self.source,
             Side::Registry => &self.registry,
+        }
+    }
+
+    pub(super) const fn rules_mut(&mut self, side: Side) -> &mut Rules {
+        match side {
+            Side::Source => &mut self.source,
+            Side::Registry => &mut self.registry,
         }
     }
 }
@@ -439,11 +453,11 @@ mod tests {
     #[test]
     fn plain_http_is_for_hosts_that_were_named() {
         let none = Egress::default();
-        assert!(none.allows_scheme(&origin("https://a.example/")));
-        assert!(!none.allows_scheme(&origin("http://127.0.0.1/")), "loopback too");
+        assert!(none.allows_scheme(Side::Source, &origin("https://a.example/")));
+        assert!(!none.allows_scheme(Side::Source, &origin("http://127.0.0.1/")), "loopback too");
         let some = Egress { plain_http: sited(&["127.0.0.1:5000"]), ..Egress::default() };
-        assert!(some.allows_scheme(&origin("http://127.0.0.1:5000/")));
-        assert!(!some.allows_scheme(&origin("http://127.0.0.1:5001/")));
+        assert!(some.allows_scheme(Side::Source, &origin("http://127.0.0.1:5000/")));
+        assert!(!some.allows_scheme(Side::Source, &origin("http://127.0.0.1:5001/")));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{AllowedFlag, Authority, FlagIdentity, HostPattern, HostTls, Policy, Rule, Site, Sited, Trust, TrustAnchor};
+use super::{
+    AllowedFlag, Authority, FlagIdentity, HostPattern, HostTls, Policy, Rule, Side, Site, Sited, Trust, TrustAnchor,
+};
 
 /// What was typed that concerns the policy.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +18,8 @@ pub struct Flags {
     pub identities: Vec<FlagIdentity>,
     /// Hosts whose certificates are not to be verified. No flag says so; the environment of a replaced program may.
     pub unverified: Vec<Sited<Authority>>,
+    /// The side that the hosts without TLS and those without a verification are for; none is both. No flag says so either.
+    pub side: Option<Side>,
 }
 
 /// Why a flag is refused.
@@ -76,10 +80,14 @@ impl Policy {
     /// The first flag that is refused.
     pub fn with_flags(mut self, flags: Flags) -> Result<Self, FlagDenied> {
         for authority in flags.plain_http {
-            if !self.egress.plain_http.iter().any(|listed| listed.value.contains(&authority.value)) {
+            if !self.egress.plain(flags.side).any(|listed| listed.value.contains(&authority.value)) {
                 let flag = format!("{} {}", authority.site, authority.value);
                 self.allows(AllowedFlag::PlainHttp, &flag, "egress.plain-http")?;
-                self.egress.plain_http.push(authority);
+                let listed = match flags.side {
+                    Some(side) => &mut self.egress.rules_mut(side).plain_http,
+                    None => &mut self.egress.plain_http,
+                };
+                listed.push(authority);
             }
         }
         for anchor in flags.anchors {
@@ -96,15 +104,15 @@ impl Policy {
             self.tls.identities.push(flag);
         }
         for authority in flags.unverified {
-            self.skip_verification(authority)?;
+            self.skip_verification(authority, flags.side)?;
         }
         Ok(self)
     }
 
     /// Under a document only for a host whose certificates are not verified anyway.
-    fn skip_verification(&mut self, authority: Sited<Authority>) -> Result<(), FlagDenied> {
+    fn skip_verification(&mut self, authority: Sited<Authority>, side: Option<Side>) -> Result<(), FlagDenied> {
         let hosts = HostPattern::from(&authority.value);
-        let entry = self.tls.hosts.iter().find(|entry| entry.hosts.value.meets(&hosts));
+        let entry = self.tls.hosts.iter().find(|entry| entry.is_for(side) && entry.hosts.value.meets(&hosts));
         let already =
             entry.is_some_and(|entry| entry.hosts.value.contains(&hosts) && matches!(entry.trust, Trust::Anybody(_)));
         match &self.document {
@@ -116,7 +124,7 @@ impl Policy {
             None => {
                 let trust = Trust::Anybody(authority.site.clone());
                 let hosts = Sited::new(hosts, authority.site);
-                self.tls.hosts.insert(0, HostTls { hosts, trust, pins: Vec::new(), identity: None });
+                self.tls.hosts.insert(0, HostTls { hosts, side, trust, pins: Vec::new(), identity: None });
             }
         }
         Ok(())
@@ -249,7 +257,7 @@ mod tests {
         let policy = Policy::default().with_flags(unverified("a.example:443")).unwrap();
         let anybody = |url: &str| {
             let origin = Origin::of(&url::Url::parse(url).unwrap()).unwrap();
-            matches!(policy.tls.entry(&origin).map(|entry| &entry.trust), Some(Trust::Anybody(_)))
+            matches!(policy.tls.entry(Side::Source, &origin).map(|entry| &entry.trust), Some(Trust::Anybody(_)))
         };
         assert!(anybody("https://a.example/") && !anybody("https://a.example:8443/") && !anybody("https://b.example/"));
         let denied = parsed("").unwrap().with_flags(unverified("a.example")).unwrap_err().to_string();
@@ -259,6 +267,29 @@ mod tests {
         let not_all = "[[tls.host]]\nmatch = \"a.example:443\"\nca = [\"c\"]\n\
                        [[tls.host]]\nmatch = \"*.example\"\ninsecure-skip-verification = true";
         assert!(parsed(not_all).unwrap().with_flags(unverified("a.example")).is_err());
+    }
+
+    #[test]
+    fn what_one_side_is_allowed_the_other_is_not() {
+        let host = |text: &str| vec![Sited::new(text.parse().unwrap(), Site::Flag("ENDPOINT"))];
+        let origin = |url: &str| Origin::of(&url::Url::parse(url).unwrap()).unwrap();
+        for (one, other) in [(Side::Source, Side::Registry), (Side::Registry, Side::Source)] {
+            let own = |side| Flags {
+                plain_http: host("a.example:80"),
+                unverified: host("a.example:443"),
+                side: Some(side),
+                ..Flags::default()
+            };
+            let may = |policy: &Policy, side| {
+                let entry = policy.tls.entry(side, &origin("https://a.example/"));
+                let anybody = entry.is_some_and(|entry| matches!(entry.trust, Trust::Anybody(_)));
+                (policy.egress.allows_scheme(side, &origin("http://a.example/")), anybody)
+            };
+            let policy = Policy::default().with_flags(own(one)).unwrap();
+            assert_eq!((may(&policy, one), may(&policy, other)), ((true, true), (false, false)));
+            let policy = policy.with_flags(own(other)).unwrap();
+            assert_eq!((may(&policy, one), may(&policy, other)), ((true, true), (true, true)));
+        }
     }
 
     #[test]

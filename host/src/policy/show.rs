@@ -5,13 +5,13 @@ use std::fmt::{self, Write as _};
 use super::document::{SCHEMA, shown_size, shown_time};
 use super::limits::{Bounds, LIMITS};
 use super::{
-    ClientIdentity, ComponentRule, Components, Destinations, Grant, Policy, Require, Rules, Site, Sited, Trust,
-    TrustAnchor,
+    ClientIdentity, ComponentRule, Components, Destinations, Grant, HostTls, Policy, Require, Rules, Site, Sited,
+    Trust, TrustAnchor,
 };
 
 impl Policy {
-    /// The policy as a document that reads as the same policy, with the origin of each value as a comment. Client
-    /// certificates of the command line are comments: a document has no word for one side only.
+    /// The policy as a document that reads as the same policy, with the origin of each value as a comment. What is
+    /// of one side only, such as client certificates of the command line, is a comment: a document has no word for it.
     #[must_use]
     pub fn show(&self) -> String {
         let mut text = String::new();
@@ -149,6 +149,11 @@ impl Policy {
         list(out, "ca", tls.anchors.iter().map(anchor))?;
         list(out, "pins", tls.pins.iter().map(shown))?;
         for entry in &tls.hosts {
+            if entry.side.is_some() {
+                let HostTls { hosts, .. } = entry;
+                writeln!(out, "# an entry of one side for {}  # {}", hosts.value, comment(&hosts.site))?;
+                continue;
+            }
             writeln!(out, "\n[[tls.host]]")?;
             single(out, "match", &quoted(&entry.hosts.value.to_string()), &entry.hosts.site)?;
             match &entry.trust {
@@ -175,7 +180,10 @@ impl Policy {
 }
 
 fn write_rules(out: &mut String, name: &str, rules: &Rules) -> fmt::Result {
-    let Rules { hosts, denied_hosts, addresses, denied_addresses, proxy } = rules;
+    let Rules { hosts, denied_hosts, addresses, denied_addresses, plain_http, proxy } = rules;
+    for Sited { value, site } in plain_http {
+        writeln!(out, "# egress.{name}: without TLS to {value}  # {}", comment(site))?;
+    }
     if proxy.is_none()
         && hosts.is_empty()
         && denied_hosts.is_empty()

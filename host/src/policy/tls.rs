@@ -72,6 +72,8 @@ pub struct ClientIdentity {
 pub struct HostTls {
     /// Which.
     pub hosts: Sited<HostPattern>,
+    /// The side that it is for; none is both.
+    pub side: Option<Side>,
     /// Whom they are trusted to.
     pub trust: Trust,
     /// Keys of which one must be on the path of their certificates, in the place of those for every host.
@@ -131,23 +133,29 @@ pub struct TlsPolicy {
     pub anchors: Vec<TrustAnchor>,
     /// Keys of which one must be on the verified path of every certificate: SHA-256 of their SubjectPublicKeyInfo in DER.
     pub pins: Vec<Sited<Digest>>,
-    /// What is different for some hosts; the first entry that covers an origin counts, and no other.
+    /// What is different for some hosts; the first entry that covers an origin on its side counts, and no other.
     pub hosts: Vec<HostTls>,
     /// Client certificates from the command line; they go before those of `hosts`.
     pub identities: Vec<FlagIdentity>,
 }
 
 impl TlsPolicy {
-    /// What is different for that origin.
+    /// What is different for that origin on that side.
     #[must_use]
-    pub fn entry(&self, origin: &Origin) -> Option<&HostTls> {
-        self.hosts.iter().find(|entry| entry.hosts.value.covers(origin))
+    pub fn entry(&self, side: Side, origin: &Origin) -> Option<&HostTls> {
+        self.hosts.get(self.entry_at(side, origin)?)
     }
 
-    /// What is pinned for that origin; nothing where nobody's certificate is verified.
+    /// Where in `hosts` that is.
     #[must_use]
-    pub fn pins(&self, origin: &Origin) -> Option<Pins> {
-        let (keys, key) = match self.entry(origin) {
+    pub fn entry_at(&self, side: Side, origin: &Origin) -> Option<usize> {
+        self.hosts.iter().position(|entry| entry.is_for(Some(side)) && entry.hosts.value.covers(origin))
+    }
+
+    /// What is pinned for that origin on that side; nothing where nobody's certificate is verified.
+    #[must_use]
+    pub fn pins(&self, side: Side, origin: &Origin) -> Option<Pins> {
+        let (keys, key) = match self.entry(side, origin) {
             Some(HostTls { trust: Trust::Anybody(_), .. }) => return None,
             Some(entry) if !entry.pins.is_empty() => (&entry.pins, "tls.host.pins"),
             Some(_) | None => (&self.pins, "tls.pins"),
@@ -160,7 +168,14 @@ impl TlsPolicy {
     pub fn identity(&self, side: Side, origin: &Origin) -> Option<&ClientIdentity> {
         let meant = |flag: &&FlagIdentity| flag.side.is_none_or(|meant| meant == side) && flag.host.covers(origin);
         let flag = self.identities.iter().find(meant).map(|flag| &flag.identity);
-        flag.or_else(|| self.entry(origin)?.identity.as_ref())
+        flag.or_else(|| self.entry(side, origin)?.identity.as_ref())
+    }
+}
+
+impl HostTls {
+    /// Whether it holds on that side; without one, on both.
+    pub(super) fn is_for(&self, side: Option<Side>) -> bool {
+        self.side.is_none() || self.side == side
     }
 }
 
@@ -328,6 +343,7 @@ mod tests {
             |host: &str, side, file| FlagIdentity { host: host.parse().unwrap(), side, identity: identity(file) };
         let entry = HostTls {
             hosts: Sited::new("*.example".parse().unwrap(), Site::BuiltIn),
+            side: None,
             pins: Vec::new(),
             trust: Trust::AsUsual,
             identity: Some(identity("entry")),

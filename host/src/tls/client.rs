@@ -147,7 +147,7 @@ impl TlsClient {
             self.0.error((side, origin), why, stage, (asked.state(), chosen))
         })?;
         drop(stream.get_mut().0.heard());
-        let verified = !matches!(self.0.policy.entry(origin).map(|entry| &entry.trust), Some(Trust::Anybody(_)));
+        let verified = !matches!(self.0.policy.entry(side, origin).map(|entry| &entry.trust), Some(Trust::Anybody(_)));
         let negotiated = Negotiated::of(stream.get_ref().1, asked.state(), verified)
             .ok_or_else(|| Error::internal(stage, "a TLS session without parameters"))?;
         Ok((stream, negotiated))
@@ -156,7 +156,7 @@ impl TlsClient {
 
 impl Inner {
     fn config(&self, side: Side, origin: &Origin) -> Result<Arc<ClientConfig>> {
-        let entry = self.policy.hosts.iter().position(|entry| entry.hosts.value.covers(origin));
+        let entry = self.policy.entry_at(side, origin);
         let identity = self.policy.identity(side, origin);
         let files = identity.map(|identity| (identity.certificate_file.clone(), identity.key_file.clone()));
         let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -177,7 +177,7 @@ impl Inner {
             }
             Some(Trust::AsUsual) | None => Some(anchors::usual(&self.policy, side)?),
         };
-        let verifier = match (roots, self.policy.pins(origin)) {
+        let verifier = match (roots, self.policy.pins(side, origin)) {
             (Some(roots), Some(keys)) => {
                 let usual = verifier::verifying(roots.clone(), &self.provider).map_err(impossible)?;
                 pins::pinned(usual, roots, keys, &self.provider)

@@ -1,5 +1,7 @@
 //! The registries that the environment names: references, credentials, and how they are spoken to.
 
+use url::Url;
+
 use super::super::alone::alone;
 use super::super::{auth, certificates, locate};
 use super::environment::{Environment, is_true};
@@ -7,7 +9,7 @@ use super::{policy, usage};
 use crate::error::{Code, Error, Result, Stage};
 use crate::oci::{Reference, Repository, Tag};
 use crate::pipeline::{Credentials, ListAt, ListPlan, SourceCredentials, Target, list};
-use crate::policy::{Authority, Policy, Side};
+use crate::policy::{Authority, Origin, Policy, Side};
 
 /// Where an image goes.
 pub(super) struct Destination {
@@ -62,7 +64,7 @@ pub(super) fn destination(
         None => policy,
     };
     let credentials = credentials(environment, named, &repository)?;
-    let policy = spoken_to(environment, &named.insecure, &repository, credentials.as_ref(), policy)?;
+    let policy = spoken_to(environment, &named.insecure, (&repository, Side::Registry), credentials.as_ref(), policy)?;
     let target = Target::Registry { repository, credentials };
     Ok((Destination { target, tag: tag.unwrap_or_else(Tag::latest) }, policy))
 }
@@ -110,12 +112,12 @@ pub(super) fn pair(
     })
 }
 
-/// The policy under which a registry is spoken to: where the variable says so, without looking at its certificate, and without
-/// TLS if it has none.
+/// The policy under which a registry is spoken to on that side, and on no other: where the variable says so, without looking at
+/// its certificate, and without TLS if it has none.
 pub(super) fn spoken_to(
     environment: &Environment,
     insecure: &Variable<'_>,
-    repository: &Repository,
+    (repository, side): (&Repository, Side),
     credentials: Option<&Credentials>,
     policy: Policy,
 ) -> Result<Policy> {
@@ -123,27 +125,37 @@ pub(super) fn spoken_to(
     if !is_true(name, &text)? {
         return Ok(policy);
     }
-    let over_tls = policy::unverified(policy, certificates::registry(Some(repository))?, name)?;
-    if !lacks_tls(&over_tls, repository, credentials)? {
+    let over_tls = policy::unverified(policy, certificates::registry(Some(repository))?, name, side)?;
+    let plain = origin(repository)?;
+    if over_tls.egress.allows_scheme(side, &plain) || !lacks_tls(&over_tls, (repository, side), credentials)? {
         return Ok(over_tls);
     }
-    let host: Authority = repository.registry().parse().map_err(|why| usage(format!("{why}")))?;
-    let without = policy::plain(over_tls.clone(), host, name)?;
-    // Where nobody answers either way, whoever comes back is to come back with TLS.
-    Ok(if lacks_tls(&without, repository, credentials)? { over_tls } else { without })
+    let host: Authority =
+        format!("{}:{}", plain.host(), plain.port()).parse().map_err(|why| usage(format!("{why}")))?;
+    let without = policy::plain(over_tls.clone(), host, name, side)?;
+    // Where nobody answers either way, whoever comes back is to come back with TLS. Without it a password is not sent to find
+    // out whether there is any.
+    Ok(if lacks_tls(&without, (repository, side), None)? { over_tls } else { without })
+}
+
+/// The registry without TLS.
+fn origin(repository: &Repository) -> Result<Origin> {
+    let url = Url::parse(&format!("http://{}/", repository.api())).ok();
+    url.and_then(|url| Origin::of(&url).ok())
+        .ok_or_else(|| usage(format!("`{}` is not a host that can be connected to", repository.registry())))
 }
 
 /// Whether nobody there speaks as the policy has it: one question, which is asked once.
-fn lacks_tls(policy: &Policy, repository: &Repository, credentials: Option<&Credentials>) -> Result<bool> {
+fn lacks_tls(
+    policy: &Policy,
+    (repository, side): (&Repository, Side),
+    credentials: Option<&Credentials>,
+) -> Result<bool> {
     let mut policy = policy.clone();
     (policy.limits.attempts, policy.limits.connect) = (1, policy.limits.connect.min(ASKED_WITHIN));
     policy.limits.answer = policy.limits.answer.min(ASKED_WITHIN);
-    // Without TLS a password is not sent to find out whether there is any.
-    let plain =
-        policy.egress.plain_http.iter().any(|host| Some(&host.value) == repository.registry().parse().ok().as_ref());
-    let credentials = credentials.filter(|_| !plain).cloned();
-    let at = ListAt::Repository(repository.clone(), credentials);
-    let asked = alone(list(&ListPlan { at, names: true, policy }))?;
+    let at = ListAt::Repository(repository.clone(), credentials.cloned());
+    let asked = alone(list(&ListPlan { at, names: true, side, policy }))?;
     Ok(asked.is_err_and(|why| matches!(why.code(), Code::TlsHandshake | Code::RegistryUnreachable)))
 }
 

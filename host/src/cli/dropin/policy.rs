@@ -48,16 +48,16 @@ pub(super) fn trusting(policy: Policy, at: &str, named_by: &'static str, side: S
     policy::with(policy, Flags { anchors, ..Flags::default() })
 }
 
-/// With a host that may be spoken to without TLS.
-pub(super) fn plain(policy: Policy, host: Authority, named_by: &'static str) -> Result<Policy> {
+/// With a host that one side may speak to without TLS.
+pub(super) fn plain(policy: Policy, host: Authority, named_by: &'static str, side: Side) -> Result<Policy> {
     let plain_http = vec![Sited::new(host, Site::Flag(named_by))];
-    policy::with(policy, Flags { plain_http, ..Flags::default() })
+    policy::with(policy, Flags { plain_http, side: Some(side), ..Flags::default() })
 }
 
-/// With a host whose certificates are not verified.
-pub(super) fn unverified(policy: Policy, host: Authority, named_by: &'static str) -> Result<Policy> {
+/// With a host whose certificates are not verified on one side.
+pub(super) fn unverified(policy: Policy, host: Authority, named_by: &'static str, side: Side) -> Result<Policy> {
     let unverified = vec![Sited::new(host, Site::Flag(named_by))];
-    policy::with(policy, Flags { unverified, ..Flags::default() })
+    policy::with(policy, Flags { unverified, side: Some(side), ..Flags::default() })
 }
 
 fn anchors_in(at: &Path, named_by: &'static str) -> Result<Vec<TrustAnchor>> {

@@ -87,7 +87,7 @@ fn http(environment: &Environment, policy: Policy) -> Result<(Input, Policy)> {
             let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(80));
             let host: Authority =
                 format!("{host}:{port}").parse().map_err(|why| usage(format!("{ENDPOINT}: {why}")))?;
-            policy::plain(policy, host, ENDPOINT)?
+            policy::plain(policy, host, ENDPOINT, Side::Source)?
         }
         _ => policy,
     };
@@ -112,7 +112,7 @@ fn registry(environment: &Environment, policy: Policy) -> Result<(Input, Policy)
     let source = locate::in_registry(&reference)?;
     let repository = reference.repository;
     let credentials = credentials(environment, &named, &repository)?;
-    let policy = spoken_to(environment, &named.insecure, &repository, credentials.as_ref(), policy)?;
+    let policy = spoken_to(environment, &named.insecure, (&repository, Side::Source), credentials.as_ref(), policy)?;
     Ok((Input { registry: Some(SourceRegistry { repository, credentials }), ..input(source) }, policy))
 }
 
@@ -129,16 +129,14 @@ fn image(
         None => policy,
     };
     let repository = &reference.repository;
-    let (credentials, policy) = match &destination.target {
+    let credentials = match &destination.target {
         Target::Registry { repository: to, credentials } if to.registry() == repository.registry() => {
-            (credentials.clone(), policy)
+            credentials.clone()
         }
-        _ => {
-            let credentials = from_file(environment, named, repository)?;
-            let policy = spoken_to(environment, &named.insecure, repository, credentials.as_ref(), policy)?;
-            (credentials, policy)
-        }
+        _ => from_file(environment, named, repository)?,
     };
+    let at = (repository, Side::Source);
+    let policy = spoken_to(environment, &named.insecure, at, credentials.as_ref(), policy)?;
     let input = Input {
         registry: Some(SourceRegistry { repository: repository.clone(), credentials: credentials.clone() }),
         ..input(locate::in_registry(&reference)?)
@@ -216,6 +214,7 @@ mod tests {
     use super::super::environment::tests::of;
     use super::*;
     use crate::pipeline::Credentials;
+    use crate::policy::Sited;
 
     fn read(variables: &[(&str, &str)]) -> Result<Wanted> {
         let environment = of(variables);
@@ -252,7 +251,7 @@ mod tests {
         assert_eq!(file.0.source.location(), "/tmp/fs/disk.img");
         assert_eq!(file.1.as_deref(), Some("b856691e-1038-11e9-a5ab-525500d15501.img"));
         let http = disk(&[(KIND, "http"), (ENDPOINT, "https://a.example/x.qcow2?y")]);
-        assert_eq!((http.0.source.scheme(), http.1, http.2.egress.plain_http.len()), ("https", None, 0));
+        assert_eq!((http.0.source.scheme(), http.1, http.2.egress.source.plain_http.len()), ("https", None, 0));
         let registry = disk(&[(KIND, "registry"), (ENDPOINT, "docker://r.example:5000/vm/disk:1")]);
         assert_eq!(registry.0.source.location(), "docker://r.example:5000/vm/disk:1");
         assert!(registry.0.registry.is_some());
@@ -275,8 +274,11 @@ mod tests {
     fn plain_http_is_for_the_endpoint_alone() {
         for (url, listed) in [("http://a.example/x", "a.example:80"), ("http://[fd00::1]:8080/x", "[fd00::1]:8080")] {
             let (_, _, policy) = disk(&[(KIND, "http"), (ENDPOINT, url)]);
-            let hosts: Vec<String> = policy.egress.plain_http.iter().map(|host| host.value.to_string()).collect();
-            assert_eq!(hosts, [listed]);
+            let listed_for = |listed: &[Sited<Authority>]| -> Vec<String> {
+                listed.iter().map(|host| host.value.to_string()).collect()
+            };
+            assert_eq!(listed_for(&policy.egress.source.plain_http), [listed]);
+            assert!(policy.egress.plain_http.is_empty() && policy.egress.registry.plain_http.is_empty(), "{url}");
         }
     }
 

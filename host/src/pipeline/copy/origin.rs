@@ -132,6 +132,6 @@ fn sized(listed: &Descriptor, bytes: Vec<u8>) -> Result<Vec<u8>> {
 }
 
 fn pull(net: &Net, repository: &Repository, credentials: Option<Credentials>) -> Result<registry::Pull> {
-    let (origin, url) = registry_at(repository, net.policy())?;
+    let (origin, url) = registry_at(repository, Side::Source, net.policy())?;
     registry::Pull::new(net.client(Side::Source, vec![origin]), &url, repository.clone(), credentials)
 }

@@ -89,7 +89,7 @@ async fn all(plan: &DeletePlan, net: &Net, done: &mut Deleted) -> Result<()> {
             of_repository(plan, net, repository, credentials.as_ref(), done).await
         }
         DeleteAt::Registry(host, pattern, credentials) => {
-            let (origin, url) = registry_at(host, &plan.policy)?;
+            let (origin, url) = registry_at(host, Side::Registry, &plan.policy)?;
             let client = net.client(Side::Registry, vec![origin]);
             for name in registry::repositories(client, &url, host, credentials.clone()).await? {
                 let repository = host.sibling(&name).ok_or_else(|| {
@@ -115,7 +115,7 @@ async fn of_repository(
     let target = Target::Registry { repository: repository.clone(), credentials: credentials.cloned() };
     // Before anybody is asked.
     allowed(&target, &[], &plan.policy)?;
-    let (origin, url) = registry_at(repository, &plan.policy)?;
+    let (origin, url) = registry_at(repository, Side::Registry, &plan.policy)?;
     let client = net.client(Side::Registry, vec![origin]);
     let mut pull = registry::Pull::new(client, &url, repository.clone(), credentials.cloned())?;
     pull.open().await?;

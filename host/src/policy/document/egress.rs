@@ -34,6 +34,7 @@ fn rules(section: &Section<'_>) -> Result<Rules, Invalid> {
         denied_hosts: sited(denied_hosts),
         addresses: sited(addresses),
         denied_addresses: sited(denied_addresses),
+        plain_http: Vec::new(),
         proxy: proxy(section)?,
     })
 }

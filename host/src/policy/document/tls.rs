@@ -212,7 +212,7 @@ fn host(entry: &Section<'_>, files: &mut dyn Files) -> Result<HostTls, Invalid> 
     if trust == Trust::AsUsual && identity.is_none() && insecure.is_none() && pins.is_empty() {
         return Err(entry.invalid(&span, format!("the entry for `{pattern}` says nothing about it")));
     }
-    Ok(HostTls { hosts: crate::policy::Sited::new(pattern, site), trust, pins, identity })
+    Ok(HostTls { hosts: crate::policy::Sited::new(pattern, site), side: None, trust, pins, identity })
 }
 
 fn identity(entry: &Section<'_>, files: &mut dyn Files) -> Result<Option<ClientIdentity>, Invalid> {
