@@ -8,7 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use longshore_tests::http_proxy::{HttpProxy, Manner};
 use longshore_tests::namespace::{Files, inside};
-use longshore_tests::pod::importing;
+use longshore_tests::pod::{Pod, importing};
 use longshore_tests::program::{finish, longshore};
 use longshore_tests::registry::{Registry, Setup};
 use longshore_tests::scratch::{Scratch, noise};
@@ -158,6 +158,33 @@ fn what_is_said_of_one_side_changes_nothing_on_the_other() {
             pod.with(&[("INSECURE_TLS", "true")]).run().done();
         }
         assert!(registry.has_tag("vm", kind));
+    }
+}
+
+#[test]
+fn only_a_registry_is_believed_to_have_no_tls() {
+    let scratch = Scratch::new();
+    if !alone("only_a_registry_is_believed_to_have_no_tls", &scratch) {
+        return;
+    }
+    let disk = Bytes::from(noise(100_000));
+    let source = Script::start(
+        None,
+        Arc::new(move |_| {
+            let served = disk.clone();
+            Box::pin(async move { full(200, served) }) as Answer
+        }),
+    );
+    // What a server of TLS says to whoever comes without, and what any other server says.
+    for status in [400, 404, 302] {
+        let other = Script::start(None, Arc::new(move |_| Box::pin(async move { empty(status) }) as Answer));
+        let pod = Pod::new(&scratch, &format!("pod-{status}"), "dvcr-importer").with(&[
+            ("IMPORTER_SOURCE", "http"),
+            ("IMPORTER_ENDPOINT", &source.url("disk.raw")),
+            ("IMPORTER_DESTINATION_ENDPOINT", &format!("{}/vm:1", other.host())),
+            ("DESTINATION_INSECURE_TLS", "true"),
+        ]);
+        pod.run().failed(15, "tls-handshake", &[&other.host()]);
     }
 }
 

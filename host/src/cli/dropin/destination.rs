@@ -127,15 +127,29 @@ pub(super) fn spoken_to(
     }
     let over_tls = policy::unverified(policy, certificates::registry(Some(repository))?, name, side)?;
     let plain = origin(repository)?;
-    if over_tls.egress.allows_scheme(side, &plain) || !lacks_tls(&over_tls, (repository, side), credentials)? {
+    if over_tls.egress.allows_scheme(side, &plain) || !lacks_tls(&asked(&over_tls, (repository, side), credentials)?) {
         return Ok(over_tls);
     }
     let host: Authority =
         format!("{}:{}", plain.host(), plain.port()).parse().map_err(|why| usage(format!("{why}")))?;
     let without = policy::plain(over_tls.clone(), host, name, side)?;
-    // Where nobody answers either way, whoever comes back is to come back with TLS. Without it a password is not sent to find
-    // out whether there is any.
-    Ok(if lacks_tls(&without, (repository, side), None)? { over_tls } else { without })
+    // Unless a registry answers without TLS, whoever comes back is to come back with it: a server of TLS that is asked without
+    // answers, too. A password is not sent to find out.
+    let plain = asked(&without, (repository, side), None)?;
+    Ok(if is_a_registrys(&plain) { without } else { over_tls })
+}
+
+/// Whether that is as from somebody who does not speak TLS.
+fn lacks_tls(answer: &Result<()>) -> bool {
+    answer.as_ref().is_err_and(|why| matches!(why.code(), Code::TlsHandshake | Code::RegistryUnreachable))
+}
+
+/// Whether only a registry answers so.
+fn is_a_registrys(answer: &Result<()>) -> bool {
+    match answer {
+        Ok(()) => true,
+        Err(why) => matches!(why.code(), Code::RegistryDenied | Code::RegistryNotFound),
+    }
 }
 
 /// The registry without TLS.
@@ -145,18 +159,18 @@ fn origin(repository: &Repository) -> Result<Origin> {
         .ok_or_else(|| usage(format!("`{}` is not a host that can be connected to", repository.registry())))
 }
 
-/// Whether nobody there speaks as the policy has it: one question, which is asked once.
-fn lacks_tls(
+/// What a registry answers that is spoken to as the policy has it: one question, which is asked once.
+fn asked(
     policy: &Policy,
     (repository, side): (&Repository, Side),
     credentials: Option<&Credentials>,
-) -> Result<bool> {
+) -> Result<Result<()>> {
     let mut policy = policy.clone();
     (policy.limits.attempts, policy.limits.connect) = (1, policy.limits.connect.min(ASKED_WITHIN));
     policy.limits.answer = policy.limits.answer.min(ASKED_WITHIN);
     let at = ListAt::Repository(repository.clone(), credentials.cloned());
-    let asked = alone(list(&ListPlan { at, names: true, side, policy }))?;
-    Ok(asked.is_err_and(|why| matches!(why.code(), Code::TlsHandshake | Code::RegistryUnreachable)))
+    let plan = ListPlan { at, names: true, side, policy };
+    Ok(alone(list(&plan))?.map(|_| ()))
 }
 
 /// How long it may take to find out whether somebody speaks TLS.
@@ -166,6 +180,17 @@ const ASKED_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 mod tests {
     use super::super::environment::tests::of;
     use super::*;
+
+    #[test]
+    fn what_answers_without_tls_is_believed_if_it_is_a_registry() {
+        let answer = |code| Err(Error::new(code, Stage::Upload, "no"));
+        for code in [Code::RegistryDenied, Code::RegistryNotFound] {
+            assert!(is_a_registrys(&answer(code)), "{code:?}");
+        }
+        for code in [Code::RegistryFailed, Code::RegistryProtocol, Code::RegistryStalled, Code::RegistryUnreachable] {
+            assert!(!is_a_registrys(&answer(code)), "{code:?}");
+        }
+    }
 
     #[test]
     fn half_of_a_pair_is_a_pair_and_no_message_quotes_it() {
