@@ -116,6 +116,26 @@ fn what_breaks_begins_again_as_it_did() {
 }
 
 #[test]
+fn a_registry_that_is_not_there_yet_is_waited_for() {
+    let scratch = Scratch::new();
+    if !alone("a_registry_that_is_not_there_yet_is_waited_for", &scratch) {
+        return;
+    }
+    let authority = Authority::named(&scratch, "ours");
+    let mut registry = Registry::start(&scratch, "registry", Setup { tls: Some(&authority), ..Setup::default() });
+    registry.kill();
+    let source = serving(Bytes::from(noise(100_000)), 0);
+    let pod = importing(&scratch, &registry, &source.url("disk.raw"));
+    let pod = pod.with(&[("DESTINATION_INSECURE_TLS", "true")]);
+    pod.forget();
+    let pending = Serving::spawn(pod.command(&[]));
+    let told = pending.wait_for("beginning again in 1 s");
+    assert!(told.contains(&registry.host()), "{told}");
+    registry.restart();
+    pending.ended().done();
+}
+
+#[test]
 fn secrets_stay_with_the_endpoint_and_private_hosts_are_redirected_to() {
     let scratch = Scratch::new();
     if !alone("secrets_stay_with_the_endpoint_and_private_hosts_are_redirected_to", &scratch) {

@@ -103,7 +103,8 @@ fn tried(mut plan: Plan, watched: &Watched, shown: &Shown) -> Result<(Imported, 
                 }
                 Err(error) => error,
             };
-            let Some(pause) = trying.after(&error, progress.phase(), progress.started.elapsed()) else {
+            let stood = (progress.phase(), progress.position().received > 0);
+            let Some(pause) = trying.after(&error, stood, progress.started.elapsed()) else {
                 return Err(error);
             };
             let seconds = pause.as_secs();
