@@ -2,6 +2,7 @@
 //! the built-in one; and the message that every failure leaves.
 
 use std::fs;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -186,6 +187,26 @@ fn only_a_registry_is_believed_to_have_no_tls() {
         ]);
         pod.run().failed(15, "tls-handshake", &[&other.host()]);
     }
+}
+
+#[test]
+fn a_port_that_is_taken_ends_no_import() {
+    let scratch = Scratch::new();
+    if !alone("a_port_that_is_taken_ends_no_import", &scratch) {
+        return;
+    }
+    let registry = Registry::start(&scratch, "registry", Setup::default());
+    let disk = Bytes::from(noise(100_000));
+    let source = Script::start(
+        None,
+        Arc::new(move |_| {
+            let served = disk.clone();
+            Box::pin(async move { full(200, served) }) as Answer
+        }),
+    );
+    let _taken = TcpListener::bind("0.0.0.0:8443").unwrap();
+    let ran = importing(&scratch, &registry, &source.url("disk.raw")).run().done();
+    assert!(ran.stderr.contains("there are no metrics") && ran.stderr.contains("8443"), "{}", ran.stderr);
 }
 
 #[test]

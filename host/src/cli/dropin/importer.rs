@@ -51,7 +51,7 @@ fn imported(environment: &Environment, verbosity: Verbosity, color: Color) -> Re
     let shown = shown(ProgressKind::Plain, None, verbosity, color)?;
     let policy = policy::in_force()?;
     let (watched, owner) = (Watched::default(), environment.text(OWNER)?);
-    let _monitor = monitor(owner.clone(), &watched, &policy)?;
+    let _monitor = monitor(owner.clone(), &watched, &policy);
     let (destination, policy) = destination(environment, &DESTINATION, policy)?;
     let plan = match wanted(environment, (&DESTINATION, &destination), owner.as_deref(), policy)? {
         Wanted::Disk(disk) => {

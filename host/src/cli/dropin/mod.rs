@@ -34,11 +34,11 @@ pub(super) use importer::run as import;
 pub(super) use policy::built_in as built_in_policy;
 pub(super) use uploader::run as upload;
 
-use message::Message;
-
-use crate::error::{Code, Error, Result, Stage};
+use super::messages;
+use crate::error::{Code, Error, Stage};
 use crate::policy::Policy;
 use crate::serve::{Monitor, MonitorIdentity, MonitorPlan, Watched};
+use message::Message;
 
 /// The names, of commands and of programs.
 const NAMES: [&str; 3] = ["dvcr-cleaner", IMPORTER, UPLOADER];
@@ -109,8 +109,8 @@ fn with_level(arguments: Vec<OsString>) -> Vec<OsString> {
     all
 }
 
-/// Where both programs tell how far they are.
-fn monitor(owner: Option<String>, watched: &Watched, policy: &Policy) -> Result<Monitor> {
+/// Where both programs tell how far they are. An import that nobody can watch is an import all the same.
+fn monitor(owner: Option<String>, watched: &Watched, policy: &Policy) -> Option<Monitor> {
     let plan = MonitorPlan {
         at: SocketAddr::new(EVERYWHERE, METRICS_PORT),
         identity: MonitorIdentity::SelfSigned(METRICS_NAME),
@@ -118,6 +118,8 @@ fn monitor(owner: Option<String>, watched: &Watched, policy: &Policy) -> Result<
         owner: Some(owner.unwrap_or_default()),
     };
     Monitor::start(plan, policy)
+        .map_err(|error| messages::line(&messages::harmless(&format!("warning: there are no metrics: {error}"))))
+        .ok()
 }
 
 fn usage(message: impl Into<String>) -> Error {

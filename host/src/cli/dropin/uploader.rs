@@ -55,7 +55,7 @@ pub(in crate::cli) fn run(typed: &DvcrUploader, verbosity: Verbosity) -> Result<
 fn served(typed: &DvcrUploader, environment: &Environment, verbosity: Verbosity, heard: Rc<Heard>) -> Result<()> {
     let policy = policy::in_force()?;
     let (watched, owner) = (Watched::default(), environment.text(OWNER)?);
-    let _monitor = monitor(owner.clone(), &watched, &policy)?;
+    let _monitor = monitor(owner.clone(), &watched, &policy);
     let service = service(typed, environment, owner.as_deref(), policy)?;
     let wishes = service.plan.image.clone();
     let voice = Voice { quiet: verbosity == Verbosity::Quiet, watched, wishes, began: RefCell::default(), heard };
