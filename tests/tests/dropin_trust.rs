@@ -14,7 +14,7 @@ use longshore_tests::program::{finish, longshore};
 use longshore_tests::registry::{Registry, Setup};
 use longshore_tests::scratch::{Scratch, noise};
 use longshore_tests::script::{Answer, Handler, Script, broken, empty, full};
-use longshore_tests::serving::WITHIN;
+use longshore_tests::serving::{Serving, WITHIN};
 use longshore_tests::tls::Authority;
 
 fn alone(test: &str, scratch: &Scratch) -> bool {
@@ -187,6 +187,27 @@ fn only_a_registry_is_believed_to_have_no_tls() {
         ]);
         pod.run().failed(15, "tls-handshake", &[&other.host()]);
     }
+}
+
+#[test]
+fn who_is_asked_whether_there_is_tls_keeps_nobody_from_ending_it() {
+    let scratch = Scratch::new();
+    if !alone("who_is_asked_whether_there_is_tls_keeps_nobody_from_ending_it", &scratch) {
+        return;
+    }
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = silent.local_addr().unwrap();
+    let pod = Pod::new(&scratch, "pod", "dvcr-importer").with(&[
+        ("IMPORTER_SOURCE", "blockDevice"),
+        ("IMPORTER_DESTINATION_ENDPOINT", &format!("{host}/vm:1")),
+        ("DESTINATION_INSECURE_TLS", "true"),
+    ]);
+    pod.forget();
+    let pending = Serving::spawn(pod.command(&[]));
+    let _asked = silent.accept().unwrap();
+    pending.signal("TERM");
+    pending.ended().failed(143, "terminated", &[]);
+    assert!(pod.error().contains("before it began"), "{}", pod.error());
 }
 
 #[test]

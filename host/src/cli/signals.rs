@@ -41,6 +41,22 @@ pub(super) fn signals(interrupt: Interrupt) -> Result<impl Future<Output = Error
     })
 }
 
+/// The first SIGINT or SIGTERM, where nothing is there yet to clean up.
+pub(super) async fn signalled() -> Error {
+    let heard = async {
+        let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut term = signal(SignalKind::terminate()).map_err(failed)?;
+        Ok(tokio::select! {
+            _ = int.recv() => Code::Interrupted,
+            _ = term.recv() => Code::Terminated,
+        })
+    };
+    match heard.await {
+        Ok(code) => Error::new(code, Stage::Plan, "the run was ended before it began"),
+        Err(error) => error,
+    }
+}
+
 fn failed(why: std::io::Error) -> Error {
     Error::internal(Stage::Plan, format!("signals cannot be received: {why}"))
 }

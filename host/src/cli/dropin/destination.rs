@@ -3,6 +3,7 @@
 use url::Url;
 
 use super::super::alone::alone;
+use super::super::signals::signalled;
 use super::super::{auth, certificates, locate};
 use super::environment::{Environment, is_true};
 use super::{policy, usage};
@@ -170,7 +171,13 @@ fn asked(
     policy.limits.answer = policy.limits.answer.min(ASKED_WITHIN);
     let at = ListAt::Repository(repository.clone(), credentials.cloned());
     let plan = ListPlan { at, names: true, side, policy };
-    Ok(alone(list(&plan))?.map(|_| ()))
+    alone(async {
+        tokio::select! {
+            biased;
+            ended = signalled() => Err(ended),
+            answer = list(&plan) => Ok(answer.map(|_| ())),
+        }
+    })?
 }
 
 /// How long it may take to find out whether somebody speaks TLS.
