@@ -278,6 +278,22 @@ fn an_upload_is_given_up_or_given_up_on() {
         status
     };
     assert!((0..200).any(|_| brought_a_byte() != 204), "single bytes keep a place for ever");
+    // Nor one whose parts begin with a few bytes and stall until the next one takes over.
+    let path = create(&serving, disk.len(), &[]);
+    let mut at = 0;
+    let mut stalled = || {
+        let mut part = serving.connect();
+        part.say(part_head(&path, at, disk.len() - at).as_bytes());
+        part.say(&disk[at..at + 100]);
+        at += 100;
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        part
+    };
+    let held: Vec<_> = (0..40).map(|_| stalled()).collect();
+    let told = serving.ask(&head("GET", &path, &[]), b"").is(200).json();
+    assert_eq!(told["state"], "failed", "parts that stall keep a place for ever: {told}");
+    assert!(told["error"]["message"].as_str().unwrap().contains("stayed away for 1 s"), "{told}");
+    drop(held);
     // Both names are what a client means by one.
     let path = create(&serving, disk.len(), &[("Upload-Metadata", "name YQ==,filename Yg==")]);
     patch(&serving, &path, 0, &disk).is(204);

@@ -187,6 +187,7 @@ impl Upload {
                 return Came::End(self.end_of_it().await);
             }
             let began = Instant::now();
+            turn.waiting = Some(began);
             let next = tokio::select! {
                 biased;
                 came = self.lost(turn.number) => return came,
@@ -194,6 +195,7 @@ impl Upload {
             };
             match next {
                 Ok(Some(Ok(chunk))) => {
+                    turn.waiting = None;
                     let slow = self.state.borrow_mut().pace.came(chunk.len(), began.elapsed());
                     if let Some(rate) = slow {
                         self.fail(self.slow(rate));
@@ -268,7 +270,8 @@ impl Upload {
             }
         });
         let (bringer, since) = bringer.await?;
-        Ok(Turn { upload: self, bringer: Some(bringer), number, spoiled: false, from, since, began: Instant::now() })
+        let began = Instant::now();
+        Ok(Turn { upload: self, bringer: Some(bringer), number, spoiled: false, from, since, began, waiting: None })
     }
 
     /// Resolves when the turn `number` is over for its request.
@@ -360,6 +363,8 @@ struct Turn<'a> {
     from: u64,
     since: Option<Instant>,
     began: Instant,
+    /// Since when bytes are waited for. Where none come any more, the client was away for as long.
+    waiting: Option<Instant>,
 }
 
 impl Turn<'_> {
@@ -392,8 +397,9 @@ impl Drop for Turn<'_> {
             let since = match self.since {
                 Some(since) if brought == 0 => since,
                 since => {
-                    let away = since.map_or(Duration::ZERO, |since| self.began.saturating_duration_since(since));
-                    state.patience.back(away, brought);
+                    let before = since.map_or(Duration::ZERO, |since| self.began.saturating_duration_since(since));
+                    let within = self.waiting.map_or(Duration::ZERO, |since| since.elapsed());
+                    state.patience.back(before.saturating_add(within), brought);
                     Instant::now()
                 }
             };
