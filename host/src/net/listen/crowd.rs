@@ -23,6 +23,12 @@ struct Member {
     asked: bool,
 }
 
+impl Member {
+    const fn may_leave(&self) -> bool {
+        !self.asked && self.idle_since.is_some()
+    }
+}
+
 /// A connection's place among the others, as long as it is held.
 pub(super) struct Place {
     crowd: Rc<Crowd>,
@@ -48,15 +54,16 @@ impl Crowd {
         Place { crowd: Rc::clone(self), number, leave }
     }
 
-    /// Asks somebody to leave who asks for nothing: of the address that has the most connections, whoever has been idle longest.
-    /// Says whether there was anybody.
+    /// Asks somebody to leave who asks for nothing: of the address that has the most of such connections, whoever has been idle
+    /// longest. What is answered does not count: it could not be given back, and behind one address may be many. Says whether
+    /// there was anybody.
     pub(super) fn make_room(&self) -> bool {
         let mut all = self.all.borrow_mut();
         let mut shares: BTreeMap<IpAddr, usize> = BTreeMap::new();
-        for member in all.values().filter(|member| !member.asked) {
+        for member in all.values().filter(|member| member.may_leave()) {
             *shares.entry(member.share).or_default() += 1;
         }
-        let idle = all.values_mut().filter(|member| !member.asked && member.idle_since.is_some());
+        let idle = all.values_mut().filter(|member| member.may_leave());
         let taking = |member: &Member| shares.get(&member.share).copied().unwrap_or_default();
         let longest = idle.max_by_key(|member| (taking(member), std::cmp::Reverse(member.idle_since)));
         let Some(member) = longest else { return false };
@@ -137,6 +144,17 @@ mod tests {
         assert!(!crowd.make_room(), "all were asked");
         drop((alone, many));
         assert!(crowd.all.borrow().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_answered_takes_no_room_from_its_address() {
+        let crowd = Rc::<Crowd>::default();
+        let enter = |address: &str| crowd.enter(address.parse().unwrap());
+        let ingress = [enter("10.0.0.1"), enter("10.0.0.1"), enter("10.0.0.1")];
+        let _answered = [ingress[0].answering(), ingress[1].answering()];
+        let idle = [enter("10.0.0.2"), enter("10.0.0.2")];
+        assert!(crowd.make_room());
+        assert!(is_asked(&idle[0]).await && !is_asked(&ingress[2]).await);
     }
 
     #[test]
