@@ -136,10 +136,10 @@ fn two_files_in_disk_are_one_too_many() {
     let disk = qcow2(&scratch.path("root/disk/a.qcow2"));
     fs::write(scratch.path("root/disk/b.raw"), vec![7; 5000]).unwrap();
     fs::write(scratch.path("root/etc/much"), vec![7; 3 << 20]).unwrap();
-    let tar = |name: &str, names: &[&str]| fs::read(tar(&scratch, name, &[], names)).unwrap();
+    let tar_of = |name: &str, names: &[&str]| fs::read(tar(&scratch, name, &[], names)).unwrap();
     let (two, far) = (["disk/a.qcow2", "disk/b.raw"], ["disk/a.qcow2", "etc/much", "disk/b.raw"]);
-    let (one, other, none) = (tar("a", &two[..1]), tar("b", &two[1..]), tar("c", &["etc/much"]));
-    let (two, far) = (tar("two", &two), tar("far", &far));
+    let (one, other, none) = (tar_of("a", &two[..1]), tar_of("b", &two[1..]), tar_of("c", &["etc/much"]));
+    let (two, far) = (tar_of("two", &two), tar_of("far", &far));
     for (tag, compressed, layers) in [
         ("near", false, vec![&two]),
         ("far", false, vec![&far]),
@@ -162,9 +162,51 @@ fn two_files_in_disk_are_one_too_many() {
         }
         let (to, source) =
             (format!("oci:{}:1", scratch.text("layout")), format!("docker://{}/other:{tag}", without_ranges.host()));
-        import([&*source, &*to, "--ca", &authority.ca()]).failed(11, "source-invalid", &says);
+        import([&*source, &*to, "--ca", &authority.ca(), "--copy", "never"]).failed(11, "source-invalid", &says);
         assert_layout_empty(&scratch.path("layout"));
     }
+    // What a later layer takes away, or has in its place, is what those see who mount the image.
+    fs::write(scratch.path("root/disk/.wh.a.qcow2"), "").unwrap();
+    let whiteout = tar_of("w", &["disk/.wh.a.qcow2"]);
+    let renamed = tar_of("r", &["disk/.wh.a.qcow2", "disk/b.raw"]);
+    fs::write(scratch.path("root/disk/a.qcow2"), vec![9; 6000]).unwrap();
+    let again = tar_of("again", &["disk/a.qcow2"]);
+    // Nobody needs what cannot be read over it.
+    let no_tar = vec![7; 5000];
+    for (tag, layers, name, bytes) in [
+        ("again", vec![&one, &none, &again], "a.qcow2", &vec![9; 6000]),
+        ("renamed", vec![&one, &renamed], "b.raw", &vec![7; 5000]),
+        ("deleted", vec![&one, &whiteout, &other], "b.raw", &vec![7; 5000]),
+        ("no-tar", vec![&one, &no_tar], "a.qcow2", &disk),
+    ] {
+        for compressed in [false, true] {
+            let kind = if compressed { format!("{LAYER}+gzip") } else { LAYER.to_owned() };
+            let stored: Vec<Vec<u8>> =
+                layers.iter().map(|tar| if compressed { piped("gzip -1", tar) } else { tar.to_vec() }).collect();
+            let named: Vec<(&str, &[u8], String)> =
+                stored.iter().zip(&layers).map(|(stored, tar)| (&*kind, &stored[..], digest(tar))).collect();
+            let tag = format!("{tag}-{compressed}");
+            image(&scratch, &tag, &named).push(&registry, &format!("other:{tag}"));
+            from(&scratch, &registry.reference(&format!("other:{tag}")), &[]).done();
+            assert!(disk_of(&scratch, name) == *bytes, "{tag}");
+        }
+    }
+    let gone = [(LAYER, &one[..], digest(&one)), (LAYER, &whiteout, digest(&whiteout))];
+    image(&scratch, "gone", &gone).push(&registry, "other:gone");
+    let says = ["a later layer deletes or replaces `a.qcow2`"];
+    from(&scratch, &registry.reference("other:gone"), &[]).failed(11, "source-invalid", &says);
+    let lacking = [(LAYER, &one[..], digest(&one)), (LAYER, &none, digest(&none))];
+    image(&scratch, "lacking", &lacking).push(&registry, "other:lacking");
+    let (host, blob) = (registry.host(), digest(&none));
+    let without_one = Nginx::with(
+        &scratch,
+        &authority,
+        &format!("location = /v2/other/blobs/{blob} {{ return 404; }} location /v2/ {{ proxy_pass http://{host}; }}"),
+    );
+    let (to, source) =
+        (format!("oci:{}:1", scratch.text("layout")), format!("docker://{}/other:lacking", without_one.host()));
+    import([&*source, &*to, "--ca", &authority.ca(), "--copy", "never"]).done();
+    assert!(disk_of(&scratch, "a.qcow2") == disk);
     // Other things in other layers are nobody's disk.
     let alone = [(LAYER, &none[..], digest(&none)), (LAYER, &one, digest(&one)), (LAYER, &none, digest(&none))];
     image(&scratch, "alone", &alone).push(&registry, "other:alone");

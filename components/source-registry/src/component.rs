@@ -23,7 +23,7 @@ use bindings::exports::longshore::stage::source::{
 };
 use bindings::longshore::stage::log;
 use contents::{Contents, Layer};
-use layer::{Found, Stands};
+use layer::{Found, Over, Stands};
 
 struct Component;
 
@@ -55,8 +55,20 @@ impl Source for Component {
         let manifest = get_manifest(&asking, &location.reference, location.digest).await?;
         let image = image(&asking, &manifest, options.platform.take()).await?;
         let (mut unreadable, mut stated) = (None, None);
+        let (mut known, mut hidden): (Option<RegistryDisk>, _) = (None, None);
         for (at, blob) in image.layers.iter().enumerate() {
-            let diff_id = match blob.coding {
+            let mut layer = Layer { blob: *blob, diff_id: None, expansion: options.expansion, sole: options.sole };
+            if let Some(RegistryDisk { found, .. }) = &known {
+                match layer::over(&asking, &layer, &found.disk).await? {
+                    Over::Nothing => continue,
+                    Over::Hides => {
+                        (known, hidden) = (None, Some(found.disk.name.clone()));
+                        continue;
+                    }
+                    Over::HasIt => {}
+                }
+            }
+            layer.diff_id = match blob.coding {
                 Coding::Unreadable => {
                     unreadable.get_or_insert(blob.digest);
                     continue;
@@ -70,14 +82,16 @@ impl Source for Component {
                     stated.as_deref().and_then(|stated| stated.get(at).copied()).flatten()
                 }
             };
-            let layer = Layer { blob: *blob, diff_id, expansion: options.expansion, sole: options.sole };
-            if let Some(found) = layer::find(&asking, &layer).await? {
-                for blob in image.layers.iter().skip(at + 1) {
-                    let later = Layer { diff_id: None, blob: *blob, ..layer };
-                    layer::has_no_other(&asking, &later, &found.disk).await?;
-                }
-                return Ok(Disk::new(RegistryDisk { asking, layer, found }));
-            }
+            let found = layer::find(&asking, &layer).await?;
+            known = found.map(|found| RegistryDisk { asking: asking.clone(), layer, found });
+        }
+        if let Some(disk) = known {
+            return Ok(Disk::new(disk));
+        }
+        if let Some(name) = hidden {
+            return Err(Failure::Invalid(format!(
+                "the image has no file in `disk/`: a later layer deletes or replaces `{name}`"
+            )));
         }
         Err(match unreadable {
             Some(digest) => Failure::Unsupported(format!(

@@ -30,6 +30,13 @@ pub struct Walk {
     entries: u32,
     zeros: bool,
     sole: Sole,
+    behind: Option<Behind>,
+}
+
+/// The disk of a layer further down, and whether this one takes it away.
+struct Behind {
+    path: Vec<u8>,
+    hidden: bool,
 }
 
 /// Whether the disk must be all there is.
@@ -75,6 +82,8 @@ pub enum Seen {
 /// A file in `disk/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
+    /// Where it stands, without `./`.
+    pub path: Vec<u8>,
     /// Its name, without folders.
     pub name: String,
     /// Bytes.
@@ -87,6 +96,18 @@ impl Walk {
     #[must_use]
     pub fn of_sole() -> Self {
         Self { sole: Sole::Wanted, ..Self::default() }
+    }
+
+    /// The same walk through a layer over that of a disk at `path`.
+    #[must_use]
+    pub fn behind(self, path: &[u8]) -> Self {
+        Self { behind: Some(Behind { path: path.to_vec(), hidden: false }), ..self }
+    }
+
+    /// Whether what was seen so far takes the disk of the layer further down away: a whiteout, or something else in its place.
+    #[must_use]
+    pub fn hides(&self) -> bool {
+        self.behind.as_ref().is_some_and(|behind| behind.hidden)
     }
 
     /// Takes bytes, up to where something is seen.
@@ -196,18 +217,23 @@ impl Walk {
         let name = disk_name(&path).filter(|_| matches!(kind, b'0' | 0 | b'7' | b'S'));
         let has = Has { kind, content: stated.max(size) > 0, sparse: pax.sparse };
         self.sole.sees(&path, &has, name.is_some())?;
+        let path = path.strip_prefix(b"./").unwrap_or(&path);
+        if let Some(behind) = &mut self.behind {
+            behind.hidden |= hides(path, kind, &behind.path);
+        }
         let Some(name) = name else {
             // Links, folders and devices have no bytes, whatever their size says.
             let content = if matches!(kind, b'1'..=b'6') { 0 } else { size };
             self.state = State::Skipping(content.saturating_add(padding(content)));
             return Ok(None);
         };
-        if pax.sparse || kind == b'S' {
+        // Over another one it is one all the same: whoever opens it says so.
+        if (pax.sparse || kind == b'S') && self.behind.is_none() {
             let message = format!("`{name}` is stored without its holes (GNU sparse), which is not supported");
             return Err(Refusal::Unsupported(message));
         }
         self.state = State::Skipping(size.saturating_add(padding(size)));
-        Ok(Some(Disk { name, size }))
+        Ok(Some(Disk { path: path.to_vec(), name, size }))
     }
 
     fn extended_by(&mut self, kind: u8, body: Vec<u8>) -> Result<(), Refusal> {
@@ -300,6 +326,29 @@ fn disk_name(path: &[u8]) -> Option<String> {
     let name = rest.rsplit(|byte| *byte == b'/').next()?;
     let is_one = !name.is_empty() && !name.starts_with(b".wh.");
     is_one.then(|| String::from_utf8_lossy(name).into_owned())
+}
+
+/// Whether an entry at `path` takes a file at `disk` in a layer further down away (OCI image-spec, layer.md): a whiteout of it, of
+/// a folder around it or of all that a folder has, or something that is no such folder, or no file, in its place.
+fn hides(path: &[u8], kind: u8, disk: &[u8]) -> bool {
+    let path = path.strip_suffix(b"/").unwrap_or(path);
+    let within = |folder: &[u8]| disk.strip_prefix(folder).is_some_and(|rest| rest.starts_with(b"/"));
+    let (folder, name) = match path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => path.split_at_checked(at).unwrap_or_default(),
+        None => (&b""[..], path),
+    };
+    match name.strip_prefix(b"/").unwrap_or(name).strip_prefix(b".wh.") {
+        Some(b".wh..opq") => folder.is_empty() || within(folder),
+        Some(name) => {
+            let target = if folder.is_empty() { name.to_vec() } else { [folder, b"/", name].concat() };
+            disk == target || within(&target)
+        }
+        None => match kind {
+            b'5' => disk == path,
+            b'1'..=b'6' => disk == path || within(path),
+            _ => within(path),
+        },
+    }
 }
 
 /// Takes at most `most` bytes off the front.
@@ -577,6 +626,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_later_layer_takes_away_what_it_whites_out_or_replaces() {
+        for (path, kind, hidden) in [
+            ("disk/.wh.vm", b'0', true),
+            ("disk/.wh.other", b'0', false),
+            ("disk/.wh.vm.raw", b'0', false),
+            (".wh.disk", b'0', true),
+            ("disk/.wh..wh..opq", b'0', true),
+            (".wh..wh..opq", b'0', true),
+            ("etc/.wh..wh..opq", b'0', false),
+            ("disk/vm", b'2', true),
+            ("disk/vm", b'0', false),
+            ("disk/vm/", b'5', true),
+            ("disk", b'2', true),
+            ("disk", b'0', true),
+            ("disk/", b'5', false),
+            ("dis", b'2', false),
+            ("etc/disk", b'2', false),
+        ] {
+            assert_eq!(hides(path.as_bytes(), kind, b"disk/vm"), hidden, "{path} {kind}");
+        }
+        let tar = layer(&[(EntryType::Regular, "./disk/.wh.a", 0), (EntryType::Regular, "disk/b", 3)]);
+        let mut walk = Walk::default().behind(b"disk/a");
+        assert!(matches!(walk.take(&mut &tar[..]), Ok(Seen::Disk(disk)) if disk.path == b"disk/b"));
+        assert!(walk.hides());
+    }
+
     fn pax(path: &str, size: u64, keys: &[(&str, &str)]) -> Vec<u8> {
         let mut builder = Builder::new(Vec::new());
         builder.append_pax_extensions(keys.iter().map(|(key, value)| (*key, value.as_bytes()))).unwrap();
@@ -587,7 +663,7 @@ mod tests {
     #[test]
     fn an_extended_header_counts_more() {
         let tar = pax("disk/a", 0, &[("path", "disk/other"), ("size", "9000000000")]);
-        let expected = Disk { name: "other".to_owned(), size: 9_000_000_000 };
+        let expected = Disk { path: b"disk/other".to_vec(), name: "other".to_owned(), size: 9_000_000_000 };
         assert_eq!(walk(&tar, 512, true).unwrap().0, Some(expected));
         let sparse = pax("disk/a", 3, &[("GNU.sparse.major", "1")]);
         assert!(matches!(walk(&sparse, 512, false), Err(Refusal::Unsupported(_))));

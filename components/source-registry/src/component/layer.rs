@@ -42,20 +42,49 @@ pub(super) async fn find(asking: &Asking, layer: &Layer) -> Result<Option<Found>
     searched(Contents::open(asking, layer).await?).await
 }
 
-/// Whether a layer besides that of `disk` has one too, as far as that is seen in its beginning: then nobody could tell which of them
-/// is meant. Those who mount the image see the later one.
-pub(super) async fn has_no_other(asking: &Asking, layer: &Layer, disk: &Disk) -> Result<(), Failure> {
+/// What a layer is to the disk of one further down.
+pub(super) enum Over {
+    /// Nothing.
+    Nothing,
+    /// It takes it away.
+    Hides,
+    /// It has the disk itself: whoever mounts the image sees this one.
+    HasIt,
+}
+
+/// What a layer over that of `disk` is to it, as far as that is seen in its beginning. A disk beside the other one is refused: nobody
+/// could tell which of them is meant. What cannot be read has no part in it, unless nothing but a disk may be there.
+pub(super) async fn over(asking: &Asking, layer: &Layer, disk: &Disk) -> Result<Over, Failure> {
     let mut looks = Looks::of(layer);
-    let other = match layer.blob.coding {
-        Coding::Unreadable => return Ok(()),
-        Coding::Plain => match looks.next(asking, &layer.blob).await? {
-            Looked::Disk(other) => Some(other),
-            Looked::NoDisk | Looked::TooMany => None,
-            Looked::NoRanges => first_in(Contents::open(asking, layer).await?, MAX_SEARCHED_BESIDE).await?.0,
-        },
-        Coding::Gzip | Coding::Zstd => first_in(Contents::open(asking, layer).await?, MAX_SEARCHED_BESIDE).await?.0,
+    looks.walk = layer.walk().behind(&disk.path);
+    let other = match first_over(asking, layer, disk, &mut looks).await {
+        Err(Failure::NotFound(_) | Failure::Invalid(_) | Failure::Limit(_) | Failure::Unsupported(_))
+            if !layer.sole =>
+        {
+            None
+        }
+        other => other?,
     };
-    other.map_or(Ok(()), |other| Err(several(disk, &other)))
+    match other {
+        Some(other) if other.path == disk.path || looks.walk.hides() => Ok(Over::HasIt),
+        Some(other) => Err(several(disk, &other)),
+        None if looks.walk.hides() => Ok(Over::Hides),
+        None => Ok(Over::Nothing),
+    }
+}
+
+async fn first_over(asking: &Asking, layer: &Layer, disk: &Disk, looks: &mut Looks) -> Result<Option<Disk>, Failure> {
+    match layer.blob.coding {
+        Coding::Unreadable => return Ok(None),
+        Coding::Plain => match looks.next(asking, &layer.blob).await? {
+            Looked::Disk(other) => return Ok(Some(other)),
+            Looked::NoDisk | Looked::TooMany => return Ok(None),
+            Looked::NoRanges => looks.walk = layer.walk().behind(&disk.path),
+        },
+        Coding::Gzip | Coding::Zstd => {}
+    }
+    let mut contents = Contents::open(asking, layer).await?;
+    Ok(first_in(&mut contents, &mut looks.walk, MAX_SEARCHED_BESIDE).await?.0)
 }
 
 /// The same in one that is stored as it is.
@@ -181,7 +210,7 @@ fn no_other(walk: &mut Walk, sole: bool, mut behind: &[u8], disk: &Disk) -> Resu
     }
 }
 
-/// Those who run container disks refuse it, too.
+/// Those who run container disks refuse it, too, once the layers are merged.
 fn several(disk: &Disk, other: &Disk) -> Failure {
     let (one, other) = (&disk.name, &other.name);
     Failure::Invalid(format!(
@@ -190,9 +219,9 @@ fn several(disk: &Disk, other: &Disk) -> Failure {
 }
 
 /// The same in a layer that can only be read in order.
-async fn searched(contents: Contents) -> Result<Option<Found>, Failure> {
-    let layer = contents.layer().blob;
-    match first_in(contents, MAX_SEARCHED).await? {
+async fn searched(mut contents: Contents) -> Result<Option<Found>, Failure> {
+    let (layer, mut walk) = (contents.layer().blob, contents.layer().walk());
+    match first_in(&mut contents, &mut walk, MAX_SEARCHED).await? {
         (Some(disk), at) if layer.coding == Coding::Plain && at.saturating_add(disk.size) > layer.size => {
             Err(cut_short(&layer, &disk))
         }
@@ -206,8 +235,8 @@ async fn searched(contents: Contents) -> Result<Option<Found>, Failure> {
 }
 
 /// The first disk in about the first `most` bytes, and where it begins; or how much was read in search of it.
-async fn first_in(mut contents: Contents, most: u64) -> Result<(Option<Disk>, u64), Failure> {
-    let (mut walk, mut taken) = (contents.layer().walk(), 0_u64);
+async fn first_in(contents: &mut Contents, walk: &mut Walk, most: u64) -> Result<(Option<Disk>, u64), Failure> {
+    let mut taken = 0_u64;
     while taken <= most
         && let Some(piece) = contents.next().await?
     {
