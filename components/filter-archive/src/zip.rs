@@ -27,6 +27,8 @@ pub(crate) struct Zip {
     /// The disk's entry as it turned out.
     disk: Option<Found>,
     disk_listed: bool,
+    /// Whether the last entry of the directory ends with what reads as a locator.
+    ends_in_locator: bool,
     /// Where the end in 64 bits stands, and whether its locator was read.
     wide: Option<(u64, bool)>,
 }
@@ -85,6 +87,7 @@ impl Zip {
             directory: Directory::default(),
             disk: None,
             disk_listed: false,
+            ends_in_locator: false,
             wide: None,
         }
     }
@@ -167,9 +170,9 @@ impl Zip {
                     if self.held.held().len() < WideEnd::BYTES {
                         break;
                     }
-                    let more = WideEnd::read(self.held.held(), &self.directory)?;
+                    WideEnd::read(self.held.held(), &self.directory)?;
                     self.held.used(WideEnd::BYTES);
-                    self.part = Part::PassedOver(more);
+                    self.part = Part::Signature;
                 }
                 Part::Locator => {
                     step.taken += self.held.fill(rest, Locator::BYTES);
@@ -238,7 +241,11 @@ impl Zip {
                 }
                 self.directory.ends(at);
                 if &signature == b"PK\x05\x06" {
-                    return Ok(Part::End);
+                    // Most readers look for one right in front of this end.
+                    return match self.ends_in_locator {
+                        true => Err(Refusal::invalid("another end of the zip archive stands in its directory")),
+                        false => Ok(Part::End),
+                    };
                 }
                 self.wide = Some((at, false));
                 Ok(Part::WideEnd)
@@ -299,6 +306,7 @@ impl Zip {
     fn central(&mut self, needed: usize) -> Result<(), Refusal> {
         let central = Central::read(self.held.held())?;
         self.held.used(needed);
+        self.ends_in_locator = central.ends_in_locator;
         self.directory.entries = self.directory.entries.saturating_add(1);
         let listed = Found { name: central.raw_name, crc: central.crc, size: central.size };
         if self.disk.as_ref().is_some_and(|disk| *disk == listed) {

@@ -37,6 +37,8 @@ pub(crate) struct Central {
     pub(crate) crc: u32,
     pub(crate) size: u64,
     pub(crate) raw_name: Vec<u8>,
+    /// It ends with what reads as a locator.
+    pub(crate) ends_in_locator: bool,
 }
 
 impl Local {
@@ -109,7 +111,9 @@ impl Central {
             let mut sizes = [u64::from(word(held, 24)?), u64::from(word(held, 20)?)];
             widened(extra, &mut sizes)?;
             let [size, _] = sizes;
-            Some(Self { crc: word(held, 16)?, size, raw_name })
+            let end = Self::bytes(held);
+            let last = held.get(end.checked_sub(Locator::BYTES)?..end)?;
+            Some(Self { crc: word(held, 16)?, size, raw_name, ends_in_locator: last.starts_with(Locator::SIGNATURE) })
         };
         read().ok_or_else(|| Refusal::invalid("the directory of the zip archive is malformed"))
     }
@@ -143,12 +147,15 @@ pub(crate) struct WideEnd;
 impl WideEnd {
     pub(crate) const BYTES: usize = 56;
 
-    /// Whether it leads to `directory`; gives how much of it follows.
-    pub(crate) fn read(held: &[u8], directory: &Directory) -> Result<u64, Refusal> {
+    /// Whether it leads to `directory`. Its locator must stand right behind it: some readers take what stands in front of that,
+    /// wherever it says that the end is, and an extensible data sector, which nobody writes, could be another end.
+    pub(crate) fn read(held: &[u8], directory: &Directory) -> Result<(), Refusal> {
         let read = || Some((long(held, 4)?, long(held, 32)?, long(held, 40)?, long(held, 48)?));
         let (length, entries, bytes, at) = read().ok_or_else(elsewhere)?;
-        let more = length.checked_sub(Self::BYTES as u64 - 12).ok_or_else(elsewhere)?;
-        if (Directory { entries, at, bytes }) == *directory { Ok(more) } else { Err(elsewhere()) }
+        if length != Self::BYTES as u64 - 12 {
+            return Err(Refusal::invalid("the end of the zip archive's directory has an extensible data sector"));
+        }
+        if (Directory { entries, at, bytes }) == *directory { Ok(()) } else { Err(elsewhere()) }
     }
 }
 
@@ -157,6 +164,7 @@ pub(crate) struct Locator;
 
 impl Locator {
     pub(crate) const BYTES: usize = 20;
+    const SIGNATURE: &[u8] = b"PK\x06\x07";
 
     /// Whether it says `at`.
     pub(crate) fn read(held: &[u8], at: u64) -> Result<(), Refusal> {

@@ -86,7 +86,8 @@ impl Written {
     /// With another end.
     fn ended(self, other: impl Fn(Ends) -> Ends) -> Vec<u8> {
         let (at, size) = (self.bytes.len() as u64, self.central.len() as u64);
-        let end = other(Ends { wide: false, entries: self.entries.into(), size, at, locates: at + size, comment: b"" });
+        let entries = self.entries.into();
+        let end = other(Ends { wide: false, entries, size, at, locates: at + size, extensible: b"", comment: b"" });
         [self.bytes, self.central, end.written()].concat()
     }
 }
@@ -98,6 +99,7 @@ struct Ends {
     size: u64,
     at: u64,
     locates: u64,
+    extensible: &'static [u8],
     comment: &'static [u8],
 }
 
@@ -105,11 +107,12 @@ impl Ends {
     fn written(self) -> Vec<u8> {
         let mut all = Vec::new();
         if self.wide {
-            let wide = [44, 0, 0, self.entries, self.entries, self.size, self.at].map(u64::to_le_bytes);
+            let wide = [44 + self.extensible.len() as u64, 0, 0, self.entries, self.entries, self.size, self.at]
+                .map(u64::to_le_bytes);
             let (size, rest) = wide.split_first().unwrap();
             let rest = rest.concat();
             // Versions and the numbers of disks are two halves and two words.
-            all.extend([&b"PK\x06\x06"[..], size, &rest[..4], &rest[8..]].concat());
+            all.extend([&b"PK\x06\x06"[..], size, &rest[..4], &rest[8..], self.extensible].concat());
             all.extend([&b"PK\x06\x07\0\0\0\0"[..], &self.locates.to_le_bytes(), &[1, 0, 0, 0]].concat());
         }
         let [entries, size, at] = if self.wide { [u64::MAX; 3] } else { [self.entries, self.size, self.at] };
@@ -262,6 +265,16 @@ fn whoever_begins_at_the_other_end_comes_to_the_same_directory() {
     }
     let hiding = one().ended(|end| Ends { comment: b"PK\x05\x06 is where another reader begins", ..end });
     assert!(read(&hiding).unwrap_err().contains("comment"));
+    // What a reader takes for an end of 64 bits that looks right in front of the end, or of its locator.
+    let mut in_the_last_comment = one();
+    let comment = [&b"another directory, and its end in 64 bits"[..], b"PK\x06\x07", &[0; 16]].concat();
+    let last = zip().entry("disk.raw", b"disk", DEFLATED).central.len();
+    let last = in_the_last_comment.central.len() - last;
+    in_the_last_comment.central[last + 32..last + 34].copy_from_slice(&(comment.len() as u16).to_le_bytes());
+    in_the_last_comment.central.extend(comment);
+    assert!(read(&in_the_last_comment.end()).unwrap_err().contains("another end of the zip archive"));
+    let extended = one().ended(|end| wide(Ends { extensible: b"PK\x06\x06 another", ..end }));
+    assert!(read(&extended).unwrap_err().contains("extensible data"));
     let behind_the_directory = one();
     let twice = [&behind_the_directory.bytes[..], &behind_the_directory.central].concat();
     let twice = [&twice[..], &zip().entry("b.txt", b"x", DEFLATED).bytes].concat();
