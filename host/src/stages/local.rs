@@ -18,7 +18,7 @@ use tokio::task::coop::poll_proceed;
 use tokio::task::{JoinHandle, spawn_blocking};
 use wasmtime::component::{Access, FutureReader, StreamReader};
 
-use extents::Extent;
+use extents::{Extent, has_sound_holes};
 
 use super::brought::{Brought, BroughtBytes};
 use super::fetch::{Nothing, SourceView};
@@ -54,6 +54,8 @@ struct Opened {
     size: u64,
     /// Of a regular file. A device has nothing that changes with its content.
     revision: Option<String>,
+    /// Whether its holes are believed.
+    holes: bool,
 }
 
 impl LocalGrant {
@@ -83,7 +85,8 @@ impl LocalGrant {
             let message = format!("the device `{}` holds no bytes: nothing is attached to it", path.display());
             return Err(Error::new(Code::SourceFailed, Stage::Source, message));
         }
-        let opened = Opened { file: Arc::new(file), path: path.to_owned(), size, revision };
+        let holes = revision.is_some() && has_sound_holes(&file);
+        let opened = Opened { file: Arc::new(file), path: path.to_owned(), size, revision, holes };
         Ok(Self { input: Input::Opened(opened), size: Some(size) })
     }
 
@@ -326,7 +329,10 @@ impl Reader {
     fn read(&self, offset: u64, most: u64, extent: Extent) -> io::Result<Read> {
         let extent = match (self, extent) {
             (Self::Opened(opened), Extent::Data(until) | Extent::Hole(until)) if until <= offset => {
-                Extent::at(&opened.file, offset)
+                match opened.holes {
+                    true => Extent::at(&opened.file, offset),
+                    false => Extent::Data(u64::MAX),
+                }
             }
             (_, extent) => extent,
         };
@@ -430,7 +436,7 @@ mod tests {
         file.write_all_at(&[7; 5000], 0).unwrap();
         let size = end_of(&file).unwrap();
         assert_eq!(size, 5000);
-        let device = Opened { file: Arc::new(file), path: "/dev/memory".into(), size, revision: None };
+        let device = Opened { file: Arc::new(file), path: "/dev/memory".into(), size, revision: None, holes: true };
         assert!(device.unchanged().is_ok());
         let reader = Reader::Opened(device.clone());
         let read = |offset| match reader.read(offset, 100, Extent::Data(offset)).unwrap() {
@@ -444,9 +450,9 @@ mod tests {
     }
 
     /// A sparse file, as its reader sees it from `offset` on: every byte, and how many of them were not read.
-    async fn seen(file: &Arc<File>, offset: u64, length: Option<u64>) -> (Vec<u8>, u64) {
+    async fn seen(file: &Arc<File>, holes: bool, offset: u64, length: Option<u64>) -> (Vec<u8>, u64) {
         let size = file.metadata().unwrap().len();
-        let opened = Opened { file: Arc::clone(file), path: "/sparse".into(), size, revision: None };
+        let opened = Opened { file: Arc::clone(file), path: "/sparse".into(), size, revision: None, holes };
         let grant = LocalGrant { input: Input::Opened(opened), size: Some(size) };
         let (sender, outcome) = oneshot::channel();
         let Ok(Opening::Local(mut bytes)) = grant.open(offset, length, &Pulse::default(), sender) else { panic!() };
@@ -473,13 +479,15 @@ mod tests {
         let mut whole = vec![0; 9 * MIB as usize + 7];
         file.read_exact_at(&mut whole, 0).unwrap();
         let file = Arc::new(file);
-        let (all, unread) = seen(&file, 0, None).await;
+        let (all, unread) = seen(&file, false, 0, None).await;
+        assert!(all == whole && unread == 0, "{unread} bytes of holes that are not believed were not read");
+        let (all, unread) = seen(&file, true, 0, None).await;
         assert!(all == whole);
         assert!(unread > 8 * MIB, "only {unread} bytes were not read");
         for (offset, length) in
             [(1, 5000), (MIB, 2 * MIB + 101), (3 * MIB, 100), (5 * MIB, MIB), (9 * MIB, 7), (9 * MIB + 7, 0)]
         {
-            let (some, _) = seen(&file, offset, Some(length)).await;
+            let (some, _) = seen(&file, true, offset, Some(length)).await;
             assert!(some == whole[offset as usize..][..length as usize], "{offset} {length}");
         }
     }

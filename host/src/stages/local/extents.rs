@@ -2,12 +2,15 @@
 
 use std::fs::File;
 
-use rustix::fs::{SeekFrom, seek};
+use rustix::fs::{SeekFrom, fstatfs, seek};
 use rustix::io::Errno;
 
 /// The smallest hole that is passed over. Smaller ones are read with what stands around them, which costs less than many
 /// small reads.
 pub(super) const LEAST_HOLE: u64 = 256 * 1024;
+/// The file systems whose holes are known to be holes (linux/magic.h): ext4 (and ext2, ext3), xfs, btrfs and tmpfs. Not OpenZFS, which has said so
+/// of data that were only just written (openzfs/zfs #15526), nor what may stand on it or be anything: overlays, FUSE, networks.
+const SOUND: [u32; 4] = [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994];
 /// How often is asked where the next of those begins, before something is read.
 const MOST_ASKED: u32 = 8;
 
@@ -21,7 +24,7 @@ pub(super) enum Extent {
 }
 
 impl Extent {
-    /// What stands at `offset`. Where nobody says so, as Linux does not of block devices, everything is data.
+    /// What stands at `offset` of a file with sound holes. Where nobody says so, as Linux does not of block devices, everything is data.
     pub(super) fn at(file: &File, offset: u64) -> Self {
         let mut until = match next_data(file, offset) {
             Some(data) if data.saturating_sub(offset) >= LEAST_HOLE => return Self::Hole(data),
@@ -39,6 +42,16 @@ impl Extent {
         }
         Self::Data(until.max(enough))
     }
+}
+
+/// Whether what its file system calls a hole reads as zeros. Who cannot be asked is not believed.
+pub(super) fn has_sound_holes(file: &File) -> bool {
+    fstatfs(file).is_ok_and(|system| is_sound(system.f_type))
+}
+
+/// The type is a word of the machine's, and a magic number 32 bits of it.
+fn is_sound(kind: impl TryInto<i64>) -> bool {
+    kind.try_into().is_ok_and(|kind| SOUND.iter().any(|sound| i64::from(*sound) == kind & 0xFFFF_FFFF))
 }
 
 /// Where the first data at or behind `offset` begin, or else the file ends.
@@ -79,6 +92,15 @@ mod tests {
         assert_eq!(Extent::at(&empty, 0), Extent::Hole(MIB));
         assert_eq!(Extent::at(&empty, MIB), Extent::Data(u64::MAX), "cut short: a read says so");
         assert_eq!(Extent::at(&empty, 2 * MIB), Extent::Data(u64::MAX));
+    }
+
+    #[test]
+    fn only_file_systems_with_sound_holes_are_asked_for_them() {
+        assert!(has_sound_holes(&file(5, &[])), "tmpfs");
+        assert!(!has_sound_holes(&File::open("/proc/self/status").unwrap()));
+        let (zfs, fuse, overlay, nfs, btrfs) = (0x2FC1_2FC1, 0x6573_5546, 0x794C_7630, 0x6969, 0x9123_683E_i64);
+        assert_eq!([zfs, fuse, overlay, nfs, btrfs].map(is_sound), [false, false, false, false, true]);
+        assert!(is_sound(0x9123_683E_u32.cast_signed()), "a word of 32 bits");
     }
 
     #[test]
