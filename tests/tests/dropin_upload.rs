@@ -149,6 +149,12 @@ fn lengths_that_nobody_says_and_clones_of_devices_are_taken() {
     assert_eq!(pod.message()["source-image-size"], disk.len());
     assert!(pulled(&scratch, &registry).file(&file()) == disk);
 
+    // What `curl --data-binary @disk` sends.
+    let serving = start(&pod, &[]);
+    ask(UPLOAD, "POST", "/upload", &[("Content-Type", "application/x-www-form-urlencoded")], &disk).is(200);
+    serving.ended().done();
+    assert!(pulled(&scratch, &registry).file(&file()) == disk);
+
     let serving = start(&pod, &[]);
     let mut cloned = snap::write::FrameEncoder::new(Vec::new());
     cloned.write_all(&disk).unwrap();

@@ -18,7 +18,7 @@ pub(super) async fn upload(uploads: &Rc<Uploads>, call: &mut Call) -> Result<Rep
     let service = uploads.service();
     // The query was nothing to the uploader that is replaced, whatever an ingress or a client put there.
     let query = call.head.uri.query().filter(|_| service.manners == Manners::Own);
-    let wishes = Wishes::read(query, &call.head.headers, service.clients_tag)?;
+    let wishes = Wishes::read(query, &call.head.headers, service.clients_tag, service.manners)?;
     let announced = Announced { wishes, length: call.body.length(), in_parts: false };
     let upload = match uploads.begin(announced, &call.peer) {
         Ok(upload) => upload,

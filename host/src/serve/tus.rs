@@ -6,6 +6,7 @@ use std::rc::Rc;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
+use super::Manners;
 use super::answer::{Refused, bare, document, failure};
 use super::refusal::Refusal;
 use super::simple;
@@ -50,7 +51,8 @@ pub(super) async fn create(uploads: &Rc<Uploads>, call: &mut Call) -> Result<Rep
     let length = single(fields, "upload-length")?
         .ok_or_else(|| Refused::new(Refusal::LengthRequired, "there is no Upload-Length").hint("send Upload-Length"))?;
     let length = number("Upload-Length", length)?;
-    let wishes = Wishes::read(call.head.uri.query(), fields, uploads.service().clients_tag)?;
+    // Who speaks tus says what each body is.
+    let wishes = Wishes::read(call.head.uri.query(), fields, uploads.service().clients_tag, Manners::Own)?;
     let with_part = if single(fields, CONTENT_TYPE.as_str())?.is_some() { Some(is_part(call)?) } else { None };
     let upload = match uploads.begin(Announced { wishes, length: Some(length), in_parts: true }, &call.peer) {
         Ok(upload) => upload,

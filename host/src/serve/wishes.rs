@@ -9,6 +9,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE as MEDIA_TYPE};
 use http::{HeaderMap, HeaderValue};
 use url::form_urlencoded;
 
+use super::Manners;
 use super::answer::Refused;
 use super::refusal::Refusal;
 use crate::oci::Tag;
@@ -20,7 +21,8 @@ const MAX_CHECKSUMS: usize = 8;
 const CONTENT_TYPE: &str = "x-cdi-content-type";
 const CLONE: &str = "blockdevice-clone";
 /// The media types of forms, with files and without.
-const FORMS: [&str; 2] = ["multipart/", "application/x-www-form-urlencoded"];
+const MULTIPART: &str = "multipart/";
+const URLENCODED: &str = "application/x-www-form-urlencoded";
 /// What takes them off.
 const SNAPPY: &str = "filter-snappy";
 
@@ -40,8 +42,14 @@ pub(super) struct Wishes {
 }
 
 impl Wishes {
-    /// Reads query and fields of a request. `may_tag` is whether clients choose the tag.
-    pub(super) fn read(query: Option<&str>, fields: &HeaderMap, may_tag: bool) -> Result<Self, Refused> {
+    /// Reads query and fields of a request. `may_tag` is whether clients choose the tag, and `manners` decide whether what curl
+    /// calls a form is a disk.
+    pub(super) fn read(
+        query: Option<&str>,
+        fields: &HeaderMap,
+        may_tag: bool,
+        manners: Manners,
+    ) -> Result<Self, Refused> {
         let mut wishes = Self::default();
         for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             if !wishes.wish(&key, &value, may_tag)? {
@@ -60,7 +68,7 @@ impl Wishes {
             };
             wishes.wish(key, value, may_tag)?;
         }
-        as_it_is(fields)?;
+        as_it_is(fields, manners)?;
         wishes.snappy = match single(fields, CONTENT_TYPE)? {
             None => false,
             Some(CLONE) => true,
@@ -125,8 +133,9 @@ impl Wishes {
     }
 }
 
-/// Refuses a body that is not the disk as it is: what these fields say would be ignored.
-fn as_it_is(fields: &HeaderMap) -> Result<(), Refused> {
+/// Refuses a body that is not the disk as it is: what these fields say would be ignored. The uploader that is replaced stored what
+/// `curl --data-binary` sends, and clients of it do send it: there that body is the disk.
+fn as_it_is(fields: &HeaderMap, manners: Manners) -> Result<(), Refused> {
     if single(fields, CONTENT_ENCODING.as_str())?.is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
         let hint = "send the disk as it is; what it is wrapped in comes off by the operator's --filter";
         return Err(malformed("the body has a content coding".to_owned()).hint(hint));
@@ -137,7 +146,11 @@ fn as_it_is(fields: &HeaderMap) -> Result<(), Refused> {
     }
     let kind = single(fields, MEDIA_TYPE.as_str())?.unwrap_or_default();
     let is = |form: &&&str| kind.get(..form.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(form));
-    if let Some(form) = FORMS.iter().find(is) {
+    let forms: &[&str] = match manners {
+        Manners::Own => &[MULTIPART, URLENCODED],
+        Manners::Dvcr => &[MULTIPART],
+    };
+    if let Some(form) = forms.iter().find(is) {
         let hint = "send the disk alone, as `curl -T FILE` does; what curl's -d and --data-binary send is called a form unless \
                     -H 'Content-Type: application/octet-stream' says that it is none";
         return Err(malformed(format!("the body is a form ({form}), expected the disk as it is")).hint(hint));
@@ -196,7 +209,22 @@ mod tests {
             .iter()
             .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
             .collect();
-        Wishes::read(Some(query), &fields, may_tag).map_err(|refused| refused.refusal)
+        Wishes::read(Some(query), &fields, may_tag, Manners::Own).map_err(|refused| refused.refusal)
+    }
+
+    #[test]
+    fn what_curl_calls_a_form_is_a_disk_to_clients_of_the_replaced() {
+        let read = |kind: &'static str, manners| {
+            let fields = HeaderMap::from_iter([(MEDIA_TYPE, HeaderValue::from_static(kind))]);
+            Wishes::read(None, &fields, false, manners).is_ok()
+        };
+        for (kind, own, replaced) in [
+            ("application/x-www-form-urlencoded", false, true),
+            ("multipart/form-data; boundary=x", false, false),
+            ("application/octet-stream", true, true),
+        ] {
+            assert_eq!((read(kind, Manners::Own), read(kind, Manners::Dvcr)), (own, replaced), "{kind}");
+        }
     }
 
     #[test]
