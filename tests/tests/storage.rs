@@ -159,6 +159,15 @@ fn what_is_not_understood_or_under_way_is_not_cleared() {
     fs::create_dir_all(&other).unwrap();
     refused("another algorithm than SHA-256");
     fs::remove_dir(&other).unwrap();
+    // What stands elsewhere behind a link, as the registry follows it: a repository, or part of one.
+    for inside in ["vm", "vm/_manifests", "vm/_manifests/revisions/sha256", "vm/_manifests/tags/1"] {
+        let (here, elsewhere) = (root.join("repositories").join(inside), scratch.path("elsewhere"));
+        fs::rename(&here, &elsewhere).unwrap();
+        symlink(&elsewhere, &here).unwrap();
+        refused("is a link: what is behind it is not known");
+        fs::remove_file(&here).unwrap();
+        fs::rename(&elsewhere, &here).unwrap();
+    }
     gc(&scratch.folder("empty"), &[]).failed(20, "local-file", &["is not the storage of a registry"]);
     gc(Path::new(""), &[]).failed(2, "usage", &["names no folder"]);
     gc(registry.storage(), &["--untagged", "--yes"]).done();
@@ -329,6 +338,7 @@ fn the_cleaner_removes_what_the_cluster_does_not_know() {
     for reference in [
         "vi/default/ubuntu",
         "vi/default/gone",
+        "vi/default/gone/below",
         "vi/other/ubuntu",
         "cvi/alpine",
         "cvi/gone",
@@ -339,6 +349,7 @@ fn the_cleaner_removes_what_the_cluster_does_not_know() {
         push(&scratch, &registry, 1000, &format!("{reference}:1"));
     }
     age(&registry, DAY);
+    push(&scratch, &registry, 1000, "cvi/young:1");
     let (script, put) = cluster(
         &authority,
         &[
@@ -371,21 +382,33 @@ fn the_cleaner_removes_what_the_cluster_does_not_know() {
     };
     let check = finish(&mut command(&["gc", "check"]), b"").done();
     let stale = check.stdout.split_once("Images eligible for cleanup:\n").unwrap().1;
-    assert_eq!(stale, "cvi/gone\nvd/n/ready\nvi/default/gone\nvi/other/ubuntu\n");
+    assert_eq!(stale, "cvi/gone\ncvi/young\nvd/n/ready\nvi/default/gone\nvi/other/ubuntu\n");
+    let repositories = || files(&registry.storage().join("docker/registry/v2/repositories"));
+    let all = (blobs(&registry), repositories());
     // Who is not let in removes nothing.
     fs::write(account.join("token"), "wrong").unwrap();
     let denied = finish(&mut command(&["gc", "auto-cleanup"]), b"");
     assert!(denied.code == Some(1) && denied.stdout.contains("401 Unauthorized"), "{}", denied.stdout);
     fs::write(account.join("token"), "hunter2").unwrap();
-    let all = blobs(&registry);
+    assert_eq!((blobs(&registry), repositories()), all);
     let late = finish(&mut command(&["gc", "auto-cleanup", "--gc-timeout", "0s"]), b"");
     assert!(late.code == Some(1) && late.stdout.contains("it takes longer than it may"), "{}", late.stdout);
-    assert_eq!(blobs(&registry), all);
+    assert_eq!((blobs(&registry), repositories()), all);
+    // Nor does who finds that something is pushed.
+    let upload = registry.storage().join("docker/registry/v2/repositories/elsewhere/x/_uploads/0/data");
+    fs::create_dir_all(upload.parent().unwrap()).unwrap();
+    fs::write(&upload, "x").unwrap();
+    let all = (blobs(&registry), repositories());
+    let busy = finish(&mut command(&["gc", "auto-cleanup"]), b"");
+    assert!(busy.code == Some(1) && busy.stdout.contains("an upload is under way"), "{}", busy.stdout);
+    assert_eq!((blobs(&registry), repositories()), all);
+    fs::remove_dir_all(upload.parent().unwrap()).unwrap();
 
     let mut waiting = command(&["gc", "auto-cleanup", "--maintenance-secret-name", "dvcr-maintenance"]);
     let mut waiting = waiting.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = std::io::BufReader::new(waiting.stdout.take().unwrap()).lines();
     lines.find(|line| line.as_ref().unwrap() == "Wait for signal before terminate.").unwrap().unwrap();
+    until_it_catches_sigterm(waiting.id());
     run(Command::new("kill").arg(waiting.id().to_string()));
     assert!(waiting.wait().unwrap().success());
     let secret = put.lock().unwrap().remove(0);
@@ -401,15 +424,14 @@ fn the_cleaner_removes_what_the_cluster_does_not_know() {
         b"",
     );
     let left: Vec<_> = left.done().stdout.lines().map(|line| line.split_once('/').unwrap().1.to_owned()).collect();
-    assert_eq!(left, ["cvi/alpine", "elsewhere/x", "vd/n/under-way", "vi/default/ubuntu"]);
+    assert_eq!(
+        left,
+        ["cvi/alpine", "cvi/young", "elsewhere/x", "vd/n/under-way", "vi/default/gone/below", "vi/default/ubuntu"]
+    );
 }
 
-#[test]
-fn the_cleaner_pauses_until_it_is_ended() {
-    let mut command = longshore(["dvcr-cleaner", "pause"]);
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    // Until it catches SIGTERM.
+fn until_it_catches_sigterm(pid: u32) {
+    let status = format!("/proc/{pid}/status");
     loop {
         let text = fs::read_to_string(&status).unwrap();
         let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
@@ -418,6 +440,13 @@ fn the_cleaner_pauses_until_it_is_ended() {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+#[test]
+fn the_cleaner_pauses_until_it_is_ended() {
+    let mut command = longshore(["dvcr-cleaner", "pause"]);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until_it_catches_sigterm(child.id());
     run(Command::new("kill").arg(child.id().to_string()));
     let ended = ran(&child.wait_with_output().unwrap()).done();
     assert!(ended.stderr.contains("Pause"), "{}", ended.stderr);

@@ -15,6 +15,8 @@ use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::net::{Client, Net, Request, Secret, redacted};
 use crate::policy::{Origin, Policy, Side};
 
+/// The kind that is in no namespace.
+const CLUSTER_IMAGES: &str = "clustervirtualimages";
 /// How many resources are asked for at once.
 const PAGE: usize = 500;
 /// The most pages.
@@ -79,7 +81,7 @@ impl Cluster {
     pub async fn images(&self) -> Result<ClusterImages> {
         let mut found = ClusterImages::default();
         let all = |_: &Value| true;
-        self.list("clustervirtualimages", all, |(_, name)| found.cluster.insert(name)).await?;
+        self.list(CLUSTER_IMAGES, all, |(_, name)| found.cluster.insert(name)).await?;
         self.list("virtualimages", all, |named| found.images.insert(named)).await?;
         let unfinished = |disk: &Value| disk.pointer("/status/phase").and_then(Value::as_str) != Some(READY);
         self.list("virtualdisks", unfinished, |named| found.unfinished_disks.insert(named)).await?;
@@ -137,11 +139,19 @@ impl Cluster {
             for item in items {
                 let text = |name: &str| item.pointer(&format!("/metadata/{name}")).and_then(Value::as_str);
                 let name = text("name").ok_or_else(|| protocol(format!("one of its {kind} has no name")))?;
+                let namespace = text("namespace").unwrap_or_default();
+                if namespace.is_empty() && kind != CLUSTER_IMAGES {
+                    return Err(protocol(format!("one of its {kind} has no namespace")));
+                }
                 if wanted(item) {
-                    each((text("namespace").unwrap_or_default().to_owned(), name.to_owned()));
+                    each((namespace.to_owned(), name.to_owned()));
                 }
             }
-            next = page.pointer("/metadata/continue").and_then(Value::as_str).unwrap_or_default().to_owned();
+            next = match page.pointer("/metadata/continue") {
+                None | Some(Value::Null) => String::new(),
+                Some(Value::String(next)) => next.clone(),
+                Some(_) => return Err(protocol(format!("the next page of its {kind} has no name"))),
+            };
             if next.is_empty() {
                 return Ok(());
             }

@@ -42,7 +42,7 @@ pub(super) fn mark(
     }
     let mut subjects = Vec::new();
     for digest in rest {
-        let subject = written(storage, &digest)?.and_then(|document| subject(&document));
+        let subject = written(storage, &digest)?.map(|document| subject(&document)).transpose()?.flatten();
         subjects.extend(subject.map(|subject| (digest, subject)));
     }
     // What is about something that stays stays, and so on.
@@ -98,6 +98,12 @@ fn written(storage: &Storage, digest: &Digest) -> io::Result<Option<Value>> {
     read.map(Some).map_err(|why| io::Error::other(format!("the manifest {digest} cannot be read: {why}")))
 }
 
-fn subject(document: &Value) -> Option<Digest> {
-    document.get("subject")?.get("digest")?.as_str()?.parse().ok()
+/// What a manifest is about.
+fn subject(document: &Value) -> io::Result<Option<Digest>> {
+    let digest = document.get("subject").and_then(|subject| subject.get("digest")?.as_str());
+    let parsed = digest.map(|digest| digest.parse().map_err(|_| digest)).transpose();
+    // Of another algorithm, it may be about anything.
+    parsed.map_err(|digest| {
+        io::Error::other(format!("a manifest's subject has the digest `{digest}`, which is not SHA-256"))
+    })
 }

@@ -37,6 +37,11 @@ pub struct Clearing {
 }
 
 impl Clearing {
+    /// What was written later is too young.
+    fn cutoff(&self) -> SystemTime {
+        SystemTime::now().checked_sub(self.grace).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
     /// Whether there is time left.
     fn goes_on(&self) -> io::Result<()> {
         match self.until.is_some_and(|until| Instant::now() >= until) {
@@ -138,12 +143,12 @@ impl Storage {
         Ok(links.chain(read.upload).max())
     }
 
-    /// Removes a folder of repositories, or one, with everything in it. Blobs stay until nothing names them. Whether it was there.
+    /// Removes a repository, and none of those below it. Blobs stay until nothing names them. Whether it was there.
     ///
     /// # Errors
     /// `local-file` if it cannot be removed.
-    pub fn remove(&self, folder: &str) -> Result<bool> {
-        let removed = walk::remove(&self.repositories_folder(), folder);
+    pub fn remove(&self, repository: &str) -> Result<bool> {
+        let removed = walk::remove(&self.repositories_folder(), repository);
         removed.map_err(|why| self.failed("changed", why))
     }
 
@@ -161,25 +166,56 @@ impl Storage {
     /// `local-file` if something cannot be read, before anything is removed: what it named is not known; and if an upload is under
     /// way where something is to be removed.
     pub fn clear(&self, clearing: Clearing) -> Result<Cleared> {
-        let cutoff = SystemTime::now().checked_sub(clearing.grace).unwrap_or(SystemTime::UNIX_EPOCH);
-        let failed = |why| self.failed("cleared", why);
-        let mut repositories = Vec::new();
-        for (name, path) in walk::names(&self.repositories_folder()).map_err(failed)? {
-            clearing.goes_on().map_err(failed)?;
-            repositories.push(walk::repository(name, &path).map_err(failed)?);
-        }
-        let marks = mark::mark(self, &repositories, clearing, cutoff).map_err(failed)?;
-        let found = sweep::found(self, &repositories, &marks, clearing.untagged, cutoff).map_err(failed)?;
+        let found = self.looked_at(clearing)?;
         if clearing.remove {
-            let busy = repositories.iter().find(|one| one.upload.is_some_and(|upload| upload > cutoff));
-            if let Some(busy) = busy {
-                let message = format!("an upload is under way in the repository `{}`: nothing was removed", busy.name);
-                return Err(Error::new(Code::LocalFile, Stage::Upload, message)
-                    .hint("make the registry read-only first; or wait until its uploads have ended"));
-            }
-            sweep::remove(self, &found, clearing).map_err(failed)?;
+            // Again: to look takes its time.
+            self.idle(clearing)?;
+            sweep::remove(self, &found, clearing).map_err(|why| self.failed("cleared", why))?;
         }
         Ok(found)
+    }
+
+    /// Whether it could be cleared, before whatever comes first.
+    ///
+    /// # Errors
+    /// As for [`Self::clear`].
+    pub fn clearable(&self, clearing: Clearing) -> Result<()> {
+        self.looked_at(clearing).map(drop)
+    }
+
+    fn looked_at(&self, clearing: Clearing) -> Result<Cleared> {
+        let cutoff = clearing.cutoff();
+        let failed = |why| self.failed("cleared", why);
+        let repositories = self.read(clearing).map_err(failed)?;
+        if clearing.remove {
+            self.none_under_way(&repositories, cutoff)?;
+        }
+        let marks = mark::mark(self, &repositories, clearing, cutoff).map_err(failed)?;
+        sweep::found(self, &repositories, &marks, clearing.untagged, cutoff).map_err(failed)
+    }
+
+    /// Whether nothing is pushed to it.
+    fn idle(&self, clearing: Clearing) -> Result<()> {
+        let repositories = self.read(clearing).map_err(|why| self.failed("cleared", why))?;
+        self.none_under_way(&repositories, clearing.cutoff())
+    }
+
+    fn read(&self, clearing: Clearing) -> io::Result<Vec<Repository>> {
+        let mut repositories = Vec::new();
+        for (name, path) in walk::names(&self.repositories_folder())? {
+            clearing.goes_on()?;
+            repositories.push(walk::repository(name, &path)?);
+        }
+        Ok(repositories)
+    }
+
+    fn none_under_way(&self, repositories: &[Repository], cutoff: SystemTime) -> Result<()> {
+        let Some(busy) = repositories.iter().find(|one| one.upload.is_some_and(|upload| upload > cutoff)) else {
+            return Ok(());
+        };
+        let message = format!("an upload is under way in the repository `{}`: nothing was cleared", busy.name);
+        Err(Error::new(Code::LocalFile, Stage::Upload, message)
+            .hint("make the registry read-only first; or wait until its uploads have ended"))
     }
 
     fn repositories_folder(&self) -> PathBuf {

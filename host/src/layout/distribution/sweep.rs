@@ -32,8 +32,8 @@ pub(super) fn found(
             }
         }
     }
-    for (_, folder) in walk::folders(&storage.blobs_folder())? {
-        for (name, folder) in walk::folders(&folder)? {
+    for (_, folder) in walk::folders_without_links(&storage.blobs_folder())? {
+        for (name, folder) in walk::folders_without_links(&folder)? {
             // What has another name is no blob.
             let digest = Digest::from_hex(&name).ok().filter(|digest| !marks.named.contains(digest));
             let Some(digest) = digest.filter(|digest| storage.blob(digest) == folder) else { continue };

@@ -1,4 +1,5 @@
-//! The folders of a storage, and what stands in them. No link of the file system is followed.
+//! The folders of a storage, and what stands in them. A link of the file system is not followed: the registry does, so that among
+//! repositories it ends everything, as what is behind it names blobs that nobody knows of here.
 
 use std::fs::{self, DirEntry};
 use std::io::{self, Read as _};
@@ -23,7 +24,7 @@ pub(super) fn names(root: &Path) -> io::Result<Vec<(String, PathBuf)>> {
         let mut is_one = false;
         for (child, path) in folders(&folder)? {
             if child.starts_with('_') {
-                is_one |= matches!(&*child, "_manifests" | "_layers" | "_uploads");
+                is_one |= is_part(&child);
                 continue;
             }
             let child = if name.is_empty() { child } else { format!("{name}/{child}") };
@@ -70,11 +71,24 @@ pub(super) fn within(root: &Path, folder: &str) -> io::Result<Option<Vec<String>
     Ok(Some(folders(&path)?.into_iter().map(|(name, _)| name).filter(|name| !name.starts_with('_')).collect()))
 }
 
-/// Removes a folder of repositories.
-pub(super) fn remove(root: &Path, folder: &str) -> io::Result<bool> {
-    let Some(path) = inside(root, folder)? else { return Ok(false) };
-    fs::remove_dir_all(path)?;
-    Ok(true)
+/// Removes a repository, and none of those below it.
+pub(super) fn remove(root: &Path, repository: &str) -> io::Result<bool> {
+    let Some(path) = inside(root, repository)? else { return Ok(false) };
+    let parts: Vec<PathBuf> =
+        folders(&path)?.into_iter().filter(|(name, _)| is_part(name)).map(|(_, path)| path).collect();
+    // In order: what leads to something before it.
+    for part in parts {
+        fs::remove_dir_all(part)?;
+    }
+    match fs::remove_dir(&path) {
+        Err(why) if why.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(true),
+        removed => removed.map(|()| true),
+    }
+}
+
+/// Whether a folder is part of a repository, and no repository below it.
+fn is_part(name: &str) -> bool {
+    matches!(name, "_manifests" | "_layers" | "_uploads")
 }
 
 /// The links of a folder, by their digests.
@@ -119,11 +133,21 @@ fn link(path: &Path) -> io::Result<Option<Link>> {
     Ok(Some(Link { digest, written: metadata.modified()? }))
 }
 
-/// The folders in a folder, in order; none of one that is not there.
+/// The folders in a folder, in order; none of one that is not there. A link of the file system ends it.
 pub(super) fn folders(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    for entry in entries(folder)? {
+        if entry.file_type()?.is_symlink() {
+            let why = format!("`{}` is a link: what is behind it is not known", entry.path().display());
+            return Err(io::Error::other(why));
+        }
+    }
+    folders_without_links(folder)
+}
+
+/// The same where whatever is not looked at is not removed either.
+pub(super) fn folders_without_links(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     for entry in entries(folder)? {
-        // A link of the file system is no folder.
         if entry.file_type()?.is_dir() {
             let name = entry.file_name().into_string();
             let name =

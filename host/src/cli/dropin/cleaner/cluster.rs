@@ -11,7 +11,7 @@ use url::Url;
 use super::super::super::alone::alone;
 use super::super::super::args::{Cleaner, PolicyFlags};
 use super::super::super::{messages, policy};
-use super::{pause, swept};
+use super::{clearing, is_old, pause, swept};
 use crate::error::{Code, Error, Result, Stage};
 use crate::layout::Storage;
 use crate::pipeline::{Cluster, ClusterImages};
@@ -74,9 +74,16 @@ fn cleaned(storage: &Storage, cluster: &Cluster, within: Duration) -> Result<()>
     if stale.is_empty() {
         messages::data("No images eligible for cleanup.")?;
     }
+    // Before anything goes: what ends the clearing ends it here.
+    storage.clearable(clearing(until))?;
     for name in &stale {
-        storage.remove(name)?;
-        messages::data(&messages::harmless(&format!("removed {name}")))?;
+        if is_old(storage, name)? {
+            storage.remove(name)?;
+            messages::data(&messages::harmless(&format!("removed {name}")))?;
+        } else {
+            // Its resource may have been made after the cluster was asked.
+            messages::data(&messages::harmless(&format!("{name} is younger than an hour and stays")))?;
+        }
     }
     // What was too young the last time is not.
     swept(storage, until)

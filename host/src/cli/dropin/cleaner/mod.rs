@@ -49,11 +49,10 @@ fn clear(cleaner: &Cleaner) -> Result<()> {
     if !confirmed(cleaner)? {
         return Ok(());
     }
-    let cutoff = SystemTime::now().checked_sub(GRACE);
+    storage.clearable(clearing(None))?;
     for name in storage.repositories()?.iter().filter(|name| name.starts_with("vd/")) {
         // One that is being imported is no cache yet.
-        let touched = storage.touched(name)?;
-        if touched.is_none_or(|touched| cutoff.is_some_and(|cutoff| touched <= cutoff)) {
+        if is_old(&storage, name)? {
             storage.remove(name)?;
             messages::data(&messages::harmless(&format!("removed {name} of `{CACHE}`")))?;
         }
@@ -61,9 +60,21 @@ fn clear(cleaner: &Cleaner) -> Result<()> {
     swept(&storage, None)
 }
 
+/// How a storage is cleared.
+const fn clearing(until: Option<Instant>) -> Clearing {
+    Clearing { grace: GRACE, untagged: true, remove: true, until }
+}
+
+/// Whether nobody has pushed to a repository for long enough.
+fn is_old(storage: &Storage, repository: &str) -> Result<bool> {
+    let cutoff = SystemTime::now().checked_sub(GRACE);
+    let touched = storage.touched(repository)?;
+    Ok(touched.is_none_or(|touched| cutoff.is_some_and(|cutoff| touched <= cutoff)))
+}
+
 /// Clears a storage of what no tag and no manifest leads to, and says what that was.
 fn swept(storage: &Storage, until: Option<Instant>) -> Result<()> {
-    let cleared = storage.clear(Clearing { grace: GRACE, untagged: true, remove: true, until })?;
+    let cleared = storage.clear(clearing(until))?;
     for (repository, digest) in &cleared.manifests {
         messages::data(&messages::harmless(&format!("manifest eligible for deletion: {repository}@{digest}")))?;
     }
@@ -118,8 +129,10 @@ fn delete(cleaner: &Cleaner, command: &CleanerDelete) -> Result<()> {
         None if all => images(&storage, kind, namespace)?,
         None => return Err(which()),
     };
-    for name in names {
-        storage.remove(&kind.path(namespace, &name)?)?;
+    // All names are good before anything goes.
+    let paths = names.iter().map(|name| kind.path(namespace, name)).collect::<Result<Vec<_>>>()?;
+    for path in paths {
+        storage.remove(&path)?;
     }
     messages::data("Successful")
 }
