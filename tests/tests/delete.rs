@@ -122,7 +122,7 @@ fn a_rule_names_images_by_tag_and_age() {
         assert_eq!(rule(&["--tags", "*"]), ("stable v1 v2 v3 v4 v5".to_owned(), 0, 0));
         assert_eq!(rule(&["--older-than", "30d"]), ("stable v1 v2 v3".to_owned(), 2, 1));
         assert_eq!(rule(&["--keep", "2"]), ("stable v1 v2".to_owned(), 3, 1));
-        assert_eq!(rule(&["--keep", "1", "--tags", "v*", "--older-than", "1d"]), ("v1 v3".to_owned(), 3, 1));
+        assert_eq!(rule(&["--keep", "1", "--tags", "v*", "--older-than", "1d"]), ("v1".to_owned(), 4, 1));
         assert_eq!(rule(&["--keep", "9"]), (String::new(), 5, 1));
         assert_eq!(tags(&registry).len(), 6, "nothing happened");
         // In every repository of a registry that a pattern covers.
@@ -187,7 +187,13 @@ fn who_does_not_delete_says_so_and_nothing_is_believed() {
             let answer = match (request.method().as_str(), request.uri().path()) {
                 ("DELETE", _) => empty(202),
                 (_, path) if path.ends_with("/tags/list") => full(200, r#"{"tags":["1"]}"#),
-                (_, path) if path.contains("/manifests/") => full(200, document.clone()),
+                // As distribution has it: what is not asked for is not there.
+                (_, path) if path.contains("/manifests/") => {
+                    match understands(request.headers().get("accept").map(|accept| accept.to_str().unwrap())) {
+                        true => full(200, document.clone()),
+                        false => empty(404),
+                    }
+                }
                 _ => empty(200),
             };
             Box::pin(async move { answer })
@@ -195,6 +201,56 @@ fn who_does_not_delete_says_so_and_nothing_is_believed() {
     );
     let ran = delete(&[&*format!("docker://{}/vm:1", script.host()), "--plain-http", &*script.host(), "--yes"]);
     ran.failed(12, "registry-protocol", &["says that it deleted it, and still has it"]);
+}
+
+/// Whether who asks takes manifests of the OCI's.
+fn understands(accept: Option<&str>) -> bool {
+    accept.is_some_and(|accept| accept.contains("application/vnd.oci.image.manifest.v1+json"))
+}
+
+#[test]
+fn what_a_registry_does_not_tell_is_not_taken_for_nothing() {
+    let manifest =
+        json!({"schemaVersion": 2, "config": {"mediaType": "x", "digest": digest(b""), "size": 0}, "layers": []});
+    let document = manifest.to_string();
+    let image = digest(document.as_bytes());
+    // Neither one that knows no DELETE, nor one that does not list its tags.
+    for (tags, says) in [
+        ((200, r#"{"tags":["1"]}"#), ("registry-failed", "DELETE")),
+        ((405, ""), ("registry-not-found", "405")),
+        ((404, "<title>nginx</title>"), ("registry-not-found", "404")),
+    ] {
+        let document = document.clone();
+        let deletions = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = std::sync::Arc::clone(&deletions);
+        let script = Script::start(
+            None,
+            std::sync::Arc::new(move |request| {
+                let answer = match (request.method().as_str(), request.uri().path()) {
+                    ("DELETE", _) => {
+                        counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                        empty(404)
+                    }
+                    (_, path) if path.ends_with("/tags/list") => full(tags.0, tags.1),
+                    (_, path)
+                        if path.contains("/manifests/")
+                            && understands(request.headers().get("accept").map(|accept| accept.to_str().unwrap())) =>
+                    {
+                        full(200, document.clone())
+                    }
+                    (_, path) if path.contains("/manifests/") => empty(404),
+                    _ => empty(200),
+                };
+                Box::pin(async move { answer })
+            }),
+        );
+        let at = format!("docker://{}/vm@{image}", script.host());
+        let ran = delete(&[&*at, "--plain-http", &*script.host(), "--yes", "--with-tags"]);
+        let ran = ran.failed(12, says.0, &[says.1]);
+        assert!(!ran.stderr.contains("deleted:"), "{}", ran.stderr);
+        let asked = deletions.load(std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(asked, usize::from(tags.0 == 200), "{}", ran.stderr);
+    }
 }
 
 #[test]
@@ -285,6 +341,15 @@ fn a_layout_loses_entries_and_gc_their_blobs() {
     let report = delete(&[&*at, "--keep", "1", "--older-than", "0s", "--yes", "--json"]).done().report();
     assert_eq!((report["images"].as_array().unwrap().len(), &report["kept"]), (1, &json!(1)));
     assert_eq!((listed(&layout).len(), blobs()), (1, 9));
+    // One with a name that is no tag goes by no rule.
+    let written = fs::read_to_string(layout.join("index.json")).unwrap();
+    let tag = listed(&layout).remove(0);
+    fs::write(layout.join("index.json"), written.replace(&format!("\"{tag}\""), "\"r.example/x:1\"")).unwrap();
+    for rule in [&["--untagged"][..], &["--tags", "*"], &["--older-than", "0s"]] {
+        delete(&[&[&*at, "--yes"], rule].concat()).done();
+        assert_eq!(listed(&layout), ["r.example/x:1"], "{rule:?}");
+    }
+    fs::write(layout.join("index.json"), written).unwrap();
     // One that nobody tagged.
     let mut index: Value = serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
     index["manifests"][0].as_object_mut().unwrap().remove("annotations");

@@ -117,6 +117,9 @@ fn place(delete: &Delete) -> Result<(DeleteAt, Option<Selection>)> {
 }
 
 fn rule(delete: &Delete) -> Result<Option<DeleteRule>> {
+    if delete.keep == Some(0) {
+        return Err(usage("--keep 0 keeps nothing").hint("--tags '*' deletes all of them"));
+    }
     let tags = delete.tags.as_deref().map(str::parse).transpose();
     let before = match delete.older_than {
         None => None,
@@ -174,6 +177,7 @@ mod tests {
             &["r.example/vm", "--repositories", "x", "--tags", "*"],
             &["docker://r.example", "--repositories", "X", "--tags", "*"],
             &["r.example/vm", "--untagged"],
+            &["oci:x", "--keep", "0"],
             &["r.example/vm", "--keep", "1", "--with-tags"],
             &[&digest, "--tag-only"],
         ] {

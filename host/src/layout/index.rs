@@ -1,5 +1,6 @@
 //! `index.json`: which manifests there are and what they are called.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -31,8 +32,12 @@ pub(super) fn add(folder: &Locked, layout: &Path, manifest: &Descriptor, tag: &T
     folder.replace(&path, &bytes)
 }
 
-/// Takes entries out of the index: those of which `goes` says so, by digest and tag. How many they were.
-pub(super) fn remove(folder: &Locked, layout: &Path, goes: impl Fn(&str, Option<&str>) -> bool) -> io::Result<usize> {
+/// Takes entries out of the index: those of which `goes` says so, by digest and name. The digests that are still listed.
+pub(super) fn remove(
+    folder: &Locked,
+    layout: &Path,
+    goes: impl Fn(&str, Option<&str>) -> bool,
+) -> io::Result<BTreeSet<String>> {
     let path = layout.join("index.json");
     let mut document = read(&path)?;
     let Some(Value::Array(manifests)) = document.get_mut("manifests") else {
@@ -41,16 +46,22 @@ pub(super) fn remove(folder: &Locked, layout: &Path, goes: impl Fn(&str, Option<
     let before = manifests.len();
     let digest = |entry: &Value| entry.get("digest").and_then(Value::as_str).unwrap_or_default().to_owned();
     manifests.retain(|entry| !goes(&digest(entry), tag_of(entry)));
-    let removed = before - manifests.len();
-    if removed > 0 {
+    let left = manifests.iter().map(digest).collect();
+    if before > manifests.len() {
         let bytes = serde_json::to_vec_pretty(&Value::Object(document))?;
         folder.replace(&path, &bytes)?;
     }
-    Ok(removed)
+    Ok(left)
 }
 
-/// The manifests that are listed, with their tags.
+/// The manifests that are listed, with their tags. A name that is no tag is none.
 pub(super) fn listed(layout: &Path) -> io::Result<Vec<(Descriptor, Option<Tag>)>> {
+    let named = named(layout)?.into_iter();
+    Ok(named.map(|(manifest, name)| (manifest, name.and_then(|name| name.parse().ok()))).collect())
+}
+
+/// The same with their names, which others than tags may be (`docker.io/library/x:1`).
+pub(super) fn named(layout: &Path) -> io::Result<Vec<(Descriptor, Option<String>)>> {
     let document = read(&layout.join("index.json"))?;
     let manifests = match document.get("manifests") {
         Some(Value::Array(manifests)) => manifests.as_slice(),
@@ -67,7 +78,7 @@ pub(super) fn listed(layout: &Path) -> io::Result<Vec<(Descriptor, Option<Tag>)>
                 return Err(malformed("a manifest without sha256 digest and size"));
             };
             let media_type = text("mediaType").unwrap_or_default().to_owned();
-            Ok((Descriptor { media_type, digest, size }, tag_of(entry).and_then(|tag| tag.parse().ok())))
+            Ok((Descriptor { media_type, digest, size }, tag_of(entry).map(str::to_owned)))
         })
         .collect()
 }

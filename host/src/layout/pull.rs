@@ -57,6 +57,15 @@ impl Pull {
         index::listed(&self.layout).map_err(|why| self.error("has an index.json that", why))
     }
 
+    /// The same with its name, which may be no tag.
+    ///
+    /// # Errors
+    /// As for [`Self::listed`].
+    pub fn named(&self) -> Result<Vec<(Descriptor, Option<String>)>> {
+        self.is_layout()?;
+        index::named(&self.layout).map_err(|why| self.error("has an index.json that", why))
+    }
+
     /// A document, verified.
     ///
     /// # Errors

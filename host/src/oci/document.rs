@@ -23,6 +23,8 @@ pub struct Manifest {
     pub config: Descriptor,
     /// The layers, lowest first.
     pub layers: Vec<Descriptor>,
+    /// The digest of what it is about, as it is written, if it is about another manifest.
+    pub subject: Option<String>,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
 }
@@ -32,6 +34,8 @@ pub struct Manifest {
 pub struct Index {
     /// What it lists.
     pub entries: Vec<IndexEntry>,
+    /// The digest of what it is about, as it is written, if it is about another manifest.
+    pub subject: Option<String>,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
 }
@@ -75,6 +79,8 @@ struct WireDocument {
     layers: Option<Vec<WireDescriptor>>,
     #[serde(default)]
     manifests: Option<Vec<WireDescriptor>>,
+    #[serde(default)]
+    subject: Option<serde_json::Value>,
     #[serde(default)]
     annotations: Option<BTreeMap<String, String>>,
 }
@@ -138,14 +144,15 @@ impl Document {
     pub fn parse(bytes: &[u8]) -> Result<Self, MalformedDocument> {
         let document: WireDocument = serde_json::from_slice(bytes).map_err(malformed)?;
         let annotations = document.annotations.unwrap_or_default();
+        let subject = document.subject.and_then(|subject| Some(subject.get("digest")?.as_str()?.to_owned()));
         match (document.config, document.layers, document.manifests) {
             (Some(config), layers, None) => {
                 let layers = layers.unwrap_or_default().into_iter().map(descriptor).collect::<Result<_, _>>()?;
-                Ok(Self::Manifest(Manifest { config: descriptor(config)?, layers, annotations }))
+                Ok(Self::Manifest(Manifest { config: descriptor(config)?, layers, subject, annotations }))
             }
             (None, None, Some(manifests)) => {
                 let entries = manifests.into_iter().map(entry).collect::<Result<_, _>>()?;
-                Ok(Self::Index(Index { entries, annotations }))
+                Ok(Self::Index(Index { entries, subject, annotations }))
             }
             (None, None, None) => Err(MalformedDocument("it is neither a manifest nor an index".to_owned())),
             _ => Err(MalformedDocument("it is a manifest and an index at once".to_owned())),

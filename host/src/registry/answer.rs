@@ -35,8 +35,18 @@ pub(super) async fn failure(stage: Stage, what: &str, response: Response) -> Err
     failure_of(&format!("{what}: the registry"), "the registry", stage, response).await
 }
 
+/// The same, and whether the registry says in so many words that it knows no such repository.
+pub(super) async fn failure_or_unknown(stage: Stage, what: &str, response: Response) -> (Error, bool) {
+    let (error, said) = told(&format!("{what}: the registry"), "the registry", stage, response).await;
+    (error, said.is_some_and(|said| said.codes.iter().any(|code| code == "NAME_UNKNOWN")))
+}
+
 /// The same for an answer of `who`; `subject` is who answered what.
 pub(super) async fn failure_of(subject: &str, who: &str, stage: Stage, response: Response) -> Error {
+    told(subject, who, stage, response).await.0
+}
+
+async fn told(subject: &str, who: &str, stage: Stage, response: Response) -> (Error, Option<Said>) {
     let status = response.status;
     let again = retry_after(&response.headers, SystemTime::now());
     let body = tokio::time::timeout(ERROR_BODY_WITHIN, response.body.collect(MAX_ERROR_BODY)).await;
@@ -48,10 +58,10 @@ pub(super) async fn failure_of(subject: &str, who: &str, stage: Stage, response:
         error = error.retryable_as(Retryable::No);
     }
     error = error.after(again);
-    match advice(status, said.as_ref(), again, who) {
-        Some(advice) => error.hint(advice),
-        None => error,
+    if let Some(advice) = advice(status, said.as_ref(), again, who) {
+        error = error.hint(advice);
     }
+    (error, said)
 }
 
 fn meaning(status: u16, other_bytes: bool, stage: Stage, message: String) -> Error {

@@ -4,7 +4,7 @@ use http::Method;
 
 use super::answer::failure;
 use super::conversation::{Replay, what};
-use super::pull::Pull;
+use super::pull::{Pull, accepting};
 use crate::error::{Code, Error, Result, Retryable, Stage};
 use crate::net::{Request, Response};
 use crate::oci::{Digest, Tag};
@@ -43,20 +43,27 @@ impl Pull {
         let delete = || Request::new(Method::DELETE, url.clone());
         // Within `call` because the right to delete is asked for once the registry says by a 401 that it wants it.
         let response = self.conversation().call(STAGE, Replay::Always, delete).await?;
-        match response.status {
-            200 | 202 | 204 => {}
-            404 => return Ok(false),
+        let was_there = match response.status {
+            200 | 202 | 204 => true,
+            404 => false,
             _ => return Err(refused(&what, response).await),
-        }
-        let head = || Request::new(Method::HEAD, url.clone());
-        let response = self.conversation().call(STAGE, Replay::Always, head).await?;
-        match response.status {
-            404 => Ok(true),
+        };
+        let accepting = accepting()?;
+        let head = || {
+            let mut head = Request::new(Method::HEAD, url.clone());
+            head.headers.extend(accepting.clone());
+            head
+        };
+        let asked = self.conversation().call(STAGE, Replay::Always, head).await?;
+        match asked.status {
+            404 => Ok(was_there),
+            // Whoever knows no DELETE may say that there is nothing.
+            200 if !was_there => Err(refused(&what, response).await),
             200 => {
                 let message = format!("{what}: the registry says that it deleted it, and still has it");
                 Err(Error::new(Code::RegistryProtocol, STAGE, message))
             }
-            _ => Err(failure(STAGE, &format!("HEAD {}", what.trim_start_matches("DELETE ")), response).await),
+            _ => Err(failure(STAGE, &format!("HEAD {}", what.trim_start_matches("DELETE ")), asked).await),
         }
     }
 }
@@ -66,7 +73,7 @@ async fn refused(what: &str, response: Response) -> Error {
     let status = response.status;
     let error = failure(STAGE, what, response).await;
     match status {
-        400 | 405 | 501 => {
+        400 | 404 | 405 | 501 => {
             let hint = "the registry does not delete this: distribution does with `storage.delete.enabled: true`, and its \
                         version 2 deletes no tag alone; others have an API of their own for it";
             let told = Error::new(Code::RegistryFailed, STAGE, error.to_string());

@@ -7,7 +7,7 @@ use http::header::LINK;
 use http::{HeaderMap, Method};
 use url::Url;
 
-use super::answer::failure;
+use super::answer::failure_or_unknown;
 use super::conversation::{Conversation, what};
 use super::credentials::Credentials;
 use super::session::follow;
@@ -43,7 +43,7 @@ pub async fn repositories(
     let first =
         registry.join(&format!("/v2/_catalog?n={PAGE}")).map_err(|why| Error::internal(STAGE, why.to_string()))?;
     let hint = "many registries do not tell their repositories: name one, docker://host/repository, to list its images";
-    let names = pages(&mut conversation, first, hint, wire::repositories).await?;
+    let names = pages(&mut conversation, first, hint, &mut false, wire::repositories).await?;
     let host = host.registry();
     names
         .into_iter()
@@ -60,9 +60,25 @@ pub async fn repositories(
 /// `registry-not-found` if there is no such repository, `registry-protocol` for pages without end and for what is no tag,
 /// else the registry's.
 pub(super) async fn tags(conversation: &mut Conversation) -> Result<Vec<Tag>> {
+    listed(conversation, &mut false).await
+}
+
+/// The same; none if the registry says in so many words that it knows no such repository.
+///
+/// # Errors
+/// As for [`tags`], but for that.
+pub(super) async fn tags_if_known(conversation: &mut Conversation) -> Result<Option<Vec<Tag>>> {
+    let mut unknown = false;
+    match listed(conversation, &mut unknown).await {
+        Err(_) if unknown => Ok(None),
+        listed => listed.map(Some),
+    }
+}
+
+async fn listed(conversation: &mut Conversation, unknown: &mut bool) -> Result<Vec<Tag>> {
     let first = conversation.url(&format!("tags/list?n={PAGE}"))?;
     let hint = "to list the repositories of a registry: longshore list docker://host";
-    let names = pages(conversation, first, hint, wire::tags).await?;
+    let names = pages(conversation, first, hint, unknown, wire::tags).await?;
     let parsed = |name: String| {
         name.parse().map_err(|_| protocol(format!("{} lists a tag that is none", conversation.repository())))
     };
@@ -73,6 +89,7 @@ async fn pages(
     conversation: &mut Conversation,
     first: Url,
     hint: &str,
+    unknown: &mut bool,
     names: impl Fn(&[u8]) -> Option<Vec<String>>,
 ) -> Result<Vec<String>> {
     let (mut at, mut all, mut asked) = (first, BTreeSet::new(), BTreeSet::new());
@@ -81,7 +98,9 @@ async fn pages(
         let response = conversation.get(STAGE, &at, &HeaderMap::new()).await?;
         if response.status != 200 {
             let status = response.status;
-            let error = failure(STAGE, &asks, response).await;
+            let (error, is_unknown) = failure_or_unknown(STAGE, &asks, response).await;
+            // A page after the first one is of what is known.
+            *unknown = status == 404 && is_unknown && asked.is_empty();
             return Err(match status {
                 404 | 405 => {
                     Error::new(Code::RegistryNotFound, STAGE, error.to_string()).retryable_as(Retryable::No).hint(hint)
@@ -106,8 +125,13 @@ async fn pages(
 
 /// The next page. It is the registry's own: what another host lists is not what this one has.
 fn next(asked: &Url, response: &Response) -> Result<Option<Url>> {
-    let Some(link) = response.headers.get(LINK).and_then(|value| value.to_str().ok()) else { return Ok(None) };
-    let Some(target) = next_of(link) else { return Ok(None) };
+    let unreadable = || protocol(format!("{}: the registry's Link cannot be read", what(&Method::GET, asked)));
+    let mut target = None;
+    for link in response.headers.get_all(LINK) {
+        let link = link.to_str().map_err(|_| unreadable())?;
+        target = target.or(link.split(", ").find_map(next_of));
+    }
+    let Some(target) = target else { return Ok(None) };
     let next = follow(asked, target).ok().filter(|next| next.origin() == asked.origin());
     next.map(Some)
         .ok_or_else(|| protocol(format!("{}: the registry's Link leads elsewhere", what(&Method::GET, asked))))

@@ -88,6 +88,15 @@ impl Pull {
         names::tags(&mut self.conversation).await
     }
 
+    /// The same; none if the registry says, in so many words, that it knows no such repository, as it may of one whose last
+    /// tag is gone.
+    ///
+    /// # Errors
+    /// As for [`Self::tags`], but for that.
+    pub async fn tags_if_known(&mut self) -> Result<Option<Vec<Tag>>> {
+        names::tags_if_known(&mut self.conversation).await
+    }
+
     /// A small blob, verified.
     ///
     /// # Errors
@@ -166,9 +175,7 @@ impl Pull {
 
     async fn manifest(&mut self, reference: &str, expected: Option<&Digest>) -> Result<Found> {
         let url = self.conversation.url(&format!("manifests/{reference}"))?;
-        let accept = [MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_LIST].join(", ");
-        let accept = HeaderValue::try_from(accept).map_err(|why| Error::internal(STAGE, why.to_string()))?;
-        let response = self.conversation.get(STAGE, &url, &HeaderMap::from_iter([(ACCEPT, accept)])).await?;
+        let response = self.conversation.get(STAGE, &url, &accepting()?).await?;
         let response = self.expect(response, &url, &[200], reference).await?;
         let told = told_digest(&response);
         let media_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -201,4 +208,11 @@ impl Pull {
         let message = format!("{} has as `{name}` {got}", self.conversation.repository());
         Error::new(Code::RegistryMismatch, STAGE, message)
     }
+}
+
+/// What says which manifests are understood: a registry denies that it has others.
+pub(super) fn accepting() -> Result<HeaderMap> {
+    let accept = [MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_LIST].join(", ");
+    let accept = HeaderValue::try_from(accept).map_err(|why| Error::internal(STAGE, why.to_string()))?;
+    Ok(HeaderMap::from_iter([(ACCEPT, accept)]))
 }

@@ -3,6 +3,7 @@
 mod found;
 mod select;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use super::{Credentials, Target};
 use crate::error::{Code, Error, Result, Stage};
 use crate::layout;
 use crate::net::Net;
-use crate::oci::{Digest, Repository, Tag};
+use crate::oci::{Repository, Tag};
 use crate::policy::{Policy, RepositoryPattern, Side};
 use crate::registry;
 use found::{Held, Images};
@@ -78,40 +79,61 @@ async fn all(plan: &DeletePlan, net: &Net, done: &mut Deleted) -> Result<()> {
             let images = Images::of_layout(&pull)?;
             let selected = select(&plan.which, images)?;
             permitted(&target, &plan.policy, &selected)?;
+            let left = match plan.remove {
+                true => layout::delete(folder, &selected.entries()).await?,
+                false => BTreeSet::new(),
+            };
             note(done, &target.shown(), &selected);
-            if plan.remove {
-                let gone: Vec<(Digest, Option<Tag>)> = selected.entries();
-                layout::delete(folder, &gone).await?;
+            if !selected.alone {
+                // Somebody else gave it another name meanwhile: under that it stays.
+                let before = done.images.len();
+                done.images.retain(|image| !left.contains(&image.digest));
+                done.kept += before - done.images.len();
             }
             Ok(())
         }
         DeleteAt::Repository(repository, credentials) => {
-            of_repository(plan, net, repository, credentials.as_ref(), done).await
+            let chosen = chosen(plan, net, repository, credentials.as_ref()).await?;
+            let chosen = chosen.ok_or_else(|| unknown(repository))?;
+            gone(plan, chosen, done).await
         }
         DeleteAt::Registry(host, pattern, credentials) => {
             let (origin, url) = registry_at(host, Side::Registry, &plan.policy)?;
             let client = net.client(Side::Registry, vec![origin]);
+            let mut all = Vec::new();
             for name in registry::repositories(client, &url, host, credentials.clone()).await? {
                 let repository = host.sibling(&name).ok_or_else(|| {
                     let message = format!("{} lists a repository with a name that is none", host.registry());
                     Error::new(Code::RegistryProtocol, Stage::Publish, message)
                 })?;
                 if pattern.covers(&repository) {
-                    of_repository(plan, net, &repository, credentials.as_ref(), done).await?;
+                    // A registry may list a repository that has no tags, and that it does not know when asked.
+                    all.extend(chosen(plan, net, &repository, credentials.as_ref()).await?);
                 }
+            }
+            // What keeps one from being deleted from keeps all.
+            for chosen in all {
+                gone(plan, chosen, done).await?;
             }
             Ok(())
         }
     }
 }
 
-async fn of_repository(
+/// What goes of a repository.
+struct Chosen {
+    repository: Repository,
+    pull: registry::Pull,
+    selected: Selected,
+}
+
+/// Looks at a repository. None if the registry does not know it.
+async fn chosen(
     plan: &DeletePlan,
     net: &Net,
     repository: &Repository,
     credentials: Option<&Credentials>,
-    done: &mut Deleted,
-) -> Result<()> {
+) -> Result<Option<Chosen>> {
     let target = Target::Registry { repository: repository.clone(), credentials: credentials.cloned() };
     // Before anybody is asked.
     allowed(&target, &[], &plan.policy)?;
@@ -119,9 +141,14 @@ async fn of_repository(
     let client = net.client(Side::Registry, vec![origin]);
     let mut pull = registry::Pull::new(client, &url, repository.clone(), credentials.cloned())?;
     pull.open().await?;
-    let images = Images::of_repository(&mut pull, &plan.which).await?;
+    let Some(images) = Images::of_repository(&mut pull, &plan.which).await? else { return Ok(None) };
     let selected = select(&plan.which, images)?;
     permitted(&target, &plan.policy, &selected)?;
+    Ok(Some(Chosen { repository: repository.clone(), pull, selected }))
+}
+
+async fn gone(plan: &DeletePlan, chosen: Chosen, done: &mut Deleted) -> Result<()> {
+    let Chosen { repository, mut pull, selected } = chosen;
     if !plan.remove {
         note(done, &repository.to_string(), &selected);
         return Ok(());
@@ -131,13 +158,23 @@ async fn of_repository(
     let alone = matches!(plan.which, Selection::Tag(_, Companions::Untouched));
     for image in &selected.images {
         // An index before what it lists, so that none ever lists what is not there.
-        match image.tags.first().filter(|_| alone) {
+        let was_there = match image.tags.first().filter(|_| alone) {
             Some(tag) => pull.delete_tag(tag, &image.digest).await?,
             None => pull.delete_manifest(&image.digest).await?,
         };
-        done.images.push(shown(&repository.to_string(), image));
+        if was_there {
+            done.images.push(shown(&repository.to_string(), image));
+        }
     }
     Ok(())
+}
+
+fn unknown(repository: &Repository) -> Error {
+    Error::new(
+        Code::RegistryNotFound,
+        Stage::Publish,
+        format!("the registry does not know the repository {repository}"),
+    )
 }
 
 /// Whether the policy lets these images be deleted: only where they may be put, and no tag that it keeps.
@@ -148,7 +185,7 @@ fn permitted(target: &Target, policy: &Policy, selected: &Selected) -> Result<()
         Target::Registry { repository, .. } => policy.destinations.keeps_tags(Some(repository)),
         Target::Layout(_) => policy.destinations.keeps_tags(None),
     };
-    match (keeps, tags.first()) {
+    match (keeps, selected.images.iter().find_map(|image| image.called().next())) {
         (Some(rule), Some(tag)) => {
             let message = format!("the tag {}:{tag} must not be deleted: the policy's {rule} keeps it", target.shown());
             Err(Error::new(Code::TagExists, Stage::Plan, message))

@@ -1,6 +1,6 @@
 //! Which images go. Pure: what is there is known.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use super::found::{Held, Images};
@@ -53,7 +53,7 @@ pub(super) struct Selected {
     /// How many of them because nobody says how old they are.
     pub(super) undated: usize,
     /// Whether only the tags go.
-    alone: bool,
+    pub(super) alone: bool,
 }
 
 impl Selection {
@@ -64,14 +64,13 @@ impl Selection {
 }
 
 impl Selected {
-    /// As entries of a layout's index.
-    pub(super) fn entries(&self) -> Vec<(Digest, Option<Tag>)> {
+    /// As entries of a layout's index: exactly those that were seen.
+    pub(super) fn entries(&self) -> Vec<(Digest, Option<String>)> {
         let of = |image: &Held| {
-            let tags: Vec<Option<Tag>> = match self.alone {
-                true => image.tags.iter().cloned().map(Some).collect(),
-                false => vec![None],
-            };
-            tags.into_iter().map(|tag| (image.digest, tag)).collect::<Vec<_>>()
+            let named = image.called().map(|name| Some(name.to_owned()));
+            // Where it is listed without a name too.
+            let all: Vec<_> = named.chain((!self.alone).then_some(None)).collect();
+            all.into_iter().map(|name| (image.digest, name)).collect::<Vec<_>>()
         };
         self.images.iter().flat_map(of).collect()
     }
@@ -87,10 +86,12 @@ pub(super) fn select(which: &Selection, images: Images) -> Result<Selected> {
         Selection::Tag(tag, companions) => {
             let image = images.all.iter().find(|image| image.tags.contains(tag));
             let image = image.ok_or_else(|| absent(&format!("tag `{tag}`")))?;
-            let others: Vec<&Tag> = image.tags.iter().filter(|other| *other != tag).collect();
+            let others: Vec<&str> = image.called().filter(|other| *other != tag.as_str()).collect();
             match companions {
                 Companions::Refuse if !others.is_empty() => return Err(shared(&image.digest, &others)),
-                Companions::Untouched => (vec![Held { tags: vec![tag.clone()], ..image.clone() }], 0, true),
+                Companions::Untouched => {
+                    (vec![Held { tags: vec![tag.clone()], names: Vec::new(), ..image.clone() }], 0, true)
+                }
                 Companions::Refuse | Companions::Go => (vec![image.clone()], 0, false),
             }
         }
@@ -98,8 +99,8 @@ pub(super) fn select(which: &Selection, images: Images) -> Result<Selected> {
             let image = images.all.iter().find(|image| image.digest == *digest);
             let image = image.ok_or_else(|| absent(&digest.to_string()))?;
             match companions {
-                Companions::Refuse if !image.tags.is_empty() => {
-                    return Err(shared(digest, &image.tags.iter().collect::<Vec<_>>()));
+                Companions::Refuse if image.called().next().is_some() => {
+                    return Err(shared(digest, &image.called().collect::<Vec<_>>()));
                 }
                 _ => (vec![image.clone()], 0, false),
             }
@@ -112,8 +113,10 @@ pub(super) fn select(which: &Selection, images: Images) -> Result<Selected> {
     if alone {
         return Ok(Selected { images: going, kept: total, undated, alone });
     }
+    let ordered: Vec<Digest> = going.iter().map(|image| image.digest).collect();
     let gone: BTreeSet<Digest> = going.iter().map(|image| image.digest).collect();
-    let staying: Vec<&Held> = images.all.iter().filter(|image| !gone.contains(&image.digest)).collect();
+    let (going, staying): (Vec<Held>, Vec<Held>) =
+        images.all.into_iter().partition(|image| gone.contains(&image.digest));
     if let Some((index, image)) = listed(&staying, &gone)
         && !matches!(which, Selection::Rule(_))
     {
@@ -121,42 +124,71 @@ pub(super) fn select(which: &Selection, images: Images) -> Result<Selected> {
         let message = format!("the image {image} is one of those that the index {}{by} lists", index.digest);
         return Err(usage(message).hint("delete the index first; its images go with it"));
     }
-    let mut selected = Selected { images: going, kept: staying.len(), undated, alone };
-    // What an index that stays lists stays.
-    let kept: BTreeSet<Digest> = staying.iter().flat_map(|image| image.lists.iter().copied()).collect();
-    let before = selected.images.len();
-    selected.images.retain(|image| !kept.contains(&image.digest));
-    selected.kept += before - selected.images.len();
-    selected.with_what_indexes_list(&staying, &kept);
+    // In the order of the rule.
+    let order: BTreeMap<Digest, usize> = ordered.iter().enumerate().map(|(at, digest)| (*digest, at)).collect();
+    let untagged = matches!(which, Selection::Rule(rule) if rule.untagged);
+    let (mut images, kept) = closed(going, &staying, untagged);
+    images.sort_by_key(|image| order.get(&image.digest).copied());
+    let mut selected = Selected { kept: total - images.len(), images, undated, alone };
+    selected.with_what_indexes_list(&kept);
     Ok(selected)
+}
+
+/// Of what is to go what nothing that stays leads to, and everything that stays: what an index that stays lists stays, and so on; and,
+/// where images go because nobody names them, what is about one that stays.
+fn closed(mut going: Vec<Held>, staying: &[Held], untagged: bool) -> (Vec<Held>, BTreeSet<Digest>) {
+    let lists = |image: &Held| std::iter::once(image.digest).chain(image.lists.iter().copied()).collect::<Vec<_>>();
+    let mut kept: BTreeSet<Digest> = staying.iter().flat_map(lists).collect();
+    loop {
+        let about_kept = |image: &Held| {
+            // One of another algorithm may be about anything.
+            image.subject.as_ref().is_some_and(|text| text.parse().map_or(true, |digest| kept.contains(&digest)))
+        };
+        let (back, gone): (Vec<_>, Vec<_>) =
+            going.into_iter().partition(|image| kept.contains(&image.digest) || untagged && about_kept(image));
+        if back.is_empty() {
+            return (gone, kept);
+        }
+        kept.extend(back.iter().flat_map(lists));
+        going = gone;
+    }
 }
 
 impl Selected {
     /// What only indexes list that go goes behind them: nobody would find it again.
-    fn with_what_indexes_list(&mut self, staying: &[&Held], kept: &BTreeSet<Digest>) {
-        let mut known: BTreeSet<Digest> =
-            self.images.iter().chain(staying.iter().copied()).map(|image| image.digest).collect();
+    fn with_what_indexes_list(&mut self, kept: &BTreeSet<Digest>) {
+        let mut known: BTreeSet<Digest> = self.images.iter().map(|image| image.digest).collect();
         self.images.sort_by_key(|image| !image.is_index);
         let listed: Vec<Digest> = self.images.iter().flat_map(|image| image.lists.iter().copied()).collect();
         for digest in listed {
             if !kept.contains(&digest) && known.insert(digest) {
-                let held = Held { digest, is_index: false, tags: Vec::new(), lists: Vec::new(), dated: None };
-                self.images.push(held);
+                self.images.push(Held {
+                    digest,
+                    is_index: false,
+                    tags: Vec::new(),
+                    names: Vec::new(),
+                    lists: Vec::new(),
+                    subject: None,
+                    dated: None,
+                });
             }
         }
     }
 }
 
 /// An index that stays, and an image of those that go that it lists.
-fn listed<'a>(staying: &[&'a Held], gone: &BTreeSet<Digest>) -> Option<(&'a Held, Digest)> {
-    staying.iter().find_map(|index| Some((*index, *index.lists.iter().find(|digest| gone.contains(*digest))?)))
+fn listed<'a>(staying: &'a [Held], gone: &BTreeSet<Digest>) -> Option<(&'a Held, Digest)> {
+    staying.iter().find_map(|index| Some((index, *index.lists.iter().find(|digest| gone.contains(*digest))?)))
 }
 
 /// Those that a rule names, and how many stay because nobody says how old they are.
 fn by_rule(rule: &Rule, all: &[Held]) -> (Vec<Held>, usize) {
     let covered = |image: &&Held| {
         let by_tags = rule.tags.as_ref().is_none_or(|pattern| image.tags.iter().all(|tag| pattern.covers(tag)));
-        by_tags && (if rule.untagged { image.tags.is_empty() } else { !image.tags.is_empty() })
+        // Another name than a tag is one that no rule can speak of.
+        by_tags
+            && image.names.is_empty()
+            && (if rule.untagged { image.tags.is_empty() } else { !image.tags.is_empty() })
     };
     let mut going: Vec<&Held> = all.iter().filter(covered).collect();
     let dated = rule.before.is_some() || rule.keep > 0;
@@ -165,11 +197,11 @@ fn by_rule(rule: &Rule, all: &[Held]) -> (Vec<Held>, usize) {
         going.retain(|image| image.dated.is_some());
     }
     let undated = before - going.len();
-    // The youngest first.
-    going.sort_by_key(|image| std::cmp::Reverse(image.dated));
-    let going = going.into_iter().skip(rule.keep);
     let old = |image: &&Held| rule.before.is_none_or(|before| image.dated.is_some_and(|date| date < before));
-    let mut going: Vec<Held> = going.filter(old).cloned().collect();
+    going.retain(old);
+    // The youngest first. Those stay that are so of what everything else of the rule names.
+    going.sort_by_key(|image| std::cmp::Reverse(image.dated));
+    let mut going: Vec<Held> = going.into_iter().skip(rule.keep).cloned().collect();
     going.sort_by_key(|image| (image.dated.is_none(), image.dated));
     (going, undated)
 }
@@ -178,8 +210,7 @@ fn absent(what: &str) -> Error {
     Error::new(Code::RegistryNotFound, Stage::Plan, format!("there is no {what} that could be deleted"))
 }
 
-fn shared(digest: &Digest, tags: &[&Tag]) -> Error {
-    let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
+fn shared(digest: &Digest, tags: &[&str]) -> Error {
     usage(format!("the image {digest} would go with its tags: {}", tags.join(", "))).hint(
         "--with-tags lets them go too; --tag-only takes the tag away and leaves the image, where the registry can",
     )
@@ -202,7 +233,7 @@ mod tests {
     fn image(name: &str, tags: &[&str], day: Option<u64>) -> Held {
         let dated = day.map(|day| UNIX_EPOCH + Duration::from_secs(day * 86400));
         let tags = tags.iter().map(|tag| tag.parse().unwrap()).collect();
-        Held { digest: digest(name), is_index: false, tags, lists: Vec::new(), dated }
+        Held { digest: digest(name), is_index: false, tags, names: Vec::new(), lists: Vec::new(), subject: None, dated }
     }
 
     fn index(name: &str, tags: &[&str], lists: &[&str]) -> Held {
@@ -226,7 +257,7 @@ mod tests {
         assert!(refused.code() == Code::Usage && refused.to_string().ends_with("tags: 2"), "{refused}");
         assert_eq!(names(&tag("1", Companions::Go), &all).unwrap(), (vec![digest("a")], 1));
         let alone = select(&tag("1", Companions::Untouched), Images { all: all.to_vec() }).unwrap();
-        assert_eq!(alone.entries(), [(digest("a"), Some("1".parse().unwrap()))]);
+        assert_eq!(alone.entries(), [(digest("a"), Some("1".to_owned()))]);
         assert_eq!(names(&tag("4", Companions::Go), &all).unwrap_err().code(), Code::RegistryNotFound);
         let by_digest = |companions| names(&Selection::Digest(digest("b"), companions), &all);
         assert!(by_digest(Companions::Refuse).unwrap_err().to_string().ends_with("tags: 3"));
@@ -245,6 +276,51 @@ mod tests {
     }
 
     #[test]
+    fn what_stays_is_all_that_anything_leads_to_that_stays() {
+        let all = [
+            index("stays", &["keep"], &["inner", "x"]),
+            index("inner", &["v1"], &["m"]),
+            image("m", &["v2"], None),
+            image("x", &[], None),
+            image("alone", &["v3"], None),
+        ];
+        let rule = Selection::Rule(Rule { tags: Some("v*".parse().unwrap()), ..Rule::default() });
+        assert_eq!(names(&rule, &all).unwrap(), (vec![digest("alone")], 4));
+        // What is about it too, if things go because they have no tag.
+        let about = |name: &str, subject: String| Held { subject: Some(subject), ..image(name, &[], Some(1)) };
+        let all = [
+            image("a", &["1"], None),
+            about("second", digest("signature").to_string()),
+            about("signature", digest("a").to_string()),
+            about("lost", digest("gone").to_string()),
+            about("other", "sha512:abc".to_owned()),
+        ];
+        let untagged = Selection::Rule(Rule { untagged: true, ..Rule::default() });
+        assert_eq!(names(&untagged, &all).unwrap(), (vec![digest("lost")], 4));
+    }
+
+    #[test]
+    fn a_name_that_is_no_tag_is_a_name() {
+        let named = |tags: &[&str]| Held { names: vec!["r.example/x:1".to_owned()], ..image("a", tags, Some(1)) };
+        let all = [named(&["1"])];
+        let refused = names(&tag("1", Companions::Refuse), &all).unwrap_err();
+        assert!(refused.to_string().ends_with("tags: r.example/x:1"), "{refused}");
+        assert!(names(&Selection::Digest(digest("a"), Companions::Refuse), &[named(&[])]).is_err());
+        let selected = select(&tag("1", Companions::Go), Images { all: all.to_vec() }).unwrap();
+        let entry = |name: Option<&str>| (digest("a"), name.map(str::to_owned));
+        assert_eq!(selected.entries(), [entry(Some("1")), entry(Some("r.example/x:1")), entry(None)]);
+        for rule in [
+            Rule { tags: Some("*".parse().unwrap()), ..Rule::default() },
+            Rule { before: Some(UNIX_EPOCH + Duration::from_secs(9 * 86400)), ..Rule::default() },
+            Rule { untagged: true, ..Rule::default() },
+        ] {
+            for tags in [&["1"][..], &[]] {
+                assert_eq!(names(&Selection::Rule(rule.clone()), &[named(tags)]).unwrap(), (Vec::new(), 1));
+            }
+        }
+    }
+
+    #[test]
     fn a_rule_holds_for_all_tags_of_an_image() {
         let all = [
             image("a", &["v1", "latest"], Some(10)),
@@ -259,7 +335,8 @@ mod tests {
         assert_eq!(rule(Rule { tags: tags(), ..Rule::default() }), ["b", "c", "d"].map(digest));
         assert_eq!(rule(Rule { tags: tags(), before: day(25), ..Rule::default() }), ["b"].map(digest));
         assert_eq!(rule(Rule { tags: tags(), keep: 1, ..Rule::default() }), ["b"].map(digest), "d has no date");
-        assert_eq!(rule(Rule { before: day(25), keep: 2, ..Rule::default() }), ["a"].map(digest));
+        assert_eq!(rule(Rule { before: day(25), keep: 1, ..Rule::default() }), ["a"].map(digest), "c is young");
+        assert_eq!(rule(Rule { before: day(25), keep: 2, ..Rule::default() }), []);
         assert_eq!(rule(Rule { untagged: true, ..Rule::default() }), ["e"].map(digest));
         let selected = select(&Selection::Rule(Rule { keep: 9, ..Rule::default() }), Images { all: all.to_vec() });
         let selected = selected.unwrap();
