@@ -129,7 +129,9 @@ fn next(asked: &Url, response: &Response) -> Result<Option<Url>> {
     let mut target = None;
     for link in response.headers.get_all(LINK) {
         let link = link.to_str().map_err(|_| unreadable())?;
-        target = target.or(link.split(", ").find_map(next_of));
+        if target.is_none() {
+            target = link.split(", ").find_map(next_of);
+        }
     }
     let Some(target) = target else { return Ok(None) };
     let next = follow(asked, target).ok().filter(|next| next.origin() == asked.origin());
